@@ -1,0 +1,1 @@
+"""The rules of the platform: frozen models and pure functions. No AWS, no clock, no environment."""

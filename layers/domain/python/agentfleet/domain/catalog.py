@@ -1,0 +1,63 @@
+"""Which pools there are and what each can do: read from the code at synth, carried inside the domain layer."""
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CapabilitySpec(BaseModel):
+    """One thing that a pool's agents can do, as its decorator declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    pool: str
+    description: str = ""
+    idempotent: bool = False
+    """May run twice for one task without harm: needs no claim."""
+    timeout: float = 60.0
+    """Seconds."""
+    chunk: int = 1
+    """How many tasks may share one message."""
+
+
+class PoolSpec(BaseModel):
+    """A pool of agents: one function, fed by one queue per priority."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    weight: int = 1
+    concurrency: int = 10
+    """Trigger concurrency of each priority's queue at deploy."""
+    min_concurrency: int = 2
+    max_concurrency: int = 100
+    batch: int = 10
+    timeout: int = 60
+    """Seconds that one invocation may take."""
+    capabilities: tuple[CapabilitySpec, ...] = ()
+
+
+class Catalog(BaseModel):
+    """Every pool of a fleet with its capabilities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fleet: str
+    pools: dict[str, PoolSpec]
+
+    @cached_property
+    def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:
+        """Capability name → its declarations, one per pool that offers it, in order of pool name."""
+        found: dict[str, tuple[CapabilitySpec, ...]] = {}
+        for name in sorted(self.pools):
+            for capability in self.pools[name].capabilities:
+                found[capability.name] = (*found.get(capability.name, ()), capability)
+        return found
+
+    def pools_for(self, capabilities: Iterable[str]) -> tuple[str, ...]:
+        """Names of the pools that offer any of these capabilities, sorted. Unknown ones add nothing."""
+        wanted = set(capabilities)
+        return tuple(sorted({spec.pool for name in wanted for spec in self.capabilities.get(name, ())}))

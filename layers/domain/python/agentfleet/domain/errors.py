@@ -1,0 +1,64 @@
+"""The errors that callers may catch. Each says what was wrong, where, and what is allowed."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+class FleetError(Exception):
+    """Base of every error that the platform raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with what was submitted."""
+
+    field: str
+    """Where: `tasks[load].input.rows.$from`, `playbook`, `priority`."""
+    message: str
+    """What is wrong with it and what is allowed."""
+
+    def as_dict(self) -> dict[str, str]:
+        """`{"field": …, "message": …}`, the shape of the API's error bodies."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class InvalidRequest(FleetError):
+    """What was submitted can't be accepted; nothing was stored. Holds every problem found, at most 50."""
+
+    LIMIT = 50
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems[: self.LIMIT])
+        super().__init__("; ".join(str(problem) for problem in self.problems[:5]))
+
+    @classmethod
+    def of(cls, field: str, message: str) -> "InvalidRequest":
+        """An error with a single problem."""
+        return cls([Problem(field, message)])
+
+
+class IllegalTransition(FleetError):
+    """A state machine was asked for a move that it does not have."""
+
+
+class NotFound(FleetError):
+    """No goal, task, agent, pool or fleet by that name."""
+
+
+class PermanentError(FleetError):
+    """Raised by a capability: trying again can't help. The task fails at once."""
+
+
+class RetryableError(FleetError):
+    """Raised by a capability: try again, after `delay` seconds if given, else by the retry policy."""
+
+    def __init__(self, message: str, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class DeliveryFailed(FleetError):
+    """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""

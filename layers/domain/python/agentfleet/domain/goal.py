@@ -1,0 +1,104 @@
+"""A goal: what somebody wants done, and the states it goes through."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.names import Priority
+
+OnFailure = Literal["fail", "skip"]
+
+
+class GoalState(StrEnum):
+    """Where a goal stands."""
+
+    SUBMITTED = "SUBMITTED"
+    PLANNING = "PLANNING"
+    RUNNING = "RUNNING"
+    COMPENSATING = "COMPENSATING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing happens to the goal any more."""
+        return not MOVES[self]
+
+    @property
+    def is_alive(self) -> bool:
+        """May its tasks still run?"""
+        return self in {GoalState.PLANNING, GoalState.RUNNING}
+
+
+MOVES: Final[dict[GoalState, frozenset[GoalState]]] = {
+    GoalState.SUBMITTED: frozenset({GoalState.PLANNING, GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.PLANNING: frozenset({GoalState.RUNNING, GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.RUNNING: frozenset({GoalState.COMPENSATING, GoalState.SUCCEEDED, GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.COMPENSATING: frozenset({GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.SUCCEEDED: frozenset(),
+    GoalState.FAILED: frozenset(),
+    GoalState.CANCELLED: frozenset(),
+}
+
+
+def sources(target: GoalState) -> frozenset[GoalState]:
+    """The states from which a goal may move to `target`."""
+    return frozenset(state for state, targets in MOVES.items() if target in targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The task whose sub-plan a goal carries out."""
+
+    goal_id: str
+    unit: int
+    slot: int
+    ancestors: tuple[str, ...]
+    """Goal ids from the outermost goal down to `goal_id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a task or a goal failed."""
+
+    error: str
+    """The error's type, such as `PermanentError` or `TaskTimeout`."""
+    message: str
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A goal as it is stored. Its plan and its results live beside it."""
+
+    id: str
+    tenant: str
+    name: str
+    state: GoalState
+    created: datetime
+    tasks: int
+    shards: int
+    priority: Priority = "normal"
+    on_failure: OnFailure = "fail"
+    labels: dict[str, str] = field(default_factory=dict)
+    parent: Parent | None = None
+    finished: datetime | None = None
+    output: Any = None
+    counts: dict[str, int] = field(default_factory=dict)
+    """Tasks by final state, known when the goal has ended."""
+    failure: Failure | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from acceptance to the end, once it has ended."""
+        return (self.finished - self.created).total_seconds() if self.finished else None
+
+    def move(self, to: GoalState, **changes: Any) -> "Goal":
+        """The goal in its next state. Raises IllegalTransition."""
+        if to not in MOVES[self.state]:
+            allowed = ", ".join(sorted(MOVES[self.state])) or "nothing: it has ended"
+            raise IllegalTransition(f"goal {self.id} is {self.state} and can't become {to}; allowed: {allowed}")
+        return replace(self, state=to, **changes)

@@ -1,0 +1,74 @@
+"""What travels through the queues: pointers, never payloads. What to do stands in the plan, which every agent can read."""
+
+import json
+from dataclasses import dataclass
+
+from agentfleet.domain.codec import dumps
+from agentfleet.domain.names import Priority
+from agentfleet.domain.plan import Range
+
+
+class BadMessage(ValueError):
+    """A message that isn't one of ours; says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """Carry out one unit of a goal's plan."""
+
+    goal_id: str
+    unit: int
+    tenant: str
+    pool: str
+    priority: Priority
+
+    def body(self) -> str:
+        """The message's JSON. Where it goes isn't part of it."""
+        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPointer:
+    """A task message as its receiver reads it."""
+
+    goal_id: str
+    unit: int
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseMessage:
+    """Send the messages of these units: a part of a large fan-out."""
+
+    goal_id: str
+    units: tuple[Range, ...]
+
+    def body(self) -> str:
+        """The message's JSON."""
+        return dumps({"goal": self.goal_id, "units": self.units})
+
+
+def read_task(body: str) -> TaskPointer:
+    """Raises BadMessage."""
+    match _read(body):
+        case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant)} if unit >= 0:
+            return TaskPointer(goal, unit, tenant)
+    raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")
+
+
+def read_release(body: str) -> ReleaseMessage:
+    """Raises BadMessage."""
+    match _read(body):
+        case {"goal": str(goal), "units": list(units)}:
+            try:
+                return ReleaseMessage(goal, tuple((int(first), int(last)) for first, last in units))
+            except (TypeError, ValueError) as error:
+                raise BadMessage(f"units must be pairs of numbers: {body[:200]}") from error
+    raise BadMessage(f"not a release message (goal, units): {body[:200]}")
+
+
+def _read(body: str) -> object:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise BadMessage(f"not JSON: {body[:200]}") from error

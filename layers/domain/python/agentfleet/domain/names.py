@@ -1,0 +1,49 @@
+"""The one naming rule: every physical name is made from the fleet's name here and nowhere else."""
+
+from typing import Final, Literal, get_args
+
+Priority = Literal["high", "normal", "low"]
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
+
+EVENT_SOURCE: Final = "agentfleet"
+"""The `source` of every event that the platform itself puts on the bus."""
+
+
+def task_queue(fleet: str, pool: str, priority: Priority) -> str:
+    """Name of the queue that feeds a pool at one priority."""
+    return f"{fleet}-{pool}-{priority}"
+
+
+def pool_dead_letters(fleet: str, pool: str) -> str:
+    """Name of the dead-letter queue that a pool's three queues share."""
+    return f"{fleet}-{pool}-dead"
+
+
+def release_queue(fleet: str) -> str:
+    """Name of the queue that spreads a large fan-out over several workers."""
+    return f"{fleet}-release"
+
+
+def submissions_queue(fleet: str) -> str:
+    """Name of the queue between the bus and accept_goals."""
+    return f"{fleet}-submissions"
+
+
+def dead_letters(queue: str) -> str:
+    """Name of the dead-letter queue of a queue that has one of its own."""
+    return f"{queue}-dead"
+
+
+def event_bus(fleet: str) -> str:
+    """Name of the fleet's event bus."""
+    return f"{fleet}-events"
+
+
+def table(fleet: str, kind: Literal["work", "registry", "knowledge"]) -> str:
+    """Name of one of the fleet's tables."""
+    return f"{fleet}-{kind}"
+
+
+def function(fleet: str, name: str) -> str:
+    """Name of a Lambda function: a pool's name, or a verb-noun folder name with hyphens."""
+    return f"{fleet}-{name.replace('_', '-')}"

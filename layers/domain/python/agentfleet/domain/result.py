@@ -1,0 +1,73 @@
+"""What became of tasks, and the rules about trying again."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from agentfleet.domain.goal import Failure
+
+BACKOFF_BASE: Final = 1.0
+BACKOFF_LIMIT: Final = 120.0
+
+
+class TaskState(StrEnum):
+    """Where a task stands. Only the last three are ever stored; the others follow from the plan and the results."""
+
+    WAITING = "WAITING"
+    READY = "READY"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """What became of one task."""
+
+    state: TaskState
+    output: Any = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a unit: stored once, by one conditional put, whoever tries."""
+
+    goal_id: str
+    unit: int
+    outcomes: tuple[TaskOutcome, ...]
+    """By slot."""
+    agent: str
+    started: datetime
+    duration: float
+    """Seconds."""
+    attempt: int = 1
+
+    @property
+    def first_failure(self) -> Failure | None:
+        """Why the first of its failed tasks failed."""
+        return next((outcome.failure for outcome in self.outcomes if outcome.failure), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to carry out a unit's side effects until the lease ends."""
+
+    goal_id: str
+    unit: int
+    owner: str
+    fence: int
+    """Grows with every claim of the unit: a side effect may refuse an older one."""
+    until: datetime
+
+
+def retry_delay(attempt: int, fraction: float) -> timedelta:
+    """How long a failed attempt's message stays hidden: exponential with full jitter.
+
+    `attempt` counts from 1, `fraction` is random in [0, 1). After M. Brooker, 'Exponential Backoff And Jitter', AWS
+    Architecture Blog, 2015; never under a second, so that a retry isn't a spin.
+    """
+    ceiling = min(BACKOFF_LIMIT, BACKOFF_BASE * 2.0**attempt)
+    return timedelta(seconds=max(1.0, ceiling * fraction))

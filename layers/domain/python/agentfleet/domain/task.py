@@ -1,0 +1,128 @@
+"""What a user writes: tasks, plans and the request that carries them. Shapes only; the graph is checked by compile_plan."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from agentfleet.domain.errors import InvalidRequest, Problem
+from agentfleet.domain.goal import OnFailure
+from agentfleet.domain.names import Priority
+
+MAX_TASKS: Final = 100_000
+MAX_INPUT_BYTES: Final = 65_536
+MAX_RETRIES: Final = 6
+"""One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
+MAX_TASK_SECONDS: Final = 840
+"""A Lambda invocation may take 900 s; the rest is for loading, storing and releasing."""
+
+TaskId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+CapabilityName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$", max_length=64)]
+Label = Annotated[str, StringConstraints(max_length=256)]
+
+
+def _no_lone_string(value: object) -> object:
+    """`depends_on = "load"` would otherwise be read as four one-letter names."""
+    if isinstance(value, str):
+        raise ValueError(f"must be a list of task ids, such as [{value!r}]")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Compensation(_Shape):
+    """What undoes a task: run in reverse dependency order when the goal fails."""
+
+    capability: CapabilityName
+    input: dict[str, Any] = Field(default_factory=dict)
+
+
+class TaskSpec(_Shape):
+    """One step of a plan."""
+
+    id: TaskId
+    capability: CapabilityName
+    input: dict[str, Any] = Field(default_factory=dict)
+    depends_on: Annotated[tuple[str, ...], BeforeValidator(_no_lone_string)] = ()
+    when: dict[str, Any] | None = None
+    """A reference; if what it gives is falsy the task is SKIPPED and its output is null."""
+    retries: Annotated[int, Field(ge=0, le=MAX_RETRIES)] = 2
+    timeout: Annotated[float, Field(gt=0, le=MAX_TASK_SECONDS)] | None = None
+    """Seconds; the capability's own when not given."""
+    priority: Priority | None = None
+    affinity: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
+    compensation: Compensation | None = None
+    on_failure: OnFailure | None = None
+
+
+class PlanSpec(_Shape):
+    """A graph of tasks and what to make of their outputs."""
+
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=MAX_TASKS)]
+    output: Any = None
+    """A template with references; by default the output of the tasks that nothing depends on."""
+
+
+class GoalRequest(_Shape):
+    """What is submitted, by whichever door: a plan, or the name of a playbook with its parameters."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    plan: PlanSpec | None = None
+    playbook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    priority: Priority = "normal"
+    on_failure: OnFailure = "fail"
+    labels: Annotated[dict[Label, Label], Field(max_length=20)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.plan is None) == (self.playbook is None):
+            raise ValueError("give either plan (with tasks) or playbook (a name), one of the two")
+        if self.parameters and self.playbook is None:
+            raise ValueError("parameters go with playbook; a plan takes none")
+        return self
+
+
+class SubPlanSpec(PlanSpec):
+    """The plan that a task returned instead of a result."""
+
+    kind: Literal["sub-plan"] = "sub-plan"
+
+
+def problems_of(error: ValidationError, body: Any, prefix: str = "") -> list[Problem]:
+    """Pydantic's errors in our words: fields as paths in which a task is named by its id, not by its number."""
+    found: list[Problem] = []
+    for detail in error.errors(include_url=False):
+        if len(found) == InvalidRequest.LIMIT:
+            break
+        message = detail["msg"].removeprefix("Value error, ")
+        value = detail.get("input")
+        if isinstance(value, str | int | float | bool) and detail["type"] not in {"value_error", "missing"}:
+            message += f", not {str(value)[:80]!r}"
+        found.append(Problem(prefix + (_path(detail["loc"], body) or "request"), message))
+    return found
+
+
+def _path(location: Sequence[str | int], body: Any) -> str:
+    path, here = "", body
+    for step in location:
+        if isinstance(step, int):
+            here = here[step] if isinstance(here, list | tuple) and step < len(here) else None
+            name = here.get("id") if path.endswith("tasks") and isinstance(here, dict) else None
+            path += f"[{name if isinstance(name, str) else step}]"
+        else:
+            here = here.get(step) if isinstance(here, dict) else None
+            path += f".{step}" if path else step
+    return path
+
+
+def parse_request(body: Any) -> GoalRequest:
+    """Read a submitted JSON value. Raises InvalidRequest with every problem found."""
+    if not isinstance(body, dict):
+        raise InvalidRequest.of("request", f"must be a JSON object with plan or playbook, not {type(body).__name__}")
+    try:
+        return GoalRequest.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequest(problems_of(error, body)) from error

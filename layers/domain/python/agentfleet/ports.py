@@ -1,0 +1,184 @@
+"""What the services need from the outside, as Protocols. Adapters and the tests' fakes satisfy them; one contract suite holds both."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, Protocol, TypeVar
+
+from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
+from agentfleet.domain.fleet import Agent, Fleet, Pool
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+from agentfleet.domain.result import Claim, Result, TaskState
+
+T = TypeVar("T")
+
+Clock = Callable[[], datetime]
+"""Now, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a listing, and where the next part starts (None: this was the last)."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+
+
+class GoalStore(Protocol):
+    """Goals by id."""
+
+    def create(self, goal: Goal) -> bool:
+        """Store a goal unless one has its id. False if one has: nothing was changed."""
+
+    def get(self, goal_ids: Sequence[str]) -> dict[str, Goal]:
+        """The goals that there are among these (at most 100), read consistently."""
+
+    def replace(self, before: Goal, after: Goal) -> bool:
+        """Store `after` if the goal is still in `before`'s state. False if it isn't: nothing was changed."""
+
+    def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
+        """A tenant's goals, newest first; goals made by sub-plans are left out. Raises InvalidRequest for a bad cursor."""
+
+
+class PlanStore(Protocol):
+    """Compiled plans by goal. Never changed once written, so they may be kept in memory for ever."""
+
+    def put(self, goal_id: str, plan: EncodedPlan) -> None:
+        """Store a plan; storing the same again changes nothing."""
+
+    def read(self, goal_id: str) -> SegmentedPlan:
+        """Raises NotFound."""
+
+
+class ResultStore(Protocol):
+    """One result per unit: the first that was put stands."""
+
+    def put(self, shards: int, results: Sequence[Result]) -> Sequence[Result]:
+        """Store those whose unit has no result yet. Gives, in the same order, the results that stand."""
+
+    def get(self, goal_id: str, shards: int, units: Iterable[int], *, outputs: bool = True) -> dict[int, Result]:
+        """The results that there are among these units, read consistently. Without `outputs`, large ones stay unread (None)."""
+
+    def tally(self, goal_id: str, shards: int) -> dict[TaskState, int]:
+        """How many tasks ended how."""
+
+
+class JoinStore(Protocol):
+    """Sets of finished members."""
+
+    def add(self, goal_id: str, shards: int, join: int, slots: Sequence[int]) -> int:
+        """Unite the join's set with these slots. Gives its size after that; adding again changes nothing."""
+
+
+class ClaimStore(Protocol):
+    """Leases on units whose side effects must happen once."""
+
+    def claim(self, goal_id: str, shards: int, unit: int, owner: str, now: datetime, lease: timedelta) -> Claim | None:
+        """Take the unit if it is free, its lease is over, or `owner` holds it. None if somebody else does."""
+
+
+class TaskQueues(Protocol):
+    """The queues between agents."""
+
+    def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
+        """Hand over every message to its pool's queue. Raises DeliveryFailed if some were not taken."""
+
+    def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
+        """Hand over to the release queue. Raises DeliveryFailed if some were not taken."""
+
+    def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
+        """Keep received messages of the named queue hidden for these times from now (receipt handle → time)."""
+
+
+class Subscription(Protocol):
+    """A running subscription."""
+
+    def close(self) -> None:
+        """End it, and wait until its handler is not running any more."""
+
+
+class MessageBus(Protocol):
+    """Publish and subscribe, by topic (an event's detail type such as `GoalSucceeded`)."""
+
+    def publish(self, topic: str, message: Mapping[str, Any]) -> None:
+        """Raises DeliveryFailed if the bus did not take it."""
+
+    def subscribe(self, topic: str, handler: Callable[[Mapping[str, Any]], None]) -> Subscription:
+        """Call `handler` for every message published under `topic` from now on, at least once each."""
+
+
+class BlobStore(Protocol):
+    """Files by URI (`s3://bucket/key`)."""
+
+    def put(self, key: str, body: bytes, content_type: str) -> str:
+        """Store under a key of the fleet's bucket. Gives the URI."""
+
+    def get(self, uri: str) -> bytes:
+        """Raises NotFound; raises PermanentError for a URI that isn't `s3://bucket/key`."""
+
+    def list(self, prefix: str) -> Sequence[tuple[str, int]]:
+        """(URI, bytes) of at most 1,000 blobs whose key starts so."""
+
+    def link(self, uri: str, lifetime: timedelta) -> str:
+        """An HTTP address that gives the blob to whoever holds it, for a while."""
+
+
+class AgentStore(Protocol):
+    """The registry's table of agents."""
+
+    def put(self, agent: Agent) -> None:
+        """Store what an agent says of itself; it disappears by itself some time after its lifetime."""
+
+    def list(self, pools: Iterable[str]) -> Sequence[Agent]:
+        """The agents of these pools, living or not, by pool and id."""
+
+
+class FleetStore(Protocol):
+    """Fleets that users hold."""
+
+    def put(self, fleet: Fleet) -> None:
+        """Store a fleet as it is now."""
+
+    def get(self, fleet_id: str) -> Fleet | None:
+        """One fleet."""
+
+    def list(self, tenant: str) -> Sequence[Fleet]:
+        """A tenant's fleets that have not been released, newest first."""
+
+
+class PoolControl(Protocol):
+    """Pools as they are, and the one lever on them."""
+
+    def read(self, pools: Iterable[str]) -> Sequence[Pool]:
+        """These pools now. Raises NotFound naming one that isn't deployed."""
+
+    def set_concurrency(self, pool: str, concurrency: int) -> None:
+        """Ask for another trigger concurrency (1 to 1,000); `Pool.settled` tells when it holds."""
+
+    def logs(self, pool: str, since: datetime, limit: int) -> Sequence[tuple[datetime, str]]:
+        """The newest log lines of a pool, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Something worth knowing."""
+
+    id: str
+    domain: str
+    title: str
+    text: str
+    created: datetime
+
+
+class KnowledgeStore(Protocol):
+    """Documents by tenant and domain."""
+
+    def put(self, tenant: str, document: Document) -> None:
+        """Store or replace."""
+
+    def list(self, tenant: str, domain: str | None) -> Sequence[Document]:
+        """A tenant's documents, at most 1,000."""
+
+    def delete(self, tenant: str, domain: str, document_id: str) -> bool:
+        """False if there was none."""
