@@ -1,4 +1,4 @@
-"""What the services need from the outside, as Protocols. Adapters and the tests' fakes satisfy them; one contract suite holds both."""
+"""What the services need from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

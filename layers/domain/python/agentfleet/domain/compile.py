@@ -285,11 +285,10 @@ class _Linker:
                 self.joined[unit].append((lowest + offset, slot))
         sizes = [len(part) for part in parts]
         while len(sizes) > 1:
-            above = len(self.joins) + len(sizes)
-            self.joins.extend(
-                Join(len(self.joins) + index, size, above=(above + index // JOIN_ARITY, index % JOIN_ARITY))
-                for index, size in enumerate(sizes)
-            )
+            first = len(self.joins)
+            above = first + len(sizes)
+            for index, size in enumerate(sizes):
+                self.joins.append(Join(first + index, size, above=(above + index // JOIN_ARITY, index % JOIN_ARITY)))
             sizes = [min(JOIN_ARITY, len(sizes) - start) for start in range(0, len(sizes), JOIN_ARITY)]
         self.joins.append(Join(len(self.joins), sizes[0], releases=releases, ends=ends))
 
