@@ -44,8 +44,8 @@ class GoalStore(Protocol):
 class PlanStore(Protocol):
     """Compiled plans by goal. Never changed once written, so they may be kept in memory for ever."""
 
-    def put(self, goal_id: str, plan: EncodedPlan) -> None:
-        """Store a plan; storing the same again changes nothing."""
+    def put(self, goal_id: str, plan: EncodedPlan) -> bool:
+        """Store a plan unless the goal has one. False if it has: that one stays as it is, also where `plan` differs."""
 
     def read(self, goal_id: str) -> SegmentedPlan:
         """Raises NotFound."""

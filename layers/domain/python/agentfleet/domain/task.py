@@ -1,7 +1,7 @@
 """What a user writes: tasks, plans and the request that carries them. Shapes only; the graph is checked by compile_plan."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -85,12 +85,6 @@ class GoalRequest(_Shape):
         return self
 
 
-class SubPlanSpec(PlanSpec):
-    """The plan that a task returned instead of a result."""
-
-    kind: Literal["sub-plan"] = "sub-plan"
-
-
 def problems_of(error: ValidationError, body: Any, prefix: str = "") -> list[Problem]:
     """Pydantic's errors in our words: fields as paths in which a task is named by its id, not by its number."""
     found: list[Problem] = []
@@ -124,5 +118,13 @@ def parse_request(body: Any) -> GoalRequest:
         raise InvalidRequest.of("request", f"must be a JSON object with plan or playbook, not {type(body).__name__}")
     try:
         return GoalRequest.model_validate(body)
+    except ValidationError as error:
+        raise InvalidRequest(problems_of(error, body)) from error
+
+
+def parse_plan(body: Mapping[str, Any]) -> PlanSpec:
+    """Read a plan that stands alone, such as the one a task returned. Raises InvalidRequest."""
+    try:
+        return PlanSpec.model_validate(dict(body))
     except ValidationError as error:
         raise InvalidRequest(problems_of(error, body)) from error

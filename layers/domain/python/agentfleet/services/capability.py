@@ -1,0 +1,134 @@
+"""Capabilities: a user's function with its declaration, and what it gets to work with."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from agentfleet.domain import ids
+from agentfleet.domain.codec import dumps
+from agentfleet.domain.errors import PermanentError
+from agentfleet.ports import BlobStore, Clock
+
+LINK_LIFETIME: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SubPlan:
+    """Returned by a capability instead of an output: carry out these tasks; their output will be mine."""
+
+    tasks: list[dict[str, Any]]
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFiles:
+    """The files of one task: everything it puts lies under its own prefix."""
+
+    store: BlobStore
+    prefix: str
+
+    def put(self, name: str, body: bytes, content_type: str = "application/octet-stream") -> str:
+        """Store a file of this task; gives its `s3://` URI. The same name again replaces it."""
+        return self.store.put(f"{self.prefix}/{name}", body, content_type)
+
+    def get(self, uri: str) -> bytes:
+        """A file by its URI, of this task or any other. Raises NotFound."""
+        return self.store.get(uri)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a capability may know about the task that it carries out."""
+
+    goal_id: str
+    task_id: str
+    tenant: str
+    attempt: int
+    """Counts from 1."""
+    blobs: TaskFiles
+    clock: Clock
+    deadline: datetime
+    fence: int | None = None
+    """The claim's fencing token, for capabilities that are not idempotent: grows with every claim of this task."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """`[pools.<name>.settings]` of fleet.toml."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """Hand this to the side effect: it is the same over every retry and redelivery of the task."""
+        return ids.task_key(self.goal_id, self.task_id)
+
+    def remaining_seconds(self) -> float:
+        """Until the task is timed out."""
+        return max(0.0, (self.deadline - self.clock()).total_seconds())
+
+
+Function = Callable[..., Any]
+
+
+class Capability:
+    """A function that agents can be asked to carry out: its declaration, and its types as checks.
+
+    Raises TypeError if the function's signature isn't `(input)` or `(input, context)` with annotated input.
+    """
+
+    def __init__(self, function: Function, name: str, *, idempotent: bool, timeout: float, chunk: int) -> None:
+        self.name = name
+        self.function = function
+        self.idempotent = idempotent
+        self.timeout = timeout
+        self.chunk = chunk
+        self.description = (inspect.getdoc(function) or "").partition("\n")[0]
+        self.is_async = inspect.iscoroutinefunction(function)
+        hints = get_type_hints(function)
+        names = list(inspect.signature(function).parameters)
+        if not names or names[1:] not in ([], ["context"]) or names[0] not in hints:
+            raise TypeError(
+                f"{name}: write it as (input: Model) or (input: Model, context: TaskContext), not ({', '.join(names)})"
+            )
+        self._takes_context = len(names) == 2
+        self._input: TypeAdapter[Any] = TypeAdapter(hints[names[0]])
+        self._output: TypeAdapter[Any] | None = TypeAdapter(hints["return"]) if _is_checked(hints.get("return")) else None
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """The input's JSON schema."""
+        return self._input.json_schema()
+
+    def read_input(self, value: Any) -> Any:
+        """The checked input. Raises PermanentError naming each wrong field."""
+        try:
+            return self._input.validate_python(value)
+        except ValidationError as error:
+            lines = "; ".join(
+                f"{'.'.join(map(str, detail['loc'])) or 'input'}: {detail['msg']}"
+                for detail in error.errors(include_url=False)[:5]
+            )
+            raise PermanentError(f"input of {self.name}: {lines}") from error
+
+    def call(self, value: Any, context: TaskContext) -> Awaitable[Any] | Any:
+        """Call the function with a checked input."""
+        return self.function(value, context) if self._takes_context else self.function(value)
+
+    def write_output(self, value: Any) -> Any:
+        """The output as plain JSON data. Raises PermanentError if it isn't what the function promised, or isn't JSON."""
+        try:
+            if isinstance(value, BaseModel):
+                plain = value.model_dump(mode="json")
+            elif self._output is not None:
+                plain = self._output.dump_python(self._output.validate_python(value), mode="json")
+            else:
+                plain = value
+            dumps(plain)
+        except (ValidationError, TypeError, ValueError) as error:
+            raise PermanentError(f"output of {self.name} is not what it promised, or not JSON: {error}") from error
+        return plain
+
+
+def _is_checked(hint: Any) -> bool:
+    """Outputs whose annotation says nothing, or that may be a sub-plan, are checked as JSON only."""
+    return hint is not None and hint is not Any and hint is not SubPlan and SubPlan not in getattr(hint, "__args__", ())

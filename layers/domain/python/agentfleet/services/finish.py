@@ -1,0 +1,178 @@
+"""What follows when units are done: joins, releases, and the goal's end."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from agentfleet.domain import references
+from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.goal import Failure, Goal, GoalState
+from agentfleet.domain.plan import Place, PlanReader, Range, expand, to_ranges
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.ports import Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore
+from agentfleet.services.release import Releaser
+
+EVENTS: Final = {
+    GoalState.SUCCEEDED: "GoalSucceeded",
+    GoalState.FAILED: "GoalFailed",
+    GoalState.CANCELLED: "GoalCancelled",
+}
+
+
+def resolve_template(
+    template: Any,
+    sources: dict[str, tuple[Place, ...]],
+    outcome_at: Callable[[Place], TaskOutcome | None],
+) -> Any:
+    """A JSON value with its references replaced by the outputs they name; what has no output gives null."""
+
+    def output_of(reference: references.Reference) -> Any:
+        outputs = [outcome.output if (outcome := outcome_at(place)) else None for place in sources[reference.source]]
+        return outputs if reference.is_family else outputs[0]
+
+    return references.resolve(template, output_of)
+
+
+def fetch_outcomes(results: ResultStore, goal: Goal, places: Sequence[Place]) -> Callable[[Place], TaskOutcome | None]:
+    """A look-up of these tasks' outcomes, read in one go."""
+    found = results.get(goal.id, goal.shards, sorted({unit for unit, _ in places})) if places else {}
+
+    def outcome_at(place: Place) -> TaskOutcome | None:
+        result = found.get(place[0])
+        return result.outcomes[place[1]] if result else None
+
+    return outcome_at
+
+
+class Finisher:
+    """Carries a goal on from units that are done.
+
+    Every step may be repeated after a crash: a set-union changes nothing the second time, a release sends a duplicate
+    that finds its result already there, and the end is a compare-and-set on the goal's state.
+    """
+
+    def __init__(
+        self,
+        goals: GoalStore,
+        plans: PlanStore,
+        results: ResultStore,
+        joins: JoinStore,
+        releaser: Releaser,
+        bus: MessageBus,
+        clock: Clock,
+    ) -> None:
+        self._goals = goals
+        self._plans = plans
+        self._results = results
+        self._joins = joins
+        self._releaser = releaser
+        self._bus = bus
+        self._clock = clock
+
+    def advance(self, goal: Goal, plan: PlanReader, done: Sequence[Result], *, repeated: bool = False) -> None:
+        """Join, release and perhaps finish after these results have been stored.
+
+        `repeated` says that a message among them had been received before, so that this may all have happened already
+        except its last step. Raises DeliveryFailed if a queue or the bus did not take a message.
+        """
+        for result in done:
+            failure = result.first_failure
+            if failure and plan.unit(result.unit).on_failure == "fail":
+                self.end(goal, GoalState.FAILED, failure=failure, repeated=repeated)
+                return
+        released, ended = self._join(goal, plan, done)
+        self._releaser.release(goal, plan, released)
+        if ended:
+            self.end(goal, GoalState.SUCCEEDED, repeated=repeated)
+
+    def _join(self, goal: Goal, plan: PlanReader, done: Sequence[Result]) -> tuple[tuple[Range, ...], bool]:
+        opened: list[Range] = []
+        ended = False
+        reached: dict[int, list[int]] = defaultdict(list)
+        for result in done:
+            unit = plan.unit(result.unit)
+            opened.extend(unit.releases)
+            ended = ended or unit.ends
+            for waiting, slot in unit.joins:
+                reached[waiting].append(slot)
+        while reached:
+            above: dict[int, list[int]] = defaultdict(list)
+            for number, slots in sorted(reached.items()):
+                join = plan.join(number)
+                if self._joins.add(goal.id, goal.shards, number, slots) < join.size:
+                    continue
+                opened.extend(join.releases)
+                ended = ended or join.ends
+                if join.above:
+                    above[join.above[0]].append(join.above[1])
+            reached = above
+        return to_ranges(sorted(set(expand(opened)))), ended
+
+    def end(self, goal: Goal, state: GoalState, *, failure: Failure | None = None, repeated: bool = False) -> Goal:
+        """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then."""
+        ended, ours = self._settle(goal, state, failure)
+        if ours or (repeated and ended.state is state):
+            self._announce(ended)
+        return ended
+
+    def _settle(self, goal: Goal, state: GoalState, failure: Failure | None) -> tuple[Goal, bool]:
+        current = goal
+        while not current.state.is_final:
+            after = self._ended(current, state, failure)
+            if self._goals.replace(current, after):
+                return after, True
+            current = self._goals.get([goal.id])[goal.id]
+        return current, False
+
+    def _ended(self, goal: Goal, state: GoalState, failure: Failure | None) -> Goal:
+        if goal.state is GoalState.PLANNING and state is GoalState.SUCCEEDED:
+            goal = goal.move(GoalState.RUNNING)  # faster than accept_goals could say so
+        plan = self._plans.read(goal.id)
+        output = None
+        if state is GoalState.SUCCEEDED:
+            places = [place for group in plan.header.sources.values() for place in group]
+            outcome_at = fetch_outcomes(self._results, goal, places)
+            output = resolve_template(plan.header.output, plan.header.sources, outcome_at)
+        counts = {task.value: number for task, number in self._results.tally(goal.id, goal.shards).items() if number}
+        return goal.move(state, finished=self._clock(), output=output, counts=counts, failure=failure)
+
+    def _announce(self, goal: Goal) -> None:
+        if goal.parent:
+            self._report_to_parent(goal)
+            return
+        self._bus.publish(
+            EVENTS[goal.state],
+            {
+                "goal": goal.id,
+                "tenant": goal.tenant,
+                "name": goal.name,
+                "state": goal.state,
+                "duration": goal.duration,
+                "counts": goal.counts,
+                "labels": goal.labels,
+                **({"error": goal.failure.error, "message": goal.failure.message} if goal.failure else {}),
+            },
+        )
+
+    def _report_to_parent(self, child: Goal) -> None:
+        """A sub-plan's end is the end of the task that returned it."""
+        link = child.parent
+        parent = self._goals.get([link.goal_id]).get(link.goal_id) if link else None
+        if link is None or parent is None or not parent.state.is_alive:
+            return
+        if child.state is GoalState.SUCCEEDED:
+            outcome = TaskOutcome(TaskState.SUCCEEDED, child.output)
+        else:
+            why = child.failure or Failure("GoalCancelled", f"its sub-plan {child.id} was cancelled")
+            outcome = TaskOutcome(TaskState.FAILED, failure=replace(why, task=None))
+        result = Result(parent.id, link.unit, (outcome,), f"goal:{child.id}", child.created, child.duration or 0.0)
+        standing = self._results.put(parent.shards, [result])
+        self.advance(parent, self._plans.read(parent.id), standing, repeated=True)
+
+    def cancel(self, goal: Goal) -> Goal:
+        """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended."""
+        ended = self.end(goal, GoalState.CANCELLED)
+        if ended.state is not GoalState.CANCELLED:
+            raise IllegalTransition(f"goal {goal.id} is {ended.state} already: there is nothing left to cancel")
+        return ended

@@ -1,0 +1,181 @@
+"""Perform tasks: resolve and check the input, call the user's function, check the output, decide what failure means."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, Final
+
+from agentfleet.domain.errors import FleetError, NotFound, PermanentError, RetryableError
+from agentfleet.domain.goal import Failure
+from agentfleet.domain.plan import Place, PlannedTask
+from agentfleet.domain.result import Result, TaskOutcome, TaskState, retry_delay
+from agentfleet.ports import BlobStore, Clock, ResultStore
+from agentfleet.services.accept import Accepter
+from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
+from agentfleet.services.finish import fetch_outcomes, resolve_template
+from agentfleet.services.work import Batch, Work
+
+MESSAGE_LIMIT: Final = 1000
+THREADS: Final = 16
+
+BeforeHook = Callable[[TaskContext, Any], None]
+"""Sees a task's checked input before it runs; raising fails the task."""
+
+
+class Performer:
+    """Does the work of a batch; every error a user's code raises becomes data here."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        capabilities: Mapping[str, Capability],
+        results: ResultStore,
+        blobs: BlobStore,
+        accepter: Accepter,
+        clock: Clock,
+        fraction: Callable[[], float],
+        *,
+        settings: dict[str, Any] | None = None,
+        before: Sequence[BeforeHook] = (),
+    ) -> None:
+        self._agent_id = agent_id
+        self._capabilities = capabilities
+        self._results = results
+        self._blobs = blobs
+        self._accepter = accepter
+        self._clock = clock
+        self._fraction = fraction
+        self._settings = settings or {}
+        self._before = before
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
+
+    def read_inputs(self, batch: Batch) -> None:
+        """Replace references by the outputs they name, and check what results against the capability's input type."""
+        for works in batch.by_goal():
+            fresh = [work for work in works if work.awaits_doing]
+            places = [place for work in fresh for task in work.unit.tasks for group in task.sources.values() for place in group]
+            outcome_at = fetch_outcomes(self._results, works[0].goal, places)
+            for work in fresh:
+                work.inputs = [_attempt(self._prepare, work, task, outcome_at) for task in work.unit.tasks]
+
+    def _prepare(self, work: Work, task: PlannedTask, outcome_at: Callable[[Place], TaskOutcome | None]) -> Any:
+        if task.when is not None and not resolve_template(task.when, task.sources, outcome_at):
+            return TaskOutcome(TaskState.SKIPPED)
+        capability = self._capabilities.get(work.unit.capability)
+        if capability is None:
+            known = ", ".join(sorted(self._capabilities))
+            raise PermanentError(f"this pool can't do {work.unit.capability}, only {known}")
+        return capability.read_input(resolve_template(task.input, task.sources, outcome_at))
+
+    def run_hooks(self, batch: Batch) -> None:
+        """Show every task that is about to run to the hooks."""
+        if not self._before:
+            return
+        for work in batch.works:
+            for slot, value in enumerate(work.inputs):
+                if not isinstance(value, TaskOutcome | Exception):
+                    work.inputs[slot] = _attempt(self._call_hooks, self._context(work, work.unit.tasks[slot], batch), value)
+
+    def _call_hooks(self, context: TaskContext, value: Any) -> Any:
+        for hook in self._before:
+            hook(context, value)
+        return value
+
+    async def execute(self, batch: Batch) -> None:
+        """Do the tasks: coroutines concurrently in this loop, plain functions in threads."""
+        await asyncio.gather(*(self._do(work, batch) for work in list(batch.works) if work.awaits_doing))
+
+    async def _do(self, work: Work, batch: Batch) -> None:
+        started = self._clock()
+        attempt = work.delivery.attempt
+        raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
+        if any(isinstance(value, SubPlan) for value in raw):
+            refusal = self._delegate(work, raw)
+            if refusal is None:
+                batch.drop(work)
+                return
+            raw = [refusal for _ in raw]
+        again = [value for value in raw if isinstance(value, Exception) and _is_retryable(value)]
+        if again and attempt <= work.unit.retries:
+            batch.give_back(work, again[0], self._delay(again[0], attempt))
+            return
+        outcomes = tuple(_outcome(value, task.id) for task, value in zip(work.unit.tasks, raw, strict=True))
+        duration = (self._clock() - started).total_seconds()
+        work.result = Result(work.goal.id, work.unit.number, outcomes, self._agent_id, started, duration, attempt)
+
+    async def _call(self, work: Work, slot: int, batch: Batch) -> TaskOutcome | SubPlan | Exception:
+        value = work.inputs[slot]
+        if isinstance(value, TaskOutcome | Exception):
+            return value
+        capability = self._capabilities[work.unit.capability]
+        context = self._context(work, work.unit.tasks[slot], batch)
+        try:
+            async with asyncio.timeout(context.remaining_seconds()) as timer:
+                if capability.is_async:
+                    output = await capability.call(value, context)
+                else:
+                    loop = asyncio.get_running_loop()
+                    output = await loop.run_in_executor(self._threads, capability.call, value, context)
+            if isinstance(output, SubPlan):
+                return output
+            return TaskOutcome(TaskState.SUCCEEDED, capability.write_output(output))
+        except TimeoutError as error:
+            if not timer.expired():
+                return error
+            return TaskTimeout(f"took longer than {work.unit.timeout:g} s, or than its invocation had left")
+        except Exception as error:
+            return error
+
+    def _context(self, work: Work, task: PlannedTask, batch: Batch) -> TaskContext:
+        return TaskContext(
+            goal_id=work.goal.id,
+            task_id=task.id,
+            tenant=work.goal.tenant,
+            attempt=work.delivery.attempt,
+            blobs=TaskFiles(self._blobs, f"blobs/{work.goal.id}/{task.id}"),
+            clock=self._clock,
+            deadline=min(batch.deadline, self._clock() + timedelta(seconds=work.unit.timeout)),
+            fence=work.claim.fence if work.claim else None,
+            settings=self._settings,
+        )
+
+    def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
+        """Start the sub-plan; the error if that can't be."""
+        plan = raw[0]
+        if len(raw) > 1 or not isinstance(plan, SubPlan):
+            return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
+        try:
+            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output})
+        except FleetError as error:
+            return error
+        return None
+
+    def _delay(self, error: Exception, attempt: int) -> timedelta:
+        if isinstance(error, RetryableError) and error.delay is not None:
+            return timedelta(seconds=error.delay)
+        return retry_delay(attempt, self._fraction())
+
+
+class TaskTimeout(RetryableError):
+    """A task took longer than it may."""
+
+
+def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's value, or the exception that it raised, as data."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
+
+
+def _is_retryable(error: Exception) -> bool:
+    return not isinstance(error, PermanentError | NotFound)
+
+
+def _outcome(value: TaskOutcome | SubPlan | Exception, task: str) -> TaskOutcome:
+    if isinstance(value, TaskOutcome):
+        return value
+    assert isinstance(value, Exception)  # noqa: S101 - sub-plans have been started or refused before
+    failure = Failure(type(value).__name__, str(value)[:MESSAGE_LIMIT] or repr(value), task)
+    return TaskOutcome(TaskState.FAILED, failure=failure)

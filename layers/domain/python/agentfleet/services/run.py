@@ -1,0 +1,196 @@
+"""Carry out a batch of task messages: what every agent does, whatever its capabilities.
+
+The order within a batch is what makes a crash harmless: goal alive → claim → do → result → join → release → the message
+is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentfleet.domain import ids
+from agentfleet.domain.errors import NotFound, RetryableError
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
+from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
+from agentfleet.services.accept import Accepter
+from agentfleet.services.capability import Capability
+from agentfleet.services.finish import Finisher
+from agentfleet.services.perform import Performer
+from agentfleet.services.pipeline import ProcessingPipeline
+from agentfleet.services.registry import Presence
+from agentfleet.services.work import Batch, Delivery, Work
+
+RESERVE: Final = timedelta(seconds=3)
+"""Kept from an invocation's time for storing and releasing."""
+GOAL_FRESH: Final = timedelta(seconds=1)
+"""How long a goal that was alive is taken to be so still: at most one read per goal and second, and a cancellation is
+noticed that much later."""
+LONGEST_HIDING: Final = timedelta(minutes=15)
+CLAIM_BUSY: Final = timedelta(seconds=30)
+KNOWN_GOALS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a runner reads and writes."""
+
+    goals: GoalStore
+    plans: PlanStore
+    results: ResultStore
+    claims: ClaimStore
+    queues: TaskQueues
+
+
+class TaskRunner:
+    """Runs batches of messages through one pipeline of stages."""
+
+    def __init__(
+        self,
+        capabilities: Mapping[str, Capability],
+        stores: Stores,
+        performer: Performer,
+        accepter: Accepter,
+        finisher: Finisher,
+        presence: Presence,
+        clock: Clock,
+    ) -> None:
+        self._capabilities = capabilities
+        self._stores = stores
+        self._accepter = accepter
+        self._finisher = finisher
+        self._presence = presence
+        self._clock = clock
+        self._known_goals: dict[str, tuple[Goal, datetime]] = {}
+        self.pipeline: ProcessingPipeline[Batch] = (
+            ProcessingPipeline[Batch]()
+            .add_stage(self._load, name="load")
+            .add_stage(self._recall, name="recall")
+            .add_stage(self._claim, name="claim")
+            .add_stage(performer.read_inputs, name="validate")
+            .add_stage(performer.run_hooks, name="before-hooks")
+            .add_stage(performer.execute, name="execute")
+            .add_stage(self._store, name="store")
+            .add_stage(self._advance, name="release")
+            .add_stage(self._hide_returned, name="retry")
+        )
+
+    async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
+        """Carry out these messages before the invocation is cut off; what is `returned` must be received again."""
+        return await self.pipeline.execute(Batch(tuple(deliveries), cut_off - RESERVE))
+
+    def _load(self, batch: Batch) -> None:
+        """Goal, plan and unit of every message; those of goals that have ended are dropped."""
+        pointers: list[tuple[Delivery, TaskPointer]] = []
+        for delivery in batch.deliveries:
+            try:
+                pointers.append((delivery, read_task(delivery.body)))
+            except BadMessage as error:
+                batch.give_back(delivery, error)
+        goals = self._goals_now({pointer.goal_id for _, pointer in pointers})
+        for delivery, pointer in pointers:
+            goal = goals.get(pointer.goal_id)
+            if goal is None:
+                batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
+            elif not goal.state.is_alive:
+                batch.drop(delivery)
+            else:
+                try:
+                    plan = self._stores.plans.read(goal.id)
+                    batch.works.append(Work(delivery, goal, plan, plan.unit(pointer.unit)))
+                except (NotFound, IndexError) as error:
+                    batch.give_back(delivery, error)
+        self._presence.working([f"{work.goal.id}/{task.id}" for work in batch.works for task in work.unit.tasks])
+
+    def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
+        """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
+        now = self._clock()
+        found = self._refresh(wanted, now)
+        above = self._refresh({name for goal in found.values() if goal.parent for name in goal.parent.ancestors}, now)
+        for goal in list(found.values()):
+            ancestors = goal.parent.ancestors if goal.parent else ()
+            orphaned = not all(name in above and above[name].state.is_alive for name in ancestors)
+            if orphaned and goal.state.is_alive:
+                found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
+        return found
+
+    def _refresh(self, wanted: set[str], now: datetime) -> dict[str, Goal]:
+        stale = [
+            name
+            for name in sorted(wanted)
+            if (known := self._known_goals.get(name)) is None or (known[0].state.is_alive and now - known[1] >= GOAL_FRESH)
+        ]
+        if len(self._known_goals) > KNOWN_GOALS:
+            self._known_goals.clear()
+            stale = sorted(wanted)
+        if stale:
+            self._known_goals |= {name: (goal, now) for name, goal in self._stores.goals.get(stale).items()}
+        return {name: self._known_goals[name][0] for name in wanted if name in self._known_goals}
+
+    def _recall(self, batch: Batch) -> None:
+        """A message received before may have left its result, or a sub-plan, behind."""
+        for works in batch.by_goal():
+            if again := [work for work in works if work.delivery.attempt > 1]:
+                self._take_standing(batch, again)
+
+    def _take_standing(self, batch: Batch, works: Sequence[Work]) -> None:
+        goal = works[0].goal
+        standing = self._stores.results.get(goal.id, goal.shards, [work.unit.number for work in works], outputs=False)
+        open_works = [work for work in works if work.unit.number not in standing]
+        children = {ids.child_goal_id(goal.id, work.unit.number, 0): work for work in open_works}
+        for work in works:
+            if work.unit.number in standing:
+                work.result, work.is_stored = standing[work.unit.number], True
+        for name, child in (self._stores.goals.get(sorted(children)) if children else {}).items():
+            self._accepter.resume(child)
+            batch.drop(children[name])
+
+    def _claim(self, batch: Batch) -> None:
+        """Take a lease on what may not be done twice."""
+        for work in list(batch.works):
+            capability = self._capabilities.get(work.unit.capability)
+            if capability is None or capability.idempotent or not work.awaits_doing:
+                continue
+            now = self._clock()
+            goal, number = work.goal, work.unit.number
+            lease = batch.deadline + RESERVE - now
+            work.claim = self._stores.claims.claim(goal.id, goal.shards, number, work.delivery.message_id, now, lease)
+            if work.claim is None:
+                batch.give_back(work, RetryableError(f"another agent holds unit {number} of goal {goal.id}"), CLAIM_BUSY)
+            elif work.claim.fence > 1:
+                self._take_standing(batch, [work])  # it was claimed before, so it may have been finished
+
+    def _store(self, batch: Batch) -> None:
+        """One conditional put per unit, all of a goal's in one request: the first result stands."""
+        for works in batch.by_goal():
+            fresh = [work for work in works if work.result and not work.is_stored]
+            if fresh:
+                standing = self._stores.results.put(fresh[0].goal.shards, [work.result for work in fresh if work.result])
+                for work, result in zip(fresh, standing, strict=True):
+                    work.result, work.is_stored = result, True
+
+    def _advance(self, batch: Batch) -> None:
+        """Join, release, finish, goal by goal: one that can't go on leaves its messages to be received again."""
+        for works in batch.by_goal():
+            results = [work.result for work in works if work.result]
+            repeated = any(work.delivery.attempt > 1 for work in works)
+            try:
+                self._finisher.advance(works[0].goal, works[0].plan, results, repeated=repeated)
+            except Exception as error:
+                for work in works:
+                    batch.give_back(work, error)
+            else:
+                batch.settle(works)
+
+    def _hide_returned(self, batch: Batch) -> None:
+        """A failed attempt's message stays hidden for its delay."""
+        waits: dict[str, dict[str, timedelta]] = defaultdict(dict)
+        for delivery in batch.deliveries:
+            returned = batch.returned.get(delivery.message_id)
+            if returned and returned.after is not None:
+                waits[delivery.queue][delivery.receipt] = min(returned.after, LONGEST_HIDING)
+        for queue, receipts in waits.items():
+            self._stores.queues.hide(queue, receipts)
+        self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled))

@@ -1,0 +1,461 @@
+"""What the API shows and takes: the shapes that the server, the SDK and the OpenAPI document share."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from agentfleet.domain.errors import Problem
+from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
+from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
+from agentfleet.domain.names import Priority
+from agentfleet.domain.playbook import ParameterType, Playbook
+from agentfleet.domain.result import TaskState
+from agentfleet.ports import Document
+
+FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
+"""The states in which nothing happens to a task any more."""
+
+
+class _View(BaseModel):
+    """What is shown. A client of an older version ignores fields that it doesn't know."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class _Order(BaseModel):
+    """What is taken: a field that doesn't exist is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ProblemView(_View):
+    """One thing wrong with a request."""
+
+    field: str
+    """Where: `tasks[load].input.rows.$from`, `playbook`, `size`."""
+    message: str
+    """What is wrong with it and what is allowed."""
+
+
+class ErrorView(_View):
+    """The body of every error response."""
+
+    error: str
+    """A stable word for programs: invalid_request, not_found, conflict, unauthorized, unavailable, internal_error."""
+    message: str
+    """A sentence for people."""
+    problems: tuple[ProblemView, ...] = ()
+
+    @classmethod
+    def of(cls, error: str, message: str, problems: tuple[Problem, ...] = ()) -> Self:
+        """An error body from the domain's problems."""
+        shown = tuple(ProblemView(field=problem.field, message=problem.message) for problem in problems)
+        return cls(error=error, message=message, problems=shown)
+
+
+class FailureView(_View):
+    """Why a task or a goal failed."""
+
+    error: str
+    message: str
+    task: str | None = None
+    """The id of the task whose failure it was."""
+
+    @classmethod
+    def of(cls, failure: Failure | None) -> Self | None:
+        """None for none."""
+        return cls(error=failure.error, message=failure.message, task=failure.task) if failure else None
+
+
+class GoalView(_View):
+    """A goal as its owner sees it."""
+
+    id: str
+    name: str
+    state: GoalState
+    priority: Priority
+    on_failure: OnFailure
+    tasks: int
+    """How many tasks its plan has."""
+    counts: dict[TaskState, int] | None = None
+    """Tasks by state. Exact up to 2,000 tasks; above, what waits and what is ready both count as WAITING. Null in listings of
+    goals that have not ended."""
+    created: datetime
+    finished: datetime | None = None
+    duration: float | None = None
+    """Seconds from acceptance to the end."""
+    failure: FailureView | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    parent: str | None = None
+    """The goal whose task this one carries out."""
+
+    @classmethod
+    def of(cls, goal: Goal, counts: dict[TaskState, int] | None = None) -> Self:
+        """The view of a stored goal; `counts` if they are known."""
+        return cls(
+            id=goal.id,
+            name=goal.name,
+            state=goal.state,
+            priority=goal.priority,
+            on_failure=goal.on_failure,
+            tasks=goal.tasks,
+            counts=counts,
+            created=goal.created,
+            finished=goal.finished,
+            duration=goal.duration,
+            failure=FailureView.of(goal.failure),
+            labels=goal.labels,
+            parent=goal.parent.goal_id if goal.parent else None,
+        )
+
+    @property
+    def done(self) -> int:
+        """How many of its tasks have ended, as far as `counts` tells."""
+        return sum((self.counts or {}).get(state, 0) for state in FINISHED)
+
+
+class GoalPage(_View):
+    """Goals, newest first. Give `cursor` back for more; null: there are none."""
+
+    goals: tuple[GoalView, ...]
+    cursor: str | None = None
+
+
+class TaskView(_View):
+    """A task of a goal."""
+
+    id: str
+    """Its id inside the plan."""
+    ref: str
+    """`goal.task`: what GET /tasks/{ref} takes."""
+    capability: str
+    pool: str | None = None
+    """The pool that works on it; null if several offer the capability and none has started."""
+    state: TaskState
+    """WAITING for others, READY (in a queue), RUNNING, or ended. A task of an ended goal that never ran stays WAITING."""
+    agent: str | None = None
+    attempt: int | None = None
+    started: datetime | None = None
+    duration: float | None = None
+    """Seconds. Tasks that shared a message share it."""
+    failure: FailureView | None = None
+    sub_goal: str | None = None
+    """The goal that carries the task out, if it was delegated."""
+
+
+class TaskPage(_View):
+    """Tasks in the order of the plan. Give `cursor` back for more; null: there are none."""
+
+    tasks: tuple[TaskView, ...]
+    cursor: str | None = None
+
+
+class TaskDetail(TaskView):
+    """A task with what goes in and what came out."""
+
+    input: dict[str, Any]
+    """As planned: references are not resolved."""
+    output: Any = None
+    output_url: str | None = None
+    """Where to get an output that is too large for this answer; valid for one hour."""
+    priority: Priority
+    retries: int
+    timeout: float
+    """Seconds that one attempt may take."""
+
+
+class FileView(_View):
+    """A file that a goal left behind."""
+
+    name: str
+    """`task/file`."""
+    uri: str
+    size: int
+    """Bytes."""
+    url: str
+    """Gives the file to whoever holds this address, for one hour."""
+
+
+class GoalResult(_View):
+    """What came of a goal."""
+
+    goal: GoalView
+    output: Any = None
+    output_url: str | None = None
+    """Where to get an output that is too large for this answer; valid for one hour."""
+    files: tuple[FileView, ...] = ()
+
+
+class AgentView(_View):
+    """One worker: an execution environment of a pool, a container, or a remote agent."""
+
+    id: str
+    pool: str
+    capabilities: tuple[str, ...]
+    state: AgentState
+    started: datetime
+    seen: datetime
+    """When it was last heard of."""
+    tasks: tuple[str, ...] = ()
+    """`goal/task` of what it works on now, as far as these are your goals."""
+    completed: int = 0
+    endpoint: str | None = None
+
+    @classmethod
+    def of(cls, agent: Agent, tasks: tuple[str, ...]) -> Self:
+        """The view of an agent whose visible tasks are `tasks`."""
+        return cls(
+            id=agent.id,
+            pool=agent.pool,
+            capabilities=agent.capabilities,
+            state=agent.state,
+            started=agent.started,
+            seen=agent.seen,
+            tasks=tasks,
+            completed=agent.completed,
+            endpoint=agent.endpoint,
+        )
+
+
+class AgentList(_View):
+    """Living agents by pool."""
+
+    agents: tuple[AgentView, ...]
+
+
+class CapabilityView(_View):
+    """One thing that a pool's agents can do."""
+
+    name: str
+    description: str
+    idempotent: bool
+    timeout: float
+    """Seconds."""
+    chunk: int
+    """How many tasks may share one message."""
+
+
+class PoolView(_View):
+    """A pool as it is now."""
+
+    name: str
+    description: str
+    capabilities: tuple[CapabilityView, ...]
+    concurrency: int
+    """How many agents each priority's queue may keep busy at once."""
+    min_concurrency: int
+    max_concurrency: int
+    waiting: int
+    """Messages ready in its queues."""
+    in_flight: int
+    dead: int
+    """Messages in its dead-letter queue."""
+    settled: bool
+    """False while a change of concurrency is still taking hold."""
+
+    @classmethod
+    def of(cls, pool: Pool, description: str, capabilities: tuple[CapabilityView, ...]) -> Self:
+        """The view of a pool as it is now, with what its declaration says."""
+        return cls(
+            name=pool.name,
+            description=description,
+            capabilities=capabilities,
+            concurrency=pool.concurrency,
+            min_concurrency=pool.min_concurrency,
+            max_concurrency=pool.max_concurrency,
+            waiting=pool.waiting,
+            in_flight=pool.in_flight,
+            dead=pool.dead,
+            settled=pool.settled,
+        )
+
+
+class PoolList(_View):
+    """Every pool, by name."""
+
+    pools: tuple[PoolView, ...]
+
+
+class PoolChange(_Order):
+    """Another size for a pool."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1000)]
+
+
+class LogLine(_View):
+    """A line that an agent logged."""
+
+    at: datetime
+    message: str
+
+
+class LogPage(_View):
+    """The newest lines of a pool, oldest first."""
+
+    lines: tuple[LogLine, ...]
+
+
+class FleetOrder(_Order):
+    """Pools to be sized for a purpose."""
+
+    size: Annotated[int, Field(ge=1, le=1000)]
+    """How many agents each of the pools may run at once."""
+    capabilities: Annotated[tuple[str, ...], Field(max_length=100)] | None = None
+    """What the fleet must be able to do; null: everything there is."""
+
+
+class FleetChange(_Order):
+    """Another size for a fleet."""
+
+    size: Annotated[int, Field(ge=1, le=1000)]
+
+
+class FleetView(_View):
+    """Pools that you have sized for a purpose."""
+
+    id: str
+    size: int
+    pools: tuple[str, ...]
+    before: dict[str, int]
+    """Pool → concurrency before this fleet, restored by its release."""
+    created: datetime
+    released: datetime | None = None
+    ready: bool
+    """Does every pool have its size, with nothing left to take hold?"""
+
+    @classmethod
+    def of(cls, fleet: Fleet, *, ready: bool) -> Self:
+        """The view of a fleet."""
+        return cls(
+            id=fleet.id,
+            size=fleet.size,
+            pools=fleet.pools,
+            before=fleet.before,
+            created=fleet.created,
+            released=fleet.released,
+            ready=ready,
+        )
+
+
+class FleetList(_View):
+    """Your fleets that have not been released, newest first."""
+
+    fleets: tuple[FleetView, ...]
+
+
+class ParameterView(_View):
+    """What a playbook asks for."""
+
+    type: ParameterType
+    description: str
+    default: Any = None
+    required: bool
+
+
+class PlaybookView(_View):
+    """A named plan with parameters."""
+
+    name: str
+    description: str
+    parameters: dict[str, ParameterView]
+    tasks: int
+    """Tasks as written: one with `foreach` counts once."""
+
+    @classmethod
+    def of(cls, playbook: Playbook) -> Self:
+        """The view of a playbook."""
+        return cls(**_playbook(playbook))
+
+
+class PlaybookDetail(PlaybookView):
+    """A playbook with its plan."""
+
+    plan: dict[str, Any]
+
+    @classmethod
+    def of(cls, playbook: Playbook) -> Self:
+        """The view of a playbook with its plan."""
+        return cls(**_playbook(playbook), plan=playbook.plan.model_dump(mode="json"))
+
+
+def _playbook(playbook: Playbook) -> dict[str, Any]:
+    parameters = {
+        name: ParameterView(**parameter.model_dump(), required=parameter.default is None)
+        for name, parameter in playbook.parameters.items()
+    }
+    return {
+        "name": playbook.name,
+        "description": playbook.description,
+        "parameters": parameters,
+        "tasks": len(playbook.plan.tasks),
+    }
+
+
+class PlaybookList(_View):
+    """Every playbook, by name."""
+
+    playbooks: tuple[PlaybookView, ...]
+
+
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+"""A field of knowledge: lower-case letters, digits and hyphens."""
+
+
+class DocumentOrder(_Order):
+    """A document to be kept."""
+
+    domain: Domain = "general"
+    title: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=300_000)]
+
+
+class DocumentView(_View):
+    """A document without its text."""
+
+    id: str
+    domain: str
+    title: str
+    size: int
+    """Characters of its text."""
+    created: datetime
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """The view of a document."""
+        return cls(
+            id=document.id,
+            domain=document.domain,
+            title=document.title,
+            size=len(document.text),
+            created=document.created,
+        )
+
+
+class DocumentList(_View):
+    """Documents, newest first."""
+
+    documents: tuple[DocumentView, ...]
+
+
+class Finding(_View):
+    """A document that matches a search."""
+
+    document: DocumentView
+    score: float
+    """Higher is better; comparable within one search only."""
+    excerpt: str
+    """The text around the first match."""
+
+
+class FindingList(_View):
+    """What a search found, best first."""
+
+    findings: tuple[Finding, ...]
+
+
+class HealthView(_View):
+    """The API answers."""
+
+    status: str = "ok"
+    version: str

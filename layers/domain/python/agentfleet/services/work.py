@@ -1,0 +1,101 @@
+"""A batch of received messages on its way through an agent."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from agentfleet.domain.goal import Goal
+from agentfleet.domain.plan import PlanReader, Unit
+from agentfleet.domain.result import Claim, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A received message."""
+
+    message_id: str
+    receipt: str
+    body: str
+    attempt: int
+    """How often it has been received, this time included."""
+    queue: str
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One unit to be carried out, from its message to its stored result."""
+
+    delivery: Delivery
+    goal: Goal
+    plan: PlanReader
+    unit: Unit
+    claim: Claim | None = None
+    inputs: list[Any] = field(default_factory=list)
+    """By slot: the checked input, or already an outcome or an exception."""
+    result: Result | None = None
+    is_stored: bool = False
+
+    @property
+    def awaits_doing(self) -> bool:
+        """Is there no result of it yet?"""
+        return self.result is None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Why a message is left to be received again, and after how long (None: as the queue has it)."""
+
+    error: Exception
+    after: timedelta | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one invocation received, and how far it is."""
+
+    deliveries: tuple[Delivery, ...]
+    deadline: datetime
+    """When work must stop, so that what is done can still be stored."""
+    works: list[Work] = field(default_factory=list)
+    """Still on their way."""
+    settled: list[Work] = field(default_factory=list)
+    """Stored and released."""
+    dropped: list[Delivery] = field(default_factory=list)
+    """Nothing to do for them: their goal has ended, or their task was delegated."""
+    returned: dict[str, Returned] = field(default_factory=dict)
+    """By message id."""
+
+    def give_back(self, work: Work | Delivery, error: Exception, after: timedelta | None = None) -> None:
+        """Leave a message to be received again."""
+        delivery = self._leave(work)
+        self.returned[delivery.message_id] = Returned(error, after)
+
+    def drop(self, work: Work | Delivery) -> None:
+        """Let a message be deleted without more ado."""
+        self.dropped.append(self._leave(work))
+
+    def settle(self, works: Iterable[Work]) -> None:
+        """These are done: their messages may be deleted."""
+        for work in works:
+            self._leave(work)
+            self.settled.append(work)
+
+    def _leave(self, work: Work | Delivery) -> Delivery:
+        if isinstance(work, Delivery):
+            return work
+        self.works.remove(work)
+        return work.delivery
+
+    def by_goal(self) -> list[list[Work]]:
+        """Works still on their way, grouped by goal."""
+        grouped: dict[str, list[Work]] = defaultdict(list)
+        for work in self.works:
+            grouped[work.goal.id].append(work)
+        return list(grouped.values())
+
+    @property
+    def failures(self) -> list[dict[str, str]]:
+        """The response that makes SQS keep what was returned (AWS Lambda, 'Reporting batch item failures')."""
+        return [{"itemIdentifier": message_id} for message_id in self.returned]
