@@ -1,0 +1,25 @@
+"""In-memory stand-ins for everything outside: simple, and as strict as the real things (see tests/contract)."""
+
+from tests.fakes.blobs import FakeBlobs
+from tests.fakes.bus import FakeBus
+from tests.fakes.clock import START, FixedClock
+from tests.fakes.queues import FakeQueues
+from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools
+from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
+
+__all__ = [
+    "START",
+    "FakeAgents",
+    "FakeBlobs",
+    "FakeBus",
+    "FakeClaims",
+    "FakeFleets",
+    "FakeGoals",
+    "FakeJoins",
+    "FakeKnowledge",
+    "FakePlans",
+    "FakePools",
+    "FakeQueues",
+    "FakeResults",
+    "FixedClock",
+]
