@@ -1,0 +1,187 @@
+"""Build Lambda layers as folders, without Docker. The same input gives the same folder, so an unchanged deploy does nothing."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agentfleet.domain.catalog import Catalog
+from cdk.errors import FleetError
+
+RUNTIME_PACKAGES: Final = frozenset({"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"})
+"""What Lambda's Python runtime brings along (Lambda runtimes: Runtime-included SDK versions)."""
+
+RECIPE: Final = 1
+"""Part of every cache key: raise it when the way a layer is built changes."""
+
+_NOISE: Final = ("__pycache__", "tests", "test", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
+
+
+@dataclass(frozen=True)
+class LayerTarget:
+    """The interpreter that a dependency layer is built for."""
+
+    python: str
+    """Such as "3.13"."""
+    platforms: tuple[str, ...]
+    """Wheel platform tags, newest first; empty means the platform that this code runs on."""
+
+    @classmethod
+    def aws(cls) -> "LayerTarget":
+        """Lambda on Graviton: python3.13 on Amazon Linux 2023, which has glibc 2.34."""
+        return cls("3.13", ("manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"))
+
+    @classmethod
+    def this_interpreter(cls) -> "LayerTarget":
+        """The interpreter that runs now, which is the emulator's as well."""
+        return cls(f"{sys.version_info.major}.{sys.version_info.minor}", ())
+
+
+@dataclass(frozen=True)
+class LayerBuilder:
+    """Builds the layers of one project into its build folder and keeps them there by the hash of what went in."""
+
+    root: Path
+    target: LayerTarget
+
+    @property
+    def _cache(self) -> Path:
+        return self.root / "build" / "layers"
+
+    def domain(self, catalog: Catalog) -> Path:
+        """Folder of the layer with the `agentfleet` package, its catalog.json and the playbooks."""
+        files = {
+            f"python/{path.relative_to(self.root / 'layers' / 'domain' / 'python')}": path.read_bytes()
+            for path in _source_files(self.root / "layers" / "domain" / "python")
+        }
+        playbooks = self.root / "playbooks"
+        for path in _source_files(playbooks):
+            files[f"python/agentfleet/playbooks/{path.relative_to(playbooks)}"] = path.read_bytes()
+        catalog_json = json.dumps(catalog.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        files["python/agentfleet/catalog.json"] = catalog_json.encode()
+        digest = hashlib.sha256()
+        for name in sorted(files):
+            digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+        folder = self._cache / f"domain-{digest.hexdigest()[:16]}"
+        if not folder.exists():
+            with _replacing(folder) as work:
+                for name, body in files.items():
+                    path = work / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(body)
+        return folder
+
+    def dependencies(self, name: str) -> Path:
+        """Folder of the layer with what layers/dependencies/<name>.txt pins.
+
+        Raises FleetError when the file is missing or a package has no wheel for the target.
+        """
+        requirements = self.root / "layers" / "dependencies" / f"{name}.txt"
+        if not requirements.is_file():
+            raise FleetError(f"layers/dependencies/{name}.txt: no such file")
+        text = requirements.read_text(encoding="utf-8")
+        machine = self.target.platforms or (sys.platform, os.uname().machine)
+        key = hashlib.sha256(repr((RECIPE, text, self.target.python, machine)).encode()).hexdigest()[:16]
+        folder = self._cache / f"{name}-{key}"
+        if not folder.exists():
+            with _replacing(folder) as work:
+                self._install(requirements, work / "python")
+                _strip(work / "python", keep=_pinned_names(text))
+        return folder
+
+    def _install(self, requirements: Path, into: Path) -> None:
+        command = [*_installer(), "--quiet", "--target", str(into), "--only-binary", ":all:", "-r", str(requirements)]
+        if self.target.platforms:
+            command += ["--python-version", self.target.python, *self._platform_options(uses_uv=command[0].endswith("uv"))]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own list)
+        if finished.returncode:
+            raise FleetError(f"{requirements.name}: cannot install for Python {self.target.python}:\n{finished.stderr.strip()}")
+
+    def _platform_options(self, *, uses_uv: bool) -> list[str]:
+        if uses_uv:
+            tag, _, architecture = self.target.platforms[0].rpartition("_")
+            return ["--python-platform", f"{architecture}-{tag}"]
+        options = ["--implementation", "cp"]
+        for platform in self.target.platforms:
+            options += ["--platform", platform]
+        return options
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `folder` when the block succeeds: no half-built layer is ever seen."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    work.chmod(0o755)
+    try:
+        yield work
+        work.rename(folder)
+    except OSError:
+        # Another synth may have built the same input first; its result is as good as ours.
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _installer() -> list[str]:
+    """uv when the running environment has it (ten times as fast), pip otherwise."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv:
+        return [uv, "pip", "install", "--python", sys.executable]
+    return [sys.executable, "-m", "pip", "install"]
+
+
+def _source_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
+
+
+def _pinned_names(requirements: str) -> frozenset[str]:
+    """Normalized names of the packages that a requirements file names itself."""
+    names = (re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in requirements.splitlines())
+    return frozenset(_normalized(match.group()) for match in names if match)
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _strip(packages: Path, *, keep: frozenset[str]) -> None:
+    """Remove what Lambda already has (unless pinned by name), tests, caches, scripts and installation records."""
+    for metadata in sorted(packages.glob("*.dist-info")):
+        name = _normalized(metadata.name.removesuffix(".dist-info").rpartition("-")[0])
+        if name in RUNTIME_PACKAGES - keep:
+            for top in _top_level(metadata):
+                _remove(packages / top)
+            _remove(metadata)
+    for path in sorted(packages.rglob("*"), reverse=True):
+        if path.name in _NOISE:
+            _remove(path)
+    for leftover in ("bin", ".lock"):
+        _remove(packages / leftover)
+
+
+def _top_level(metadata: Path) -> set[str]:
+    """First parts of the paths that a distribution installed, itself and scripts left out."""
+    rows = (metadata / "RECORD").read_text(encoding="utf-8").splitlines()
+    tops = {row.partition(",")[0].partition("/")[0] for row in rows}
+    return {top for top in tops if top and top not in {"..", "bin", "__pycache__"} and not top.endswith(".dist-info")}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""Who does the work: the pools and the functions that accept goals and release tasks."""
+
+from typing import Any
+
+from aws_cdk import Stack
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from agentfleet.domain import names
+from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
+from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.foundation import Foundation
+from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
+
+
+class AgentsStack(Stack):
+    """One AgentPool per block of fleet.toml, and a worker each behind the submissions and the release queue."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
+    ) -> None:
+        super().__init__(scope, construct_id, description="Agent Fleet: agents", **kwargs)
+        self._foundation = foundation
+        self._access = foundation.access(self)
+        self._layers = FleetLayers(self, "Layers", foundation)
+        fleet = foundation.fleet
+        self.pools = {name: self._pool(name, topic) for name in fleet.pools}
+        self.accept_goals = self._worker(
+            "accept_goals",
+            "Turns submitted goals into running plans",
+            names.submissions_queue(fleet.name),
+            ACCEPT_TIMEOUT,
+        )
+        self.release_tasks = self._worker(
+            "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+        )
+
+    def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
+        pool = self._foundation.fleet.pools[name]
+        return AgentPool(
+            self,
+            "".join(part.title() for part in name.split("-")),
+            AgentPoolProps(
+                stage=self._foundation.stage,
+                fleet=self._foundation.fleet.name,
+                pool=pool,
+                key=self._access.key,
+                layers=self._layers.of(*pool.layers),
+                environment=self._access.environment("work", "registry"),
+                statements=self._access.carry_out_plans(pool.grants),
+                topic=topic,
+            ),
+        )
+
+    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+        worker = PythonFunction(
+            self,
+            "".join(part.title() for part in folder.split("_")),
+            PythonFunctionProps(
+                stage=self._foundation.stage,
+                key=self._access.key,
+                function_name=names.function(self._foundation.fleet.name, folder),
+                description=description,
+                folder=self._foundation.fleet.root / "functions" / folder,
+                layers=self._layers.of(),
+                statements=(*self._access.carry_out_plans(()), self._access.consume(queue)),
+                environment=self._access.environment("work", "registry"),
+                memory=1024,
+                timeout=timeout,
+            ),
+        )
+        lambda_.EventSourceMapping(
+            worker,
+            "Trigger",
+            target=worker.function,
+            event_source_arn=self._access.queue_arn(queue),
+            batch_size=10,
+            report_batch_item_failures=True,
+            max_concurrency=50,
+        )
+        return worker

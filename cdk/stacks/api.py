@@ -1,0 +1,195 @@
+"""The HTTP front door: every request is authorized by tenant key, then served by one function."""
+
+import json
+from typing import Any, Final, cast
+
+from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Tags, Validations
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk.aws_apigatewayv2_authorizers import HttpLambdaAuthorizer, HttpLambdaResponseType
+from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
+from constructs import Construct
+
+from agentfleet.domain import names
+from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.foundation import Foundation
+
+RATE_PER_SECOND: Final = 500
+BURST: Final = 1000
+AUTHORIZER_CACHE: Final = Duration.seconds(60)
+ACCESS_LOG_FORMAT: Final = {
+    "requestId": "$context.requestId",
+    "ip": "$context.identity.sourceIp",
+    "time": "$context.requestTime",
+    "route": "$context.routeKey",
+    "path": "$context.path",
+    "status": "$context.status",
+    "milliseconds": "$context.responseLatency",
+    "tenant": "$context.authorizer.tenant",
+    "error": "$context.error.message",
+}
+
+
+class ApiStack(Stack):
+    """HTTP API, authorizer, serve_api, and the secret that maps tenants to keys."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, foundation: Foundation, **kwargs: Any) -> None:
+        super().__init__(scope, construct_id, description="Agent Fleet: HTTP API", **kwargs)
+        self._foundation = foundation
+        self._access = foundation.access(self)
+        self._layers = FleetLayers(self, "Layers", foundation)
+        self.api_keys = self._api_keys()
+        self.authorize_request = self._authorize_request()
+        self.serve_api = self._serve_api()
+        self.api = self._api()
+        CfnOutput(self, "ApiUrl", value=self.api.api_endpoint)
+        CfnOutput(self, "ApiKeySecretArn", value=self.api_keys.secret_arn)
+
+    def _api_keys(self) -> secretsmanager.Secret:
+        secret = secretsmanager.Secret(
+            self,
+            "ApiKeys",
+            secret_name=f"{self._foundation.fleet.name}/api-keys",
+            description="JSON object: tenant → API key",
+            encryption_key=self._access.key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template="{}",  # noqa: S106 (an empty JSON object)
+                generate_string_key="default",
+                exclude_punctuation=True,
+                password_length=40,
+            ),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        Validations.of(secret).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-SMG4",
+                reason="Keys are handed to tenants; replacing one on a schedule would lock them out.",
+            )
+        )
+        return secret
+
+    def _authorize_request(self) -> PythonFunction:
+        return self._function(
+            "authorize_request",
+            "Finds out which tenant a key belongs to",
+            environment={"FLEET": self._foundation.fleet.name, "API_KEYS_SECRET": self.api_keys.secret_arn},
+            statements=(
+                iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[self.api_keys.secret_arn]),
+                iam.PolicyStatement(actions=["kms:Decrypt"], resources=[self._access.key.key_arn]),
+            ),
+            memory=256,
+            timeout=10,
+        )
+
+    def _serve_api(self) -> PythonFunction:
+        access = self._access
+        return self._function(
+            "serve_api",
+            "Serves the HTTP API",
+            environment=access.environment("work", "registry", "knowledge"),
+            statements=(
+                access.use_table("work", "goals"),
+                access.use_table("registry"),
+                access.use_table("knowledge"),
+                access.send_tasks(),
+                access.put_events(),
+                access.use_key(),
+                *access.use_bucket(["plans", "outputs", "blobs"], ["plans", "outputs", "blobs"]),
+                *access.run_the_fleet(),
+            ),
+            memory=1024,
+            timeout=29,
+        )
+
+    def _function(
+        self,
+        folder: str,
+        description: str,
+        *,
+        environment: dict[str, str],
+        statements: tuple[iam.PolicyStatement, ...],
+        memory: int,
+        timeout: int,
+    ) -> PythonFunction:
+        return PythonFunction(
+            self,
+            "".join(part.title() for part in folder.split("_")),
+            PythonFunctionProps(
+                stage=self._foundation.stage,
+                key=self._access.key,
+                function_name=names.function(self._foundation.fleet.name, folder),
+                description=description,
+                folder=self._foundation.fleet.root / "functions" / folder,
+                layers=self._layers.of(),
+                statements=statements,
+                environment=environment,
+                memory=memory,
+                timeout=timeout,
+            ),
+        )
+
+    def _api(self) -> apigateway.HttpApi:
+        origins = self._foundation.stage.allowed_origins
+        serve = HttpLambdaIntegration("ServeApi", self.serve_api.function)
+        api = apigateway.HttpApi(
+            self,
+            "Api",
+            api_name=self._foundation.fleet.name,
+            description=f"The fleet {self._foundation.fleet.name}",
+            create_default_stage=False,
+            cors_preflight=_cors(origins) if origins else None,
+            default_authorizer=HttpLambdaAuthorizer(
+                "TenantKey",
+                self.authorize_request.function,
+                authorizer_name="tenant-key",
+                identity_source=["$request.header.Authorization"],
+                response_types=[HttpLambdaResponseType.SIMPLE],
+                results_cache_ttl=AUTHORIZER_CACHE,
+            ),
+        )
+        for path in ("/", "/{proxy+}"):
+            api.add_routes(path=path, methods=[apigateway.HttpMethod.ANY], integration=serve)
+            if origins:
+                # A preflight carries no key, and ANY would send it to the authorizer (Configure CORS for HTTP APIs).
+                options = [apigateway.HttpMethod.OPTIONS]
+                api.add_routes(path=path, methods=options, integration=serve, authorizer=apigateway.HttpNoneAuthorizer())
+        if self._foundation.stage.is_local:
+            # The emulator would make up an id, and with it another URL, on every deploy.
+            Tags.of(api).add("ms-custom-id", self._foundation.fleet.name)
+        self._stage(api)
+        return api
+
+    def _stage(self, api: apigateway.HttpApi) -> None:
+        access_log = logs.LogGroup(
+            self,
+            "AccessLog",
+            log_group_name=f"/aws/vendedlogs/apis/{self._foundation.fleet.name}",
+            retention=self._foundation.stage.log_retention,
+            encryption_key=self._access.key,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        stage = apigateway.HttpStage(
+            self,
+            "Stage",
+            http_api=api,
+            stage_name="$default",
+            auto_deploy=True,
+            detailed_metrics_enabled=True,
+            throttle=apigateway.ThrottleSettings(rate_limit=RATE_PER_SECOND, burst_limit=BURST),
+        )
+        resource = cast("apigateway.CfnStage", stage.node.default_child)
+        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=access_log.log_group_arn, format=json.dumps(ACCESS_LOG_FORMAT)
+        )
+
+
+def _cors(origins: tuple[str, ...]) -> apigateway.CorsPreflightOptions:
+    return apigateway.CorsPreflightOptions(
+        allow_origins=list(origins),
+        allow_methods=[apigateway.CorsHttpMethod.ANY],
+        allow_headers=["authorization", "content-type", "idempotency-key"],
+        max_age=Duration.hours(1),
+    )

@@ -1,0 +1,64 @@
+"""How goals come in and how work spreads: the bus, the submissions queue and the release queue."""
+
+from typing import Any, Final
+
+from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from agentfleet.domain import names
+from cdk.constructs.queue_with_dlq import DeadLetterQueue, QueueWithDlq, QueueWithDlqProps
+from cdk.stage import Stage
+
+ACCEPT_TIMEOUT: Final = 60
+RELEASE_TIMEOUT: Final = 60
+"""Seconds that accept_goals and release_tasks may take; their queues' visibility follows."""
+
+
+class MessagingStack(Stack):
+    """Bus, two queues, the rule between them, and the alarm topic if someone wants to hear."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, key_arn: str, **kwargs: Any) -> None:
+        super().__init__(scope, construct_id, description="Agent Fleet: bus and queues", **kwargs)
+        # An imported key keeps its policy where it was written, in the data stack.
+        key = kms.Key.from_key_arn(self, "Key", key_arn)
+        self.topic = self._topic(stage, fleet, key)
+        self.submissions, dead_submissions = self._queue("Submissions", names.submissions_queue(fleet), key, ACCEPT_TIMEOUT)
+        self.release, _ = self._queue("Release", names.release_queue(fleet), key, RELEASE_TIMEOUT)
+        self.bus = events.EventBus(
+            self, "EventBus", event_bus_name=names.event_bus(fleet), description="Goals in, outcomes out", kms_key=key
+        )
+        events.Rule(
+            self,
+            "GoalSubmitted",
+            description="Goals from the bus wait in the submissions queue",
+            event_bus=self.bus,
+            event_pattern=events.EventPattern(detail_type=["GoalSubmitted"]),
+            targets=[
+                targets.SqsQueue(
+                    self.submissions.queue,
+                    dead_letter_queue=dead_submissions.queue,
+                    max_event_age=Duration.hours(24),
+                    retry_attempts=185,
+                )
+            ],
+        )
+        CfnOutput(self, "Bus", value=self.bus.event_bus_name)
+
+    def _queue(self, construct_id: str, name: str, key: kms.IKey, timeout: int) -> tuple[QueueWithDlq, DeadLetterQueue]:
+        dead = DeadLetterQueue(self, f"{construct_id}Dead", queue_name=names.dead_letters(name), key=key, topic=self.topic)
+        props = QueueWithDlqProps(
+            queue_name=name, key=key, dead_letters=dead, consumer_timeout=timeout, oldest_age_alarm=300, topic=self.topic
+        )
+        return QueueWithDlq(self, construct_id, props), dead
+
+    def _topic(self, stage: Stage, fleet: str, key: kms.IKey) -> sns.Topic | None:
+        if stage.alarm_email is None:
+            return None
+        topic = sns.Topic(self, "Alarms", topic_name=f"{fleet}-alarms", master_key=key, enforce_ssl=True)
+        topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
+        return topic

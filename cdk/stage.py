@@ -1,0 +1,57 @@
+"""What differs between the stages; everything else is the same wherever the fleet runs."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_logs as logs
+from constructs import Node
+
+from cdk.errors import FleetError
+from cdk.layers import LayerTarget
+
+LOCAL: Final = "local"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A deployment stage, chosen with `-c stage=<name>`; `local` is the emulator."""
+
+    name: str
+    alarm_email: str | None = None
+    """Who hears of alarms (`-c alarm_email=…`); without one there is no topic."""
+    allowed_origins: tuple[str, ...] = ()
+    """Web origins that may call the API from a browser (`-c allowed_origins=https://a,https://b`)."""
+
+    @classmethod
+    def from_context(cls, node: Node) -> "Stage":
+        """Read the stage from the app's context. Raises FleetError when a value is not text."""
+
+        def text(key: str, default: str) -> str:
+            value = node.try_get_context(key)
+            if value is not None and not isinstance(value, str):
+                raise FleetError(f"context {key}: must be text, got {value!r}")
+            return value or default
+
+        origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
+        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins)
+
+    @property
+    def is_local(self) -> bool:
+        """True on the emulator."""
+        return self.name == LOCAL
+
+    @property
+    def removal_policy(self) -> RemovalPolicy:
+        """Data outlives its stack, except on the emulator, where every run starts afresh."""
+        return RemovalPolicy.DESTROY if self.is_local else RemovalPolicy.RETAIN
+
+    @property
+    def log_retention(self) -> logs.RetentionDays:
+        """How long function and access logs are kept."""
+        return logs.RetentionDays.ONE_WEEK if self.is_local else logs.RetentionDays.THREE_MONTHS
+
+    @property
+    def layer_target(self) -> LayerTarget:
+        """The emulator runs functions on the interpreter at hand, Lambda on its own."""
+        return LayerTarget.this_interpreter() if self.is_local else LayerTarget.aws()
