@@ -1,0 +1,192 @@
+"""Size pools by hand: one pool, or all that a purpose needs as a fleet that gives back what it took."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentfleet.domain import ids
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.compile import closest
+from agentfleet.domain.errors import InvalidRequest, NotFound, Problem
+from agentfleet.domain.fleet import Fleet, Pool
+from agentfleet.ports import Clock, FleetStore, PoolControl
+from agentfleet.services.views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
+
+MAX_SIZE: Final = 1_000
+"""What Lambda takes at most (AWS, 'Configuring scaling behavior for SQS event source mappings')."""
+
+
+class Scaler:
+    """Moves the trigger concurrency of pools between 1 and their limits."""
+
+    def __init__(
+        self, pools: PoolControl, fleets: FleetStore, catalog: Catalog, clock: Clock, random_bits: Callable[[int], int]
+    ) -> None:
+        self._pools = pools
+        self._fleets = fleets
+        self._catalog = catalog
+        self._clock = clock
+        self._random_bits = random_bits
+
+    def spawn_fleet(self, tenant: str, size: int, capabilities: Sequence[str] | None, now: datetime) -> Fleet:
+        """Give every pool that offers one of `capabilities` (all pools for None) room for `size` agents.
+
+        What the pools had before is stored first, so that a release can restore it whatever happens in between. Raises
+        InvalidRequest for a size out of 1 to 1,000 or over a pool's limit, and for capabilities that no pool offers.
+        """
+        names = self._pools_for(capabilities)
+        pools = self._pools.read(names)
+        _check_size("size", size, pools)
+        fleet = Fleet(
+            id="f" + ids.new_goal_id(now, self._random_bits)[1:],
+            tenant=tenant,
+            size=size,
+            pools=tuple(names),
+            before={pool.name: pool.concurrency for pool in pools},
+            created=now,
+        )
+        self._fleets.put(fleet)
+        self._set(pools, size)
+        return fleet
+
+    def resize_fleet(self, tenant: str, fleet_id: str, size: int) -> Fleet:
+        """Another size for all pools of a fleet. Raises NotFound, InvalidRequest as spawn_fleet does or if it was released."""
+        fleet = self._own(tenant, fleet_id)
+        if fleet.released:
+            raise InvalidRequest.of("fleet", f"{fleet_id} was released; spawn another one")
+        pools = self._pools.read(fleet.pools)
+        _check_size("size", size, pools)
+        resized = replace(fleet, size=size)
+        self._fleets.put(resized)
+        self._set(pools, size)
+        return resized
+
+    def release_fleet(self, tenant: str, fleet_id: str, now: datetime) -> Fleet:
+        """Give the pools back what they had. Releasing twice changes nothing. Raises NotFound.
+
+        A pool that a later fleet of the tenant holds as well keeps its size; that fleet will restore what this one found.
+        """
+        fleet = self._own(tenant, fleet_id)
+        if fleet.released:
+            return fleet
+        later = [other for other in self._fleets.list(tenant) if other.id != fleet_id and other.created >= fleet.created]
+        inherited: dict[str, Fleet] = {}
+        for other in sorted(later, key=lambda other: (other.created, other.id), reverse=True):
+            inherited.update(dict.fromkeys(set(other.pools) & set(fleet.pools), other))  # the earliest one after us wins
+        for heir in {other.id: other for other in inherited.values()}.values():
+            passed = {pool: fleet.before[pool] for pool, other in inherited.items() if other.id == heir.id}
+            self._fleets.put(replace(heir, before={**heir.before, **passed}))
+        for pool in fleet.pools:
+            if pool not in inherited:
+                self._pools.set_concurrency(pool, fleet.before[pool])
+        released = replace(fleet, released=now)
+        self._fleets.put(released)
+        return released
+
+    def fleet(self, tenant: str, fleet_id: str) -> FleetView:
+        """A fleet, and whether its pools have their size by now. Raises NotFound."""
+        return self.view(self._own(tenant, fleet_id))
+
+    def fleets(self, tenant: str) -> FleetList:
+        """The tenant's fleets that have not been released, newest first."""
+        held = self._fleets.list(tenant)
+        pools = {pool.name: pool for pool in self._pools.read(sorted({name for fleet in held for name in fleet.pools}))}
+        return FleetList(fleets=tuple(FleetView.of(fleet, ready=_is_ready(fleet, pools.values())) for fleet in held))
+
+    def view(self, fleet: Fleet) -> FleetView:
+        """The view of a fleet as its pools are now."""
+        return FleetView.of(fleet, ready=_is_ready(fleet, self._pools.read(fleet.pools)))
+
+    def scale_pool(self, name: str, concurrency: int) -> PoolView:
+        """Another concurrency for one pool, for everybody. Raises NotFound, InvalidRequest naming the pool's limit."""
+        [pool] = self._pools.read([self._known(name)])
+        _check_size("concurrency", concurrency, [pool])
+        self._set([pool], concurrency)
+        return self.pool(name)
+
+    def pool(self, name: str) -> PoolView:
+        """One pool as it is now. Raises NotFound."""
+        [pool] = self._pools.read([self._known(name)])
+        return self._view(pool)
+
+    def pools(self) -> PoolList:
+        """Every pool as it is now, by name."""
+        return PoolList(pools=tuple(map(self._view, self._pools.read(sorted(self._catalog.pools)))))
+
+    def logs(self, tenant: str, name: str, minutes: int, limit: int) -> LogPage:
+        """The newest `limit` lines of the last `minutes`, oldest first; not those that say they belong to others.
+
+        Raises NotFound.
+        """
+        lines = self._pools.logs(self._known(name), self._clock() - timedelta(minutes=minutes), limit)
+        shown = (LogLine(at=at, message=message) for at, message in lines if _owner(message) in {None, tenant})
+        return LogPage(lines=tuple(shown))
+
+    def _view(self, pool: Pool) -> PoolView:
+        spec = self._catalog.pools[pool.name]
+        return PoolView.of(
+            pool,
+            spec.description,
+            tuple(CapabilityView(**capability.model_dump(exclude={"pool"})) for capability in spec.capabilities),
+        )
+
+    def _set(self, pools: Iterable[Pool], concurrency: int) -> None:
+        for pool in pools:
+            if pool.concurrency != concurrency:
+                self._pools.set_concurrency(pool.name, concurrency)
+
+    def _own(self, tenant: str, fleet_id: str) -> Fleet:
+        fleet = self._fleets.get(fleet_id)
+        if fleet is None or fleet.tenant != tenant:
+            raise NotFound(f"there is no fleet {fleet_id[:64]!r}")
+        return fleet
+
+    def _known(self, pool: str) -> str:
+        if pool not in self._catalog.pools:
+            raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, list(self._catalog.pools))}")
+        return pool
+
+    def _pools_for(self, capabilities: Sequence[str] | None) -> Sequence[str]:
+        if capabilities is None:
+            return sorted(self._catalog.pools)
+        known = self._catalog.capabilities
+        problems = [
+            Problem(f"capabilities[{index}]", f"no pool can do {name[:64]!r}; {closest(name, list(known))}")
+            for index, name in enumerate(capabilities)
+            if name not in known
+        ]
+        if not capabilities:
+            problems = [Problem("capabilities", "must name at least one capability, or be left out for all pools")]
+        if problems:
+            raise InvalidRequest(problems)
+        return self._catalog.pools_for(capabilities)
+
+
+def _check_size(field: str, size: int, pools: Iterable[Pool]) -> None:
+    if not 1 <= size <= MAX_SIZE:
+        raise InvalidRequest.of(field, f"must be from 1 to {MAX_SIZE:,}, not {size}")
+    problems = [
+        Problem(field, f"pool {pool.name} takes at most {pool.max_concurrency}, not {size} (max_concurrency in fleet.toml)")
+        for pool in pools
+        if size > pool.max_concurrency
+    ]
+    if problems:
+        raise InvalidRequest(problems)
+
+
+def _is_ready(fleet: Fleet, pools: Iterable[Pool]) -> bool:
+    mine = [pool for pool in pools if pool.name in fleet.pools]
+    return fleet.released is None and all(pool.settled and pool.concurrency >= fleet.size for pool in mine)
+
+
+def _owner(line: str) -> str | None:
+    """The tenant that a structured log line names."""
+    if not line.startswith("{"):
+        return None
+    try:
+        owner = json.loads(line).get("tenant")
+    except ValueError:
+        return None
+    return owner if isinstance(owner, str) else None
