@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import jmespath
@@ -16,7 +17,9 @@ agent = Agent("flow")
 MAP_WIDTH: Final = 1_000
 """How many tasks one level of `flow.map` makes; also the most outputs that a `$from` family can name."""
 MAP_LIMIT: Final = 100_000
-"""How many items one `flow.map` may spread over: a hundred levels' worth."""
+"""How many items one `flow.map` may spread over."""
+PART_BYTES: Final = 48_000
+"""JSON of the items that a part of a wide map carries; a task's input may have 65,536 bytes."""
 
 _HOLE = re.compile(r"\{\{\s*(item|index)\s*\}\}")
 
@@ -184,21 +187,34 @@ def record(input: RecordInput, context: TaskContext) -> Record:
 
 
 def _nested(input: MapInput) -> SubPlan:
-    """A map of maps: as many parts as needed of `MAP_WIDTH` items, their lists joined in order."""
-    tasks: list[dict[str, Any]] = [
-        {
-            "id": f"part.{number}",
-            "capability": "flow.map",
-            "input": input.model_dump(exclude_none=True)
-            | {"items": input.items[begin : begin + MAP_WIDTH], "start": input.start + begin},
-        }
-        for number, begin in enumerate(range(0, len(input.items), MAP_WIDTH))
-    ]
+    """A map of maps: the items in parts, their lists of outputs joined in order."""
+    shared = input.model_dump(exclude_none=True, exclude={"items", "start"})
+    tasks: list[dict[str, Any]] = []
+    begin = input.start
+    for part in _parts(input.items):
+        tasks.append({"id": f"part.{len(tasks)}", "capability": "flow.map", "input": {**shared, "items": part, "start": begin}})
+        begin += len(part)
+    if len(tasks) > MAP_WIDTH:
+        raise PermanentError(f"items: too large, {len(tasks)} parts of {PART_BYTES} bytes; at most {MAP_WIDTH} are allowed")
     if not input.collect:
         return SubPlan(tasks=tasks, output={"count": len(input.items)})
     # Joined by a task and not by the JMESPath `[]`, which would drop the null outputs of skipped tasks.
     joined = {"id": "joined", "capability": "flow.collect", "input": {"items": {"$from": "part.*"}, "flatten": True}}
     return SubPlan(tasks=[*tasks, joined], output={"$from": "joined", "path": "items"})
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    """The items in runs of at most `MAP_WIDTH` and `PART_BYTES`."""
+    part: list[Any] = []
+    room = PART_BYTES
+    for item in items:
+        size = len(json.dumps(item, ensure_ascii=False).encode()) + 2
+        if part and (len(part) == MAP_WIDTH or size > room):
+            yield part
+            part, room = [], PART_BYTES
+        part.append(item)
+        room -= size
+    yield part
 
 
 def _paths(template: Any) -> dict[str, Any]:
