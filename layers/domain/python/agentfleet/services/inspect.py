@@ -10,7 +10,7 @@ from typing import Any, Final
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
-from agentfleet.domain.fleet import HEARTBEAT, Agent, AgentState
+from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.plan import CompiledPlan, PlanReader, Unit, expand, frontier
@@ -38,8 +38,6 @@ MAX_SOURCES: Final = 1_000
 LINK_LIFETIME: Final = timedelta(hours=1)
 INLINE_OUTPUT_BYTES: Final = 4_000_000
 """A Lambda function's answer may be 6 MB (AWS, 'Lambda quotas': invocation payload); larger outputs become a file."""
-SILENCE: Final = 3 * HEARTBEAT
-"""A working agent that has said nothing for so long is not counted as working."""
 
 _KEPT_GOALS: Final = 16
 _CURSOR: Final = re.compile(r"(\d{1,6})\.(\d{1,3})")
@@ -252,7 +250,7 @@ class Inspector:
         return {
             task.partition("/")[2]: agent
             for agent in self._agents.list(sorted(self._catalog.pools))
-            if agent.state is AgentState.EXECUTING and now - agent.seen < SILENCE
+            if agent.state is AgentState.EXECUTING and agent.is_living(now)
             for task in agent.tasks
             if task.startswith(f"{goal.id}/")
         }

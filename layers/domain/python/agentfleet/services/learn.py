@@ -5,11 +5,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 from agentfleet.domain.errors import InvalidRequest, NotFound
-from agentfleet.ports import Document, KnowledgeStore
+from agentfleet.ports import Clock, Document, KnowledgeStore
 from agentfleet.services.views import DocumentList, DocumentView, Finding, FindingList
 
 MAX_TEXT_BYTES: Final = 350_000
@@ -23,10 +22,11 @@ _WORD: Final = re.compile(r"\w+")
 class Librarian:
     """A tenant's documents."""
 
-    def __init__(self, documents: KnowledgeStore) -> None:
+    def __init__(self, documents: KnowledgeStore, clock: Clock) -> None:
         self._documents = documents
+        self._clock = clock
 
-    def add(self, tenant: str, domain: str, title: str, text: str, now: datetime) -> Document:
+    def add(self, tenant: str, domain: str, title: str, text: str) -> DocumentView:
         """Keep a document. The same text under the same title and domain is one document, however often it is added.
 
         Raises InvalidRequest for a text over 350,000 bytes.
@@ -35,9 +35,9 @@ class Librarian:
         if size > MAX_TEXT_BYTES:
             raise InvalidRequest.of("text", f"is {size:,} bytes; at most {MAX_TEXT_BYTES:,}: split it into several documents")
         digest = hashlib.sha256("\x00".join((domain, title, text)).encode()).hexdigest()
-        document = Document(id=f"d{digest[:24]}", domain=domain, title=title, text=text, created=now)
+        document = Document(id=f"d{digest[:24]}", domain=domain, title=title, text=text, created=self._clock())
         self._documents.put(tenant, document)
-        return document
+        return DocumentView.of(document)
 
     def list(self, tenant: str, domain: str | None) -> DocumentList:
         """Documents of one domain, or of all, newest first; at most 1,000."""

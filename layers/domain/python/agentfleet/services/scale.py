@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from agentfleet.domain import ids
@@ -30,7 +30,7 @@ class Scaler:
         self._clock = clock
         self._random_bits = random_bits
 
-    def spawn_fleet(self, tenant: str, size: int, capabilities: Sequence[str] | None, now: datetime) -> Fleet:
+    def spawn_fleet(self, tenant: str, size: int, capabilities: Sequence[str] | None) -> FleetView:
         """Give every pool that offers one of `capabilities` (all pools for None) room for `size` agents.
 
         What the pools had before is stored first, so that a release can restore it whatever happens in between. Raises
@@ -39,6 +39,7 @@ class Scaler:
         names = self._pools_for(capabilities)
         pools = self._pools.read(names)
         _check_size("size", size, pools)
+        now = self._clock()
         fleet = Fleet(
             id="f" + ids.new_goal_id(now, self._random_bits)[1:],
             tenant=tenant,
@@ -49,9 +50,9 @@ class Scaler:
         )
         self._fleets.put(fleet)
         self._set(pools, size)
-        return fleet
+        return self.view(fleet)
 
-    def resize_fleet(self, tenant: str, fleet_id: str, size: int) -> Fleet:
+    def resize_fleet(self, tenant: str, fleet_id: str, size: int) -> FleetView:
         """Another size for all pools of a fleet. Raises NotFound, InvalidRequest as spawn_fleet does or if it was released."""
         fleet = self._own(tenant, fleet_id)
         if fleet.released:
@@ -61,16 +62,16 @@ class Scaler:
         resized = replace(fleet, size=size)
         self._fleets.put(resized)
         self._set(pools, size)
-        return resized
+        return self.view(resized)
 
-    def release_fleet(self, tenant: str, fleet_id: str, now: datetime) -> Fleet:
+    def release_fleet(self, tenant: str, fleet_id: str) -> FleetView:
         """Give the pools back what they had. Releasing twice changes nothing. Raises NotFound.
 
         A pool that a later fleet of the tenant holds as well keeps its size; that fleet will restore what this one found.
         """
         fleet = self._own(tenant, fleet_id)
         if fleet.released:
-            return fleet
+            return self.view(fleet)
         later = [other for other in self._fleets.list(tenant) if other.id != fleet_id and other.created >= fleet.created]
         inherited: dict[str, Fleet] = {}
         for other in sorted(later, key=lambda other: (other.created, other.id), reverse=True):
@@ -81,9 +82,9 @@ class Scaler:
         for pool in fleet.pools:
             if pool not in inherited:
                 self._pools.set_concurrency(pool, fleet.before[pool])
-        released = replace(fleet, released=now)
+        released = replace(fleet, released=self._clock())
         self._fleets.put(released)
-        return released
+        return self.view(released)
 
     def fleet(self, tenant: str, fleet_id: str) -> FleetView:
         """A fleet, and whether its pools have their size by now. Raises NotFound."""

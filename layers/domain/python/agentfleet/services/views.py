@@ -459,3 +459,4 @@ class HealthView(_View):
 
     status: str = "ok"
     version: str
+    """Of the API."""

@@ -1,0 +1,45 @@
+"""Let a request through if its key belongs to a tenant, and say whose it is."""
+
+import time
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from agentfleet.services.authorize import ApiKeys
+from agentfleet.settings import AuthorizerSettings
+
+logger = Logger()
+
+
+@cache
+def keys() -> ApiKeys:
+    """The keys of the secret that the environment names; read at the first request."""
+    secret = AuthorizerSettings.from_env().api_keys_secret
+
+    def fetch() -> str:
+        return str(parameters.get_secret(secret, force_fetch=True))
+
+    return ApiKeys(fetch, time.monotonic)
+
+
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """The simple response (format 2.0) of an HTTP API's REQUEST authorizer.
+
+    An exception would answer 500, which is right if the secret can't be read: nobody's key is known then.
+    """
+    tenant = keys().tenant(key) if (key := read_key(event)) else None
+    # Whether, never which: a key in a log is a key given away.
+    logger.info("authorized" if tenant else "refused", tenant=tenant, has_key=key is not None)
+    return {"isAuthorized": tenant is not None, "context": {"tenant": tenant} if tenant else {}}
+
+
+def read_key(event: dict[str, Any]) -> str | None:
+    """The key in `x-api-key`, or else behind `Authorization: Bearer`, whatever the headers' case."""
+    headers: dict[str, str] = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
+    if key := headers.get("x-api-key"):
+        return key
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

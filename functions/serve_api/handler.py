@@ -1,0 +1,374 @@
+"""The HTTP API: goals, tasks, agents, pools, fleets, playbooks and knowledge, as JSON."""
+
+import json
+from functools import cache
+from typing import Annotated, Any, Final
+from urllib.parse import unquote
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response, content_types
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from agentfleet.bootstrap import api
+from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidRequest, NotFound, Problem
+from agentfleet.domain.goal import GoalState
+from agentfleet.domain.result import TaskState
+from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.services import openapi, views
+from agentfleet.services.bodies import UnreadableBody, unpack
+
+VERSION: Final = "1.0.0"
+ERRORS: Final = {
+    400: "The body can't be read",
+    401: "No key, or not a valid one",
+    404: "There is no such thing, or it isn't yours",
+    409: "Not in the state it is in",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "What is wrong is listed by field",
+    500: "Our fault",
+    503: "Not taken in full: send it again with the same Idempotency-Key",
+}
+
+logger = Logger()
+
+
+def _refuse_constant(name: str) -> Any:
+    raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
+
+
+app = APIGatewayHttpResolver(
+    enable_validation=True,
+    response_validation_error_http_code=500,
+    json_body_deserializer=lambda body: json.loads(body, parse_constant=_refuse_constant),
+)
+
+State = Annotated[GoalState | None, Query(description="Only goals in this state")]
+Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
+Cursor = Annotated[str | None, Query(max_length=1024, description="Where the page before ended")]
+DomainQuery = Annotated[str | None, Query(max_length=64, description="Only documents of this domain")]
+
+
+class Unauthorized(Exception):
+    """The request came past no authorizer that names a tenant."""
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Answer one request of the HTTP API (payload format 2.0)."""
+    try:
+        response = app.resolve(unpack(event), context)
+    except UnreadableBody as error:
+        body = views.ErrorView.of("invalid_request", str(error), (Problem("body", str(error)),))
+        headers = {"Content-Type": content_types.APPLICATION_JSON}
+        response = {"statusCode": error.status, "headers": headers, "body": body.model_dump_json()}
+    http = event.get("requestContext", {}).get("http", {})
+    # One line per request: who asked what, and how it ended. Never a body or a key.
+    logger.info(f"{http.get('method')} {http.get('path')} {response['statusCode']}", tenant=_tenant_of(event))
+    return response
+
+
+def _tenant_of(event: dict[str, Any]) -> str | None:
+    authorizer = event.get("requestContext", {}).get("authorizer") or {}
+    tenant = (authorizer.get("lambda") or {}).get("tenant")
+    return tenant if isinstance(tenant, str) and tenant else None
+
+
+def tenant() -> str:
+    """Whose request this is, as the authorizer says. Raises Unauthorized."""
+    if found := _tenant_of(app.current_event.raw_event):
+        return found
+    raise Unauthorized
+
+
+def answers(
+    *errors: int, success: int = 200, description: str = "Done", also: dict[int, tuple[str, type]] | None = None
+) -> dict[str, Any]:
+    """The `status_code` and `responses` of a route: what it gives, and which errors it may end in."""
+    others = {**(also or {}), **{status: (ERRORS[status], views.ErrorView) for status in (401, 422, *errors)}}
+    responses: dict[int, Any] = {success: {"description": description}}
+    for status, (meaning, model) in others.items():
+        responses[status] = {"description": meaning, "content": {"application/json": {"model": model}}}
+    return {"status_code": success, "responses": responses}
+
+
+def _error(status: int, error: str, message: str, problems: tuple[Problem, ...] = ()) -> Response[Any]:
+    body = views.ErrorView.of(error, message, problems).model_dump_json()
+    return Response(status, content_type=content_types.APPLICATION_JSON, body=body)
+
+
+def _invalid(error: InvalidRequest) -> Response[Any]:
+    return _error(422, "invalid_request", str(error), error.problems)
+
+
+def _unreadable(error: RequestValidationError) -> Response[Any]:
+    event = app.current_event
+    problems: list[Problem] = []
+    for detail in error.errors()[: InvalidRequest.LIMIT]:
+        if detail["type"] == "json_invalid":
+            return _invalid(InvalidRequest.of("body", f"is not JSON: {detail['ctx']['error']} (character {detail['loc'][-1]})"))
+        place = ".".join(map(str, detail["loc"][1:])) or "body"
+        value = detail.get("input")
+        given = f", not {value[:80]!r}" if isinstance(value, str) and detail["type"] != "missing" else ""
+        problems.append(Problem(place, detail["msg"].removeprefix("Value error, ") + given))
+    if event.http_method == "POST" and event.path.rstrip("/").endswith("/goals") and problems[0].field != "Idempotency-Key":
+        try:
+            parse_request(event.json_body)  # says the same in the words of plans: tasks by their ids
+        except InvalidRequest as better:
+            return _invalid(better)
+    return _invalid(InvalidRequest(problems))
+
+
+def _not_found(error: NotFound) -> Response[Any]:
+    return _error(404, "not_found", str(error))
+
+
+def _no_route(_: NotFoundError) -> Response[Any]:
+    event = app.current_event
+    return _error(404, "not_found", f"there is no {event.http_method} {event.path}; GET /openapi.json lists what there is")
+
+
+def _conflict(error: IllegalTransition) -> Response[Any]:
+    return _error(409, "conflict", str(error))
+
+
+def _unauthorized(_: Unauthorized) -> Response[Any]:
+    return _error(401, "unauthorized", "give a key: header x-api-key, or Authorization: Bearer")
+
+
+def _not_json(_: RequestUnsupportedContentType) -> Response[Any]:
+    return _error(415, "invalid_request", "the body must be JSON: Content-Type: application/json")
+
+
+def _unavailable(error: DeliveryFailed) -> Response[Any]:
+    logger.warning("not delivered in full", exc_info=error)
+    return _error(503, "unavailable", "a queue did not take all of it; send the same again with the same Idempotency-Key")
+
+
+def _failed(error: Exception) -> Response[Any]:
+    logger.exception("unexpected error", exc_info=error)
+    request_id = app.current_event.request_context.request_id
+    return _error(500, "internal_error", f"something went wrong on our side; quote request {request_id}")
+
+
+for _raised, _answer in {
+    InvalidRequest: _invalid,
+    RequestValidationError: _unreadable,
+    RequestUnsupportedContentType: _not_json,
+    NotFound: _not_found,
+    NotFoundError: _no_route,
+    IllegalTransition: _conflict,
+    Unauthorized: _unauthorized,
+    DeliveryFailed: _unavailable,
+    Exception: _failed,
+}.items():
+    app.exception_handler(_raised)(_answer)
+
+
+@app.post(
+    "/goals",
+    tags=["goals"],
+    summary="Submit a goal",
+    description="202 for a new goal; 200 with the goal that was made before, if the Idempotency-Key was used already. "
+    "The body may be gzipped (Content-Encoding: gzip), up to 32 MB unpacked.",
+    **answers(400, 413, 415, 503, success=202, description="Accepted", also={200: ("Accepted before", views.GoalView)}),
+)
+def submit_goal(
+    request: Annotated[GoalRequest, Body()],
+    key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Response[views.GoalView]:
+    """Accept a goal, once per idempotency key."""
+    goal, created = api().accept(request, tenant(), key)
+    return Response(
+        202 if created else 200,
+        content_type=content_types.APPLICATION_JSON,
+        headers={"Location": f"/goals/{goal.id}"},
+        body=views.GoalView.of(goal),
+    )
+
+
+@app.get("/goals", tags=["goals"], summary="List goals, newest first", **answers())
+def list_goals(state: State = None, limit: Limit = 50, cursor: Cursor = None) -> views.GoalPage:
+    """Without the goals of sub-plans."""
+    return api().inspect.goals(tenant(), state, limit, cursor)
+
+
+@app.get("/goals/<goal_id>", tags=["goals"], summary="A goal and its progress", **answers(404))
+def get_goal(goal_id: str) -> views.GoalView:
+    """One goal."""
+    return api().inspect.goal(tenant(), goal_id)
+
+
+@app.get("/goals/<goal_id>/tasks", tags=["goals"], summary="A goal's tasks, in the order of the plan", **answers(404))
+def list_tasks(
+    goal_id: str,
+    state: Annotated[TaskState | None, Query(description="Only tasks in this state")] = None,
+    limit: Limit = 200,
+    cursor: Cursor = None,
+) -> views.TaskPage:
+    """One page of tasks."""
+    return api().inspect.tasks(tenant(), goal_id, state, limit, cursor)
+
+
+@app.get("/goals/<goal_id>/result", tags=["goals"], summary="What came of a goal that has ended", **answers(404, 409))
+def get_result(goal_id: str) -> views.GoalResult:
+    """Output and files."""
+    return api().inspect.result(tenant(), goal_id)
+
+
+@app.delete("/goals/<goal_id>", tags=["goals"], summary="Cancel a goal", **answers(404, 409))
+def cancel_goal(goal_id: str) -> views.GoalView:
+    """Again for one that is cancelled changes nothing; 409 for one that has ended otherwise."""
+    goal = api().cancel(goal_id, tenant())
+    return api().inspect.goal(goal.tenant, goal.id)
+
+
+@app.get("/tasks/<ref>", tags=["goals"], summary="A task with its input and output", **answers(404))
+def get_task(ref: str) -> views.TaskDetail:
+    """`ref` is goal id, dot, task id."""
+    return api().inspect.task(tenant(), unquote(ref))
+
+
+@app.get("/agents", tags=["agents"], summary="Living agents", **answers(404))
+def list_agents(
+    capability: Annotated[str | None, Query(max_length=64)] = None, pool: Annotated[str | None, Query(max_length=64)] = None
+) -> views.AgentList:
+    """Those that offer a capability or belong to a pool, or all."""
+    if pool is not None:
+        api().scale.pool(pool)
+    return api().inspect.agents(tenant(), api().registry.discover(capability, pool))
+
+
+@app.get("/pools", tags=["pools"], summary="Every pool as it is now", **answers())
+def list_pools() -> views.PoolList:
+    """By name."""
+    tenant()
+    return api().scale.pools()
+
+
+@app.get("/pools/<name>", tags=["pools"], summary="A pool as it is now", **answers(404))
+def get_pool(name: str) -> views.PoolView:
+    """One pool."""
+    tenant()
+    return api().scale.pool(name)
+
+
+@app.patch("/pools/<name>", tags=["pools"], summary="Change a pool's concurrency", **answers(404))
+def scale_pool(name: str, change: Annotated[views.PoolChange, Body()]) -> views.PoolView:
+    """Takes hold a little later; `settled` tells when."""
+    tenant()
+    return api().scale.scale_pool(name, change.concurrency)
+
+
+@app.get("/pools/<name>/logs", tags=["pools"], summary="A pool's newest log lines, oldest first", **answers(404))
+def get_logs(
+    name: str,
+    minutes: Annotated[int, Query(ge=1, le=1440, description="How far back")] = 10,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> views.LogPage:
+    """Without lines that belong to others."""
+    return api().scale.logs(tenant(), name, minutes, limit)
+
+
+@app.post("/fleets", tags=["fleets"], summary="Size pools for a purpose", **answers(success=201, description="Made"))
+def spawn_fleet(order: Annotated[views.FleetOrder, Body()]) -> views.FleetView:
+    """Takes hold a little later; `ready` tells when."""
+    return api().scale.spawn_fleet(tenant(), order.size, order.capabilities)
+
+
+@app.get("/fleets", tags=["fleets"], summary="Fleets that have not been released, newest first", **answers())
+def list_fleets() -> views.FleetList:
+    """Yours."""
+    return api().scale.fleets(tenant())
+
+
+@app.get("/fleets/<fleet_id>", tags=["fleets"], summary="A fleet", **answers(404))
+def get_fleet(fleet_id: str) -> views.FleetView:
+    """`ready` tells whether its size holds."""
+    return api().scale.fleet(tenant(), fleet_id)
+
+
+@app.patch("/fleets/<fleet_id>", tags=["fleets"], summary="Change a fleet's size", **answers(404))
+def resize_fleet(fleet_id: str, change: Annotated[views.FleetChange, Body()]) -> views.FleetView:
+    """Takes hold a little later; `ready` tells when."""
+    return api().scale.resize_fleet(tenant(), fleet_id, change.size)
+
+
+@app.delete("/fleets/<fleet_id>", tags=["fleets"], summary="Release a fleet", **answers(404))
+def release_fleet(fleet_id: str) -> views.FleetView:
+    """Its pools get back what they had. Again changes nothing."""
+    return api().scale.release_fleet(tenant(), fleet_id)
+
+
+@app.get("/playbooks", tags=["playbooks"], summary="Every playbook", **answers())
+def list_playbooks() -> views.PlaybookList:
+    """By name."""
+    tenant()
+    return views.PlaybookList(playbooks=tuple(map(views.PlaybookView.of, api().playbooks.list())))
+
+
+@app.get("/playbooks/<name>", tags=["playbooks"], summary="A playbook with its plan", **answers(404))
+def get_playbook(name: str) -> views.PlaybookDetail:
+    """One playbook."""
+    tenant()
+    return views.PlaybookDetail.of(api().playbooks.describe(name))
+
+
+@app.get("/knowledge", tags=["knowledge"], summary="Documents, newest first", **answers())
+def list_documents(domain: DomainQuery = None) -> views.DocumentList:
+    """Without their texts."""
+    return api().learn.list(tenant(), domain)
+
+
+@app.get("/knowledge/search", tags=["knowledge"], summary="Documents that share words with a query", **answers())
+def search_documents(
+    query: Annotated[str, Query(min_length=1, max_length=1000)], domain: DomainQuery = None, limit: Limit = 10
+) -> views.FindingList:
+    """Best first."""
+    return api().learn.search(tenant(), query, domain, limit)
+
+
+@app.post("/knowledge", tags=["knowledge"], summary="Keep a document", **answers(success=201, description="Kept"))
+def add_document(document: Annotated[views.DocumentOrder, Body()]) -> views.DocumentView:
+    """The same document again changes nothing."""
+    return api().learn.add(tenant(), document.domain, document.title, document.text)
+
+
+@app.delete(
+    "/knowledge/<domain>/<document_id>",
+    tags=["knowledge"],
+    summary="Forget a document",
+    **answers(404, success=204, description="Forgotten"),
+)
+def delete_document(domain: str, document_id: str) -> Response[None]:
+    """404 if there is none."""
+    api().learn.delete(tenant(), domain, document_id)
+    return Response(204)
+
+
+@app.get("/health", tags=["about"], summary="Does the API answer?")
+def get_health() -> views.HealthView:
+    """Needs no key."""
+    return views.HealthView(version=VERSION)
+
+
+@app.get("/openapi.json", include_in_schema=False)
+def get_openapi() -> Response[Any]:
+    """This API's own description. Needs no key."""
+    return Response(200, content_type=content_types.APPLICATION_JSON, body=openapi_document())
+
+
+@cache
+def openapi_document() -> str:
+    """The OpenAPI 3.1 document."""
+    document = app.get_openapi_json_schema(
+        title="Agent Fleet",
+        version=VERSION,
+        description="Submit goals to a fleet of agents, watch them and take their results.",
+        security_schemes={"key": APIKey(name="x-api-key", in_=APIKeyIn.header), "bearer": HTTPBearer()},
+        security=[{"key": []}, {"bearer": []}],
+    )
+    return openapi.complete(document, without_key=("/health",), error=views.ErrorView.__name__)
