@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentfleet.domain import references
 from agentfleet.domain.errors import IllegalTransition
-from agentfleet.domain.goal import Failure, Goal, GoalState
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
 from agentfleet.domain.plan import Place, PlanReader, Range, expand, to_ranges
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.ports import Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore
@@ -139,7 +139,7 @@ class Finisher:
 
     def _announce(self, goal: Goal) -> None:
         if goal.parent:
-            self._report_to_parent(goal)
+            self._report_to_parent(goal, goal.parent)
             return
         self._bus.publish(
             EVENTS[goal.state],
@@ -155,20 +155,31 @@ class Finisher:
             },
         )
 
-    def _report_to_parent(self, child: Goal) -> None:
+    def confirm_end(self, goal: Goal, unit: int) -> None:
+        """A message of an ended goal was received again: who ended the goal with it may have died before telling.
+
+        Only a message that can have ended the goal tells again, so that a failed goal's many others stay silent.
+        """
+        ended_here = goal.failure and goal.failure.task in {task.id for task in self._plans.read(goal.id).unit(unit).tasks}
+        if goal.state is GoalState.SUCCEEDED or ended_here:
+            self._announce(goal)
+
+    def _report_to_parent(self, child: Goal, link: Parent) -> None:
         """A sub-plan's end is the end of the task that returned it."""
-        link = child.parent
-        parent = self._goals.get([link.goal_id]).get(link.goal_id) if link else None
-        if link is None or parent is None or not parent.state.is_alive:
+        parent = self._goals.get([link.goal_id])[link.goal_id]
+        if not parent.state.is_alive:
+            self.confirm_end(parent, link.unit)
             return
+        plan = self._plans.read(parent.id)
         if child.state is GoalState.SUCCEEDED:
             outcome = TaskOutcome(TaskState.SUCCEEDED, child.output)
         else:
             why = child.failure or Failure("GoalCancelled", f"its sub-plan {child.id} was cancelled")
-            outcome = TaskOutcome(TaskState.FAILED, failure=replace(why, task=None))
+            failure = replace(why, task=plan.unit(link.unit).tasks[link.slot].id)
+            outcome = TaskOutcome(TaskState.FAILED, failure=failure)
         result = Result(parent.id, link.unit, (outcome,), f"goal:{child.id}", child.created, child.duration or 0.0)
         standing = self._results.put(parent.shards, [result])
-        self.advance(parent, self._plans.read(parent.id), standing, repeated=True)
+        self.advance(parent, plan, standing, repeated=True)
 
     def cancel(self, goal: Goal) -> Goal:
         """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended."""

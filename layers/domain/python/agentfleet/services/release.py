@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
+from agentfleet.domain.errors import NotFound
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+from agentfleet.domain.messages import ReleaseMessage, TaskMessage, read_release
 from agentfleet.domain.plan import PlanReader, Range, count, expand, split
-from agentfleet.ports import TaskQueues
+from agentfleet.ports import GoalStore, PlanStore, TaskQueues
 from agentfleet.services.routing import Router
 
 FAN_OUT: Final = 500
@@ -32,3 +33,25 @@ class Releaser:
     def _message(self, goal: Goal, plan: PlanReader, number: int) -> TaskMessage:
         unit = plan.unit(number)
         return TaskMessage(goal.id, number, goal.tenant, self._router.pool_for(goal.id, unit), unit.priority)
+
+
+class ReleasePart:
+    """Does one worker's part of a wide release."""
+
+    def __init__(self, goals: GoalStore, plans: PlanStore, releaser: Releaser) -> None:
+        self._goals = goals
+        self._plans = plans
+        self._releaser = releaser
+
+    def __call__(self, body: str) -> int:
+        """Send the units that a release message names; gives their number, 0 for a goal that has ended.
+
+        Raises BadMessage, NotFound, DeliveryFailed: the message must come again, or be looked at.
+        """
+        message = read_release(body)
+        goal = self._goals.get([message.goal_id]).get(message.goal_id)
+        if goal is None:
+            raise NotFound(f"there is no goal {message.goal_id}")
+        if not goal.state.is_alive:
+            return 0
+        return self._releaser.release(goal, self._plans.read(goal.id), message.units)

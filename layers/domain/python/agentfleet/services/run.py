@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import NotFound, RetryableError
+from agentfleet.domain.errors import FleetError, NotFound, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
@@ -94,14 +94,17 @@ class TaskRunner:
             goal = goals.get(pointer.goal_id)
             if goal is None:
                 batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
-            elif not goal.state.is_alive:
-                batch.drop(delivery)
-            else:
-                try:
+                continue
+            try:
+                if goal.state.is_alive:
                     plan = self._stores.plans.read(goal.id)
                     batch.works.append(Work(delivery, goal, plan, plan.unit(pointer.unit)))
-                except (NotFound, IndexError) as error:
-                    batch.give_back(delivery, error)
+                    continue
+                if delivery.attempt > 1:
+                    self._finisher.confirm_end(goal, pointer.unit)
+                batch.drop(delivery)
+            except (FleetError, IndexError) as error:
+                batch.give_back(delivery, error)
         self._presence.working([f"{work.goal.id}/{task.id}" for work in batch.works for task in work.unit.tasks])
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:

@@ -1,0 +1,104 @@
+"""What a user writes an agent with: `agent = Agent("data")` and `@agent.capability(…)` over typed functions.
+
+The agent itself is the Lambda handler: point the function at `handler.agent`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aws_lambda_powertools import Logger
+
+from agentfleet.domain.errors import PermanentError, RetryableError
+from agentfleet.services.capability import Capability, SubPlan, TaskContext
+from agentfleet.services.perform import BeforeHook
+from agentfleet.services.work import Batch, Delivery
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from agentfleet.services.run import TaskRunner
+
+__all__ = ["Agent", "PermanentError", "RetryableError", "SubPlan", "TaskContext"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Agent:
+    """A pool's agent: its capabilities, and the handler that carries out batches of task messages."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.capabilities: dict[str, Capability] = {}
+        self.before: list[BeforeHook] = []
+        self._runner: TaskRunner | None = None
+        self._loop: asyncio.Runner | None = None
+
+    def capability(self, name: str, *, idempotent: bool = False, timeout: float = 60.0, chunk: int = 1) -> Callable[[F], F]:
+        """Declare a function as something this pool's agents can do. The function itself stays as it is.
+
+        `idempotent`: running it twice for one task does no harm; others are claimed first (one more write).
+        `timeout`: seconds. `chunk`: so many tasks may share one message and one result (idempotent ones only).
+        Raises ValueError for a name declared twice or a chunk that may not be, TypeError for a signature that isn't
+        `(input: Model)` or `(input: Model, context: TaskContext)`.
+        """
+        if name in self.capabilities:
+            raise ValueError(f"pool {self.pool} declares {name} twice")
+        if chunk > 1 and not idempotent:
+            raise ValueError(f"{name}: chunk={chunk} needs idempotent=True: a chunk is repeated as a whole")
+
+        def declare(function: F) -> F:
+            self.capabilities[name] = Capability(function, name, idempotent=idempotent, timeout=timeout, chunk=chunk)
+            return function
+
+        return declare
+
+    def before_task(self, hook: BeforeHook) -> BeforeHook:
+        """Call `hook(context, input)` before every task; raising fails the task."""
+        self.before.append(hook)
+        return hook
+
+    def __call__(self, event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
+        """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
+        if self._runner is None or self._loop is None:
+            from agentfleet import bootstrap  # noqa: PLC0415 - wiring belongs to the first call, not to an import
+
+            self._runner = bootstrap.runner(self)
+            self._loop = asyncio.Runner()
+        cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())
+        batch = self._loop.run(self._runner.run(read_deliveries(event), cut_off))
+        _log(self.pool, batch)
+        return {"batchItemFailures": batch.failures}
+
+
+def read_deliveries(event: dict[str, Any]) -> list[Delivery]:
+    """The messages of an SQS event, as Lambda hands them over."""
+    return [
+        Delivery(
+            message_id=record["messageId"],
+            receipt=record["receiptHandle"],
+            body=record["body"],
+            attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+            queue=record["eventSourceARN"].rpartition(":")[2],
+        )
+        for record in event["Records"]
+    ]
+
+
+def _log(pool: str, batch: Batch) -> None:
+    """One line per batch, and one per task that did not succeed."""
+    logger = Logger(service=pool)
+    logger.info(
+        "batch",
+        received=len(batch.deliveries),
+        settled=len(batch.settled),
+        dropped=len(batch.dropped),
+        returned=len(batch.returned),
+        tasks=[f"{work.goal.id}/{task.id}" for work in batch.settled[:10] for task in work.unit.tasks[:10]],
+    )
+    for message_id, returned in batch.returned.items():
+        logger.warning("returned", message_id=message_id, again_after=returned.after, exc_info=returned.error)
+    for work in batch.settled:
+        if work.result and (failure := work.result.first_failure):
+            logger.error("failed", goal=work.goal.id, task=failure.task, error=failure.error, reason=failure.message)

@@ -1,0 +1,101 @@
+"""How the services hang together over any set of adapters: the wiring that production and the tests share."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.fleet import Agent as AgentEntry
+from agentfleet.domain.fleet import AgentState
+from agentfleet.domain.playbook import Playbook
+from agentfleet.ports import (
+    AgentStore,
+    BlobStore,
+    ClaimStore,
+    Clock,
+    GoalStore,
+    JoinStore,
+    MessageBus,
+    PlanStore,
+    ResultStore,
+    TaskQueues,
+)
+from agentfleet.services.accept import Accepter
+from agentfleet.services.finish import Finisher
+from agentfleet.services.intake import EventIntake
+from agentfleet.services.perform import Performer
+from agentfleet.services.registry import Presence, Registry
+from agentfleet.services.release import Releaser, ReleasePart
+from agentfleet.services.routing import Router
+from agentfleet.services.run import Stores, TaskRunner
+
+if TYPE_CHECKING:
+    from agentfleet.agent import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything the services reach out to."""
+
+    goals: GoalStore
+    plans: PlanStore
+    results: ResultStore
+    joins: JoinStore
+    claims: ClaimStore
+    queues: TaskQueues
+    bus: MessageBus
+    blobs: BlobStore
+    agents: AgentStore
+    clock: Clock
+
+
+class Platform:
+    """The services that run goals, composed once."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        catalog: Catalog,
+        playbooks: Mapping[str, Playbook],
+        *,
+        random_bits: Callable[[int], int] = secrets.randbits,
+        fraction: Callable[[], float] = random,
+    ) -> None:
+        self.outside = outside
+        self.catalog = catalog
+        self.playbooks = playbooks
+        self.releaser = Releaser(Router(catalog), outside.queues)
+        self.registry = Registry(catalog, outside.agents, outside.clock)
+        self.finisher = Finisher(
+            outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
+        )
+        self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
+        self.accepter = Accepter(
+            catalog, playbooks, outside.goals, outside.plans, self.releaser, outside.bus, outside.clock, random_bits
+        )
+        self.intake = EventIntake(self.accepter, outside.bus)
+        self._fraction = fraction
+
+    def runner(self, agent: "Agent", agent_id: str, settings: dict[str, Any] | None = None) -> TaskRunner:
+        """The runner of one execution environment of a pool."""
+        outside = self.outside
+        now: datetime = outside.clock()
+        capabilities = tuple(sorted(agent.capabilities))
+        entry = AgentEntry(agent_id, agent.pool, capabilities, AgentState.STARTING, now, now)
+        performer = Performer(
+            agent_id,
+            agent.capabilities,
+            outside.results,
+            outside.blobs,
+            self.accepter,
+            outside.clock,
+            self._fraction,
+            settings=settings,
+            before=agent.before,
+        )
+        stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
+        presence = Presence(self.registry, entry, outside.clock)
+        return TaskRunner(agent.capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock)

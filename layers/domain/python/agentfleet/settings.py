@@ -1,0 +1,97 @@
+"""What a function must be told, read from the environment in one place and never at import."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from agentfleet.domain.errors import FleetError
+
+
+class MissingSetting(FleetError):
+    """A variable that the function needs is absent, or can't be read."""
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise MissingSetting(f"environment variable {name} is not set; the CDK stacks set it on every function of the fleet")
+    return value
+
+
+def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "fleet": _required(environment, "FLEET"),
+        "work_table": _required(environment, "WORK_TABLE"),
+        "registry_table": _required(environment, "REGISTRY_TABLE"),
+        "bucket": _required(environment, "BUCKET"),
+        "bus": _required(environment, "BUS"),
+        "release_queue_url": _required(environment, "RELEASE_QUEUE_URL"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """What every function that works on goals needs."""
+
+    fleet: str
+    work_table: str
+    registry_table: str
+    bucket: str
+    bus: str
+    release_queue_url: str
+
+    @property
+    def queue_url_prefix(self) -> str:
+        """What stands before the name in every queue's URL, the slash included."""
+        return self.release_queue_url.rpartition("/")[0] + "/"
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        return cls(**cls._read(os.environ if environment is None else environment))
+
+    @classmethod
+    def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
+        return _shared(environment)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings(FleetSettings):
+    """What a pool's function needs."""
+
+    pool: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            settings = json.loads(environment.get("POOL_SETTINGS") or "{}")
+        except ValueError as error:
+            raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
+        return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings}
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings(FleetSettings):
+    """What the HTTP API's function needs."""
+
+    knowledge_table: str = ""
+
+    @classmethod
+    def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
+        return {**_shared(environment), "knowledge_table": _required(environment, "KNOWLEDGE_TABLE")}
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizerSettings:
+    """What the HTTP API's authorizer needs."""
+
+    api_keys_secret: str
+    """ARN of the secret that holds a JSON object: tenant → key, or list of keys."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        return cls(_required(os.environ if environment is None else environment, "API_KEYS_SECRET"))

@@ -1,0 +1,175 @@
+"""The whole platform in one process: real services over fakes, with environments that can be killed at any call."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from agentfleet.agent import Agent, read_deliveries
+from agentfleet.composition import Outside, Platform
+from agentfleet.domain import names
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
+from agentfleet.domain.goal import Goal
+from agentfleet.domain.playbook import Playbook
+from agentfleet.domain.result import Result
+from agentfleet.domain.task import parse_request
+from agentfleet.services.run import TaskRunner
+from tests.fakes.blobs import FakeBlobs
+from tests.fakes.bus import FakeBus
+from tests.fakes.clock import FixedClock
+from tests.fakes.queues import FakeQueues
+from tests.fakes.registry import FakeAgents
+from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
+
+INVOCATION = timedelta(seconds=60)
+
+
+class Killed(BaseException):
+    """The environment died: nothing in it runs on, and no `except Exception` notices."""
+
+
+class Faults:
+    """Kills at the n-th call that leaves the process: before it takes effect, or after."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.kill_at: int | None = None
+        self.before = False
+
+    def arm(self, call: int | None, *, before: bool = False) -> None:
+        """Count from zero again and kill at this call (None: never)."""
+        self.calls, self.kill_at, self.before = [], call, before
+
+    def wrap(self, port: Any, name: str) -> Any:
+        """The port with every method watched."""
+        return _Watched(port, name, self)
+
+    def step(self, name: str, call: Callable[[], Any]) -> Any:
+        """Make one call, or die at it."""
+        number = len(self.calls)
+        self.calls.append(name)
+        if number == self.kill_at and self.before:
+            raise Killed(f"before call {number}, {name}")
+        value = call()
+        if number == self.kill_at:
+            raise Killed(f"after call {number}, {name}")
+        return value
+
+
+class _Watched:
+    def __init__(self, port: Any, name: str, faults: Faults) -> None:
+        self._port = port
+        self._name = name
+        self._faults = faults
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(self._port, attribute)
+        if not callable(value):
+            return value
+        return lambda *args, **kwargs: self._faults.step(f"{self._name}.{attribute}", lambda: value(*args, **kwargs))
+
+
+def catalog_of(*agents: Agent) -> Catalog:
+    """The catalog that synth would read from these agents' code."""
+    pools = {
+        agent.pool: PoolSpec(
+            name=agent.pool,
+            capabilities=tuple(
+                CapabilitySpec(name=one.name, pool=agent.pool, idempotent=one.idempotent, timeout=one.timeout, chunk=one.chunk)
+                for one in agent.capabilities.values()
+            ),
+        )
+        for agent in agents
+    }
+    return Catalog(fleet="fleet", pools=pools)
+
+
+class InProcessFleet:
+    """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
+
+    def __init__(self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None) -> None:
+        self.agents = {agent.pool: agent for agent in agents}
+        self.clock = FixedClock()
+        self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
+        self.joins, self.claims = FakeJoins(), FakeClaims()
+        self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
+        self.faults = Faults()
+        watched = {
+            name: self.faults.wrap(port, name)
+            for name, port in {
+                "goals": self.goals,
+                "plans": self.plans,
+                "results": self.results,
+                "joins": self.joins,
+                "claims": self.claims,
+                "queues": self.queues,
+                "bus": self.bus,
+                "blobs": self.blobs,
+                "agents": self.entries,
+            }.items()
+        }
+        bits = iter(range(1, 1 << 30))
+        self.platform = Platform(
+            Outside(**watched, clock=self.clock),
+            catalog_of(*agents),
+            playbooks or {},
+            random_bits=lambda _: next(bits),
+            fraction=lambda: 0.5,
+        )
+        self._runners: dict[str, TaskRunner] = {}
+        self._environments = 0
+        self.batch = 10
+
+    def submit(self, body: dict[str, Any], key: str | None = None, tenant: str = "acme") -> Goal:
+        """Accept a goal as the API would."""
+        return self.platform.accepter.accept(parse_request(body), tenant, key)[0]
+
+    def goal(self, goal_id: str) -> Goal:
+        """The goal as it stands."""
+        return self.goals.get([goal_id])[goal_id]
+
+    def result_of(self, goal_id: str, unit: int) -> Result:
+        """A unit's stored result."""
+        return self.results.get(goal_id, self.goal(goal_id).shards, [unit])[unit]
+
+    def invoke(self, queue: str) -> None:
+        """One invocation on a queue, as Lambda's poller makes it: what isn't returned as failed is deleted."""
+        records = self.queues.take(queue, self.batch)
+        if not records:
+            return
+        if queue == names.release_queue("fleet"):
+            for record in records:
+                self.platform.release_part(record["body"])
+            returned: set[str] = set()
+        else:
+            pool = queue.removeprefix("fleet-").rpartition("-")[0]
+            returned = self._run(pool, records)
+        self.queues.delete(queue, *(one["receiptHandle"] for one in records if one["messageId"] not in returned))
+
+    def _run(self, pool: str, records: list[dict[str, Any]]) -> set[str]:
+        if pool not in self._runners:
+            self._environments += 1
+            self._runners[pool] = self.platform.runner(self.agents[pool], f"{pool}-{self._environments}")
+        deliveries = read_deliveries({"Records": records})
+        batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
+        return set(batch.returned)
+
+    def kill(self) -> None:
+        """All environments are gone with what they knew; what they held comes back."""
+        self._runners.clear()
+        self.queues.expire_visibility()
+
+    def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
+        """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""
+        for _ in range(limit):
+            busy = self.queues.busy()
+            if not busy:
+                upcoming = self.queues.next_visible()
+                if upcoming is None:
+                    return
+                self.clock.now = max(self.clock.now, upcoming)
+                continue
+            for queue in shuffle(busy):
+                self.invoke(queue)
+            self.clock.advance(0.05)
+        raise AssertionError(f"not at rest after {limit} rounds: {self.queues.busy()}")
