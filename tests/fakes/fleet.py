@@ -149,7 +149,10 @@ class InProcessFleet:
     def _run(self, pool: str, records: list[dict[str, Any]]) -> set[str]:
         if pool not in self._runners:
             self._environments += 1
-            self._runners[pool] = self.platform.runner(self.agents[pool], f"{pool}-{self._environments}")
+            agent = self.agents[pool]
+            self._runners[pool] = self.platform.runner(
+                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before
+            )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
         return set(batch.returned)

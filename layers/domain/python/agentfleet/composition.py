@@ -1,15 +1,13 @@
 """How the services hang together over any set of adapters: the wiring that production and the tests share."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from random import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.fleet import Agent as AgentEntry
-from agentfleet.domain.fleet import AgentState
+from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
@@ -24,16 +22,14 @@ from agentfleet.ports import (
     TaskQueues,
 )
 from agentfleet.services.accept import Accepter
+from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
 from agentfleet.services.intake import EventIntake
-from agentfleet.services.perform import Performer
+from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import Releaser, ReleasePart
 from agentfleet.services.routing import Router
 from agentfleet.services.run import Stores, TaskRunner
-
-if TYPE_CHECKING:
-    from agentfleet.agent import Agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +75,30 @@ class Platform:
         self.intake = EventIntake(self.accepter, outside.bus)
         self._fraction = fraction
 
-    def runner(self, agent: "Agent", agent_id: str, settings: dict[str, Any] | None = None) -> TaskRunner:
+    def runner(
+        self,
+        pool: str,
+        agent_id: str,
+        capabilities: Mapping[str, Capability],
+        *,
+        before: Sequence[BeforeHook] = (),
+        settings: dict[str, Any] | None = None,
+    ) -> TaskRunner:
         """The runner of one execution environment of a pool."""
         outside = self.outside
-        now: datetime = outside.clock()
-        capabilities = tuple(sorted(agent.capabilities))
-        entry = AgentEntry(agent_id, agent.pool, capabilities, AgentState.STARTING, now, now)
+        now = outside.clock()
+        entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
         performer = Performer(
             agent_id,
-            agent.capabilities,
+            capabilities,
             outside.results,
             outside.blobs,
             self.accepter,
             outside.clock,
             self._fraction,
             settings=settings,
-            before=agent.before,
+            before=before,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
-        return TaskRunner(agent.capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock)
+        return TaskRunner(capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock)
