@@ -1,6 +1,7 @@
 """The HTTP front door: every request is authorized by tenant key, then served by one function."""
 
 import json
+import string
 from typing import Any, Final, cast
 
 from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Tags, Validations
@@ -58,7 +59,9 @@ class ApiStack(Stack):
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 secret_string_template="{}",  # noqa: S106 (an empty JSON object)
                 generate_string_key="default",
+                # Said twice: the emulator heeds only the list of characters.
                 exclude_punctuation=True,
+                exclude_characters=string.punctuation,
                 password_length=40,
             ),
             removal_policy=RemovalPolicy.DESTROY,
