@@ -27,7 +27,7 @@ from agentfleet.services.finish import Finisher
 from agentfleet.services.intake import EventIntake
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
-from agentfleet.services.release import Releaser, ReleasePart
+from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.routing import Router
 from agentfleet.services.run import Stores, TaskRunner
 
