@@ -1,0 +1,92 @@
+"""boto3 clients: made when first needed, one of each per process, set up for short calls from many threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
+
+THREADS: Final = 16
+CONFIG: Final = Config(
+    connect_timeout=2,
+    read_timeout=25,  # an SQS long poll may take 20 s
+    max_pool_connections=2 * THREADS,
+    tcp_keepalive=True,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    parameter_validation=False,  # our own code makes the requests; checking each costs a third of a call's CPU
+    user_agent="agentfleet",  # botocore's own is put together anew for every call: 5 % of its CPU
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+
+
+class Clients:
+    """`Clients()`, or `Clients(session)` for other credentials or another region. Honours AWS_ENDPOINT_URL as boto3 does."""
+
+    def __init__(self, session: "boto3.Session | None" = None) -> None:
+        self._session = session
+        self._lock = RLock()
+
+    def _make(self, service: str) -> Any:
+        with self._lock:  # making clients from one session isn't thread-safe (boto3 guide, 'Session')
+            if self._session is None:
+                self._session = boto3.Session()
+            return self._session.client(service, config=CONFIG)  # type: ignore[call-overload]
+
+    @cached_property
+    def dynamodb(self) -> "DynamoDBClient":
+        """The one DynamoDB client; pynamodb's models share it."""
+        client: DynamoDBClient = self._make("dynamodb")
+        return client
+
+    @cached_property
+    def s3(self) -> "S3Client":
+        """S3."""
+        client: S3Client = self._make("s3")
+        return client
+
+    @cached_property
+    def sqs(self) -> "SQSClient":
+        """SQS."""
+        client: SQSClient = self._make("sqs")
+        return client
+
+    @cached_property
+    def events(self) -> "EventBridgeClient":
+        """EventBridge."""
+        client: EventBridgeClient = self._make("events")
+        return client
+
+    @cached_property
+    def functions(self) -> "LambdaClient":
+        """Lambda."""
+        client: LambdaClient = self._make("lambda")
+        return client
+
+    @cached_property
+    def logs(self) -> "CloudWatchLogsClient":
+        """CloudWatch Logs."""
+        client: CloudWatchLogsClient = self._make("logs")
+        return client
+
+    @cached_property
+    def secrets(self) -> "SecretsManagerClient":
+        """Secrets Manager."""
+        client: SecretsManagerClient = self._make("secretsmanager")
+        return client
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """Where adapters make several requests at once. Nothing that runs in it may wait for something else in it."""
+        return ThreadPoolExecutor(THREADS, thread_name_prefix="aws")

@@ -1,0 +1,171 @@
+"""Goals in DynamoDB."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pynamodb.exceptions import PutError
+from pynamodb.expressions.condition import Condition
+
+from agentfleet.adapters.backoff import Backoff
+from agentfleet.adapters.cursor import from_cursor, to_cursor
+from agentfleet.adapters.dynamo import Item, bind, condition_failed, read_items
+from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
+from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, GoalItem
+from agentfleet.domain.codec import dumps
+from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure, Parent
+from agentfleet.domain.names import Priority
+from agentfleet.ports import Page
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+SCANNED: Final = 2000
+"""How many goals one listing looks at when most are not of the wanted state."""
+_PAGE: Final = 500
+_OUTPUT: Final = "output"
+_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, "output_digest"}}
+_LATEST: Final = "~"
+"""Sorts after every date."""
+
+
+class DynamoGoals:
+    """A GoalStore: `DynamoGoals(dynamodb, table, outputs, threads, lifetime=30 days, backoff=Backoff())`.
+
+    Outputs over 4 KB are filed in S3 and read back with the goal; listings leave outputs out.
+    """
+
+    def __init__(
+        self,
+        dynamodb: "DynamoDBClient",
+        table: str,
+        outputs: S3Outputs,
+        threads: Executor,
+        lifetime: timedelta = LIFETIME,
+        backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._items = bind(GoalItem, table, dynamodb)
+        self._outputs = outputs
+        self._threads = threads
+        self._lifetime = lifetime
+        self._backoff = backoff
+
+    def create(self, goal: Goal) -> bool:
+        """Store a goal unless one has its id. False if one has: nothing was changed."""
+        return self._save(goal, GoalItem.pk.does_not_exist())
+
+    def get(self, goal_ids: Sequence[str]) -> dict[str, Goal]:
+        """The goals that there are among these, read consistently, with their outputs."""
+        keys = [(goal_id, GOAL) for goal_id in goal_ids]
+        raw = read_items(self._dynamodb, self._table, keys, self._threads, self._backoff)
+        items = [self._items.from_raw_data(one) for one in raw]
+        filed = [item for item in items if item.output_digest]
+        outputs = (
+            dict(zip((item.pk for item in filed), self._threads.map(self._read_output, filed), strict=True)) if filed else {}
+        )
+        return {item.pk: _to_goal(item, outputs.get(item.pk, item.output)) for item in items}
+
+    def replace(self, before: Goal, after: Goal) -> bool:
+        """Store `after` if the goal is still in `before`'s state. False if it isn't: nothing was changed."""
+        return self._save(after, GoalItem.state == before.state.value)
+
+    def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
+        """A tenant's goals, newest first, without their outputs; goals made by sub-plans are left out.
+
+        A page may be short and still have a cursor: 2,000 goals are looked at and no more. Raises InvalidRequest for a bad
+        cursor.
+        """
+        start = from_cursor(cursor) if cursor is not None else _LATEST
+        found: list[Item] = []
+        scanned = 0
+        while len(found) <= limit and scanned < SCANNED:
+            answer = self._query(tenant, state, start, _PAGE if state else limit + 1 - len(found))
+            found.extend(answer["Items"])
+            scanned += answer["ScannedCount"]
+            if "LastEvaluatedKey" not in answer:
+                start = ""
+                break
+            start = answer["LastEvaluatedKey"]["listed"]["S"]
+        if len(found) > limit:
+            start = found[limit - 1]["listed"]["S"]
+        goals = tuple(_to_goal(self._items.from_raw_data(item), None) for item in found[:limit])
+        return Page(goals, to_cursor(start) if start else None)
+
+    def _query(self, tenant: str, state: GoalState | None, before: str, limit: int) -> Item:
+        values = {":tenant": {"S": tenant}, ":before": {"S": before}}
+        request: Item = {
+            "TableName": self._table,
+            "IndexName": GOALS_INDEX,
+            "KeyConditionExpression": "#tenant = :tenant AND #listed < :before",
+            "ProjectionExpression": ",".join(_SHOWN),
+            "ExpressionAttributeNames": _SHOWN,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        if state is not None:
+            values[":state"] = {"S": state.value}
+            request["FilterExpression"] = "#state = :state"
+        return cast("Item", self._dynamodb.query(**request))
+
+    def _save(self, goal: Goal, condition: Condition) -> bool:
+        try:
+            self._to_item(goal).save(condition)
+        except PutError as error:
+            if condition_failed(error):
+                return False
+            raise
+        return True
+
+    def _to_item(self, goal: Goal) -> GoalItem:
+        output = dumps(goal.output)
+        is_large = len(output.encode()) > INLINE_BYTES
+        return self._items(
+            goal.id,
+            GOAL,
+            tenant=goal.tenant,
+            listed=None if goal.parent else f"{goal.created.isoformat(timespec='microseconds')}#{goal.id}",
+            name=goal.name,
+            state=goal.state.value,
+            created=goal.created,
+            tasks=goal.tasks,
+            shards=goal.shards,
+            priority=goal.priority,
+            on_failure=goal.on_failure,
+            labels=goal.labels or None,
+            parent=asdict(goal.parent) if goal.parent else None,
+            finished=goal.finished,
+            output=None if is_large else goal.output,
+            output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
+            counts=goal.counts or None,
+            failure=asdict(goal.failure) if goal.failure else None,
+            expires=(goal.finished or goal.created) + self._lifetime,
+        )
+
+    def _read_output(self, item: GoalItem) -> Any:
+        return self._outputs.get(item.pk, _OUTPUT, item.output_digest)
+
+
+def _to_goal(item: GoalItem, output: Any) -> Goal:
+    parent = item.parent
+    return Goal(
+        id=item.pk,
+        tenant=item.tenant,
+        name=item.name,
+        state=GoalState(item.state),
+        created=item.created,
+        tasks=int(item.tasks),
+        shards=int(item.shards),
+        priority=cast("Priority", item.priority),
+        on_failure=cast("OnFailure", item.on_failure),
+        labels=item.labels or {},
+        parent=Parent(**parent | {"ancestors": tuple(parent["ancestors"])}) if parent else None,
+        finished=item.finished,
+        output=output,
+        counts=item.counts or {},
+        failure=Failure(**item.failure) if item.failure else None,
+    )
