@@ -1,0 +1,297 @@
+"""FleetClient and AsyncFleetClient: the API's calls as methods that give typed views."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from agentfleet.domain.goal import GoalState
+from agentfleet.domain.result import TaskState
+from agentfleet.domain.task import GoalRequest
+from agentfleet.services import views
+from client import calls
+from client.connection import AsyncConnection, Connection
+from client.errors import WaitTimeout
+from client.retries import rhythm
+
+Submission = GoalRequest | Mapping[str, Any]
+Progress = Callable[[views.GoalView], None]
+
+
+def _late(goal: views.GoalView, timeout: float) -> WaitTimeout:
+    return WaitTimeout(f"goal {goal.id} is still {goal.state} after {timeout:g} s; it goes on")
+
+
+class FleetClient(Connection):
+    """The API, one call at a time: `FleetClient()`, or with a ClientConfig or a mapping of its fields.
+
+    Every method raises ApiUnreachable, or the FleetApiError that fits the answer.
+    """
+
+    def submit(self, goal: Submission, *, key: str | None = None) -> views.GoalView:
+        """Submit a goal, once even if the request is sent twice. The same `key` again gives the same goal."""
+        return self.run(calls.submit_goal(goal, key))
+
+    def goals(self, state: GoalState | None = None, limit: int | None = None, cursor: str | None = None) -> views.GoalPage:
+        """Goals, newest first."""
+        return self.run(calls.list_goals(state, limit, cursor))
+
+    def goal(self, goal_id: str) -> views.GoalView:
+        """A goal and its progress."""
+        return self.run(calls.get_goal(goal_id))
+
+    def tasks(
+        self, goal_id: str, state: TaskState | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> views.TaskPage:
+        """One page of a goal's tasks."""
+        return self.run(calls.list_tasks(goal_id, state, limit, cursor))
+
+    def all_tasks(self, goal_id: str, state: TaskState | None = None) -> Iterator[views.TaskView]:
+        """Every task of a goal, page by page."""
+        cursor = None
+        while True:
+            page = self.tasks(goal_id, state, cursor=cursor)
+            yield from page.tasks
+            if (cursor := page.cursor) is None:
+                return
+
+    def task(self, goal_id: str, task_id: str) -> views.TaskDetail:
+        """A task with its input and output."""
+        detail = self.run(calls.get_task(f"{goal_id}.{task_id}"))
+        if detail.output_url:
+            return detail.model_copy(update={"output": self.fetch_json(detail.output_url)})
+        return detail
+
+    def result(self, goal_id: str) -> views.GoalResult:
+        """What came of a goal. Raises ConflictError while it runs."""
+        result = self.run(calls.get_result(goal_id))
+        if result.output_url:
+            return result.model_copy(update={"output": self.fetch_json(result.output_url)})
+        return result
+
+    def wait(self, goal_id: str, *, timeout: float | None = None, progress: Progress | None = None) -> views.GoalResult:
+        """Wait for a goal's end. Raises WaitTimeout after `timeout` seconds; the goal goes on then."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pause in rhythm():
+            goal = self.goal(goal_id)
+            if progress:
+                progress(goal)
+            if goal.state.is_final:
+                break
+            if deadline is not None and timeout is not None and time.monotonic() >= deadline:
+                raise _late(goal, timeout)
+            self.pause(pause)
+        return self.result(goal_id)
+
+    def download(self, file: views.FileView) -> bytes:
+        """A file's content."""
+        return self.fetch(file.url)
+
+    def cancel(self, goal_id: str) -> views.GoalView:
+        """Cancel a goal. Raises ConflictError if it ended otherwise."""
+        return self.run(calls.cancel_goal(goal_id))
+
+    def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
+        """Living agents."""
+        return self.run(calls.list_agents(capability, pool)).agents
+
+    def pools(self) -> Sequence[views.PoolView]:
+        """Every pool, by name."""
+        return self.run(calls.list_pools()).pools
+
+    def pool(self, name: str) -> views.PoolView:
+        """One pool."""
+        return self.run(calls.get_pool(name))
+
+    def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
+        """Change a pool's concurrency; `settled` tells when it holds."""
+        return self.run(calls.scale_pool(name, concurrency))
+
+    def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
+        """A pool's newest log lines, oldest first."""
+        return self.run(calls.get_logs(pool, minutes, limit)).lines
+
+    def spawn_fleet(self, size: int, capabilities: Sequence[str] | None = None) -> views.FleetView:
+        """Size pools for a purpose; `ready` tells when it holds."""
+        return self.run(calls.spawn_fleet(size, capabilities))
+
+    def fleets(self) -> Sequence[views.FleetView]:
+        """Fleets that have not been released."""
+        return self.run(calls.list_fleets()).fleets
+
+    def fleet(self, fleet_id: str) -> views.FleetView:
+        """One fleet."""
+        return self.run(calls.get_fleet(fleet_id))
+
+    def resize_fleet(self, fleet_id: str, size: int) -> views.FleetView:
+        """Change a fleet's size."""
+        return self.run(calls.resize_fleet(fleet_id, size))
+
+    def release_fleet(self, fleet_id: str) -> views.FleetView:
+        """Give its pools back what they had."""
+        return self.run(calls.release_fleet(fleet_id))
+
+    def playbooks(self) -> Sequence[views.PlaybookView]:
+        """Every playbook."""
+        return self.run(calls.list_playbooks()).playbooks
+
+    def playbook(self, name: str) -> views.PlaybookDetail:
+        """A playbook with its plan."""
+        return self.run(calls.get_playbook(name))
+
+    def documents(self, domain: str | None = None) -> Sequence[views.DocumentView]:
+        """Documents, newest first."""
+        return self.run(calls.list_documents(domain)).documents
+
+    def search(self, query: str, domain: str | None = None, limit: int | None = None) -> Sequence[views.Finding]:
+        """Documents that share words with the query, best first."""
+        return self.run(calls.search_documents(query, domain, limit)).findings
+
+    def add_document(self, title: str, text: str, domain: str = "general") -> views.DocumentView:
+        """Keep a document."""
+        return self.run(calls.add_document(title, text, domain))
+
+    def delete_document(self, domain: str, document_id: str) -> None:
+        """Forget a document. Raises NotFoundError."""
+        self.run(calls.delete_document(domain, document_id))
+
+    def health(self) -> views.HealthView:
+        """Does the API answer?"""
+        return self.run(calls.get_health())
+
+
+class AsyncFleetClient(AsyncConnection):
+    """The same for asyncio: every method is a coroutine with FleetClient's parameters, results and errors."""
+
+    async def submit(self, goal: Submission, *, key: str | None = None) -> views.GoalView:
+        """Submit a goal, once even if the request is sent twice. The same `key` again gives the same goal."""
+        return await self.run(calls.submit_goal(goal, key))
+
+    async def goals(
+        self, state: GoalState | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> views.GoalPage:
+        """Goals, newest first."""
+        return await self.run(calls.list_goals(state, limit, cursor))
+
+    async def goal(self, goal_id: str) -> views.GoalView:
+        """A goal and its progress."""
+        return await self.run(calls.get_goal(goal_id))
+
+    async def tasks(
+        self, goal_id: str, state: TaskState | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> views.TaskPage:
+        """One page of a goal's tasks."""
+        return await self.run(calls.list_tasks(goal_id, state, limit, cursor))
+
+    async def all_tasks(self, goal_id: str, state: TaskState | None = None) -> AsyncIterator[views.TaskView]:
+        """Every task of a goal, page by page."""
+        cursor = None
+        while True:
+            page = await self.tasks(goal_id, state, cursor=cursor)
+            for task in page.tasks:
+                yield task
+            if (cursor := page.cursor) is None:
+                return
+
+    async def task(self, goal_id: str, task_id: str) -> views.TaskDetail:
+        """A task with its input and output."""
+        detail = await self.run(calls.get_task(f"{goal_id}.{task_id}"))
+        if detail.output_url:
+            return detail.model_copy(update={"output": await self.fetch_json(detail.output_url)})
+        return detail
+
+    async def result(self, goal_id: str) -> views.GoalResult:
+        """What came of a goal. Raises ConflictError while it runs."""
+        result = await self.run(calls.get_result(goal_id))
+        if result.output_url:
+            return result.model_copy(update={"output": await self.fetch_json(result.output_url)})
+        return result
+
+    async def wait(self, goal_id: str, *, timeout: float | None = None, progress: Progress | None = None) -> views.GoalResult:
+        """Wait for a goal's end. Raises WaitTimeout after `timeout` seconds; the goal goes on then."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for pause in rhythm():
+            goal = await self.goal(goal_id)
+            if progress:
+                progress(goal)
+            if goal.state.is_final:
+                break
+            if deadline is not None and timeout is not None and time.monotonic() >= deadline:
+                raise _late(goal, timeout)
+            await self.pause(pause)
+        return await self.result(goal_id)
+
+    async def download(self, file: views.FileView) -> bytes:
+        """A file's content."""
+        return await self.fetch(file.url)
+
+    async def cancel(self, goal_id: str) -> views.GoalView:
+        """Cancel a goal. Raises ConflictError if it ended otherwise."""
+        return await self.run(calls.cancel_goal(goal_id))
+
+    async def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
+        """Living agents."""
+        return (await self.run(calls.list_agents(capability, pool))).agents
+
+    async def pools(self) -> Sequence[views.PoolView]:
+        """Every pool, by name."""
+        return (await self.run(calls.list_pools())).pools
+
+    async def pool(self, name: str) -> views.PoolView:
+        """One pool."""
+        return await self.run(calls.get_pool(name))
+
+    async def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
+        """Change a pool's concurrency; `settled` tells when it holds."""
+        return await self.run(calls.scale_pool(name, concurrency))
+
+    async def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
+        """A pool's newest log lines, oldest first."""
+        return (await self.run(calls.get_logs(pool, minutes, limit))).lines
+
+    async def spawn_fleet(self, size: int, capabilities: Sequence[str] | None = None) -> views.FleetView:
+        """Size pools for a purpose; `ready` tells when it holds."""
+        return await self.run(calls.spawn_fleet(size, capabilities))
+
+    async def fleets(self) -> Sequence[views.FleetView]:
+        """Fleets that have not been released."""
+        return (await self.run(calls.list_fleets())).fleets
+
+    async def fleet(self, fleet_id: str) -> views.FleetView:
+        """One fleet."""
+        return await self.run(calls.get_fleet(fleet_id))
+
+    async def resize_fleet(self, fleet_id: str, size: int) -> views.FleetView:
+        """Change a fleet's size."""
+        return await self.run(calls.resize_fleet(fleet_id, size))
+
+    async def release_fleet(self, fleet_id: str) -> views.FleetView:
+        """Give its pools back what they had."""
+        return await self.run(calls.release_fleet(fleet_id))
+
+    async def playbooks(self) -> Sequence[views.PlaybookView]:
+        """Every playbook."""
+        return (await self.run(calls.list_playbooks())).playbooks
+
+    async def playbook(self, name: str) -> views.PlaybookDetail:
+        """A playbook with its plan."""
+        return await self.run(calls.get_playbook(name))
+
+    async def documents(self, domain: str | None = None) -> Sequence[views.DocumentView]:
+        """Documents, newest first."""
+        return (await self.run(calls.list_documents(domain))).documents
+
+    async def search(self, query: str, domain: str | None = None, limit: int | None = None) -> Sequence[views.Finding]:
+        """Documents that share words with the query, best first."""
+        return (await self.run(calls.search_documents(query, domain, limit))).findings
+
+    async def add_document(self, title: str, text: str, domain: str = "general") -> views.DocumentView:
+        """Keep a document."""
+        return await self.run(calls.add_document(title, text, domain))
+
+    async def delete_document(self, domain: str, document_id: str) -> None:
+        """Forget a document. Raises NotFoundError."""
+        await self.run(calls.delete_document(domain, document_id))
+
+    async def health(self) -> views.HealthView:
+        """Does the API answer?"""
+        return await self.run(calls.get_health())

@@ -1,0 +1,225 @@
+"""The API's calls as data: what to send and how to read what comes back, shared by the two clients."""
+
+import gzip
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Literal, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from agentfleet.domain.goal import GoalState
+from agentfleet.domain.result import TaskState
+from agentfleet.domain.task import GoalRequest
+from agentfleet.services import views
+from client.errors import FleetApiError
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+GZIP_BYTES: Final = 65_536
+"""Bodies over this size are sent gzipped: plans of many alike tasks shrink to a tenth."""
+RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request and the reading of its answer."""
+
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: str
+    read: Callable[[bytes], T]
+    params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    is_repeatable: bool = True
+    """May it be sent again when nobody knows whether it was carried out?"""
+
+    def may_retry(self, status: int) -> bool:
+        """Is trying again after this answer right?"""
+        return status in RETRIED and (self.is_repeatable or status == 429)
+
+    def answer(self, status: int, content: bytes) -> T:
+        """What the call gives. Raises FleetApiError."""
+        if status >= 400:
+            raise error_of(status, content)
+        try:
+            return self.read(content)
+        except ValidationError as error:
+            message = f"{self.method} {self.path} gave something that is not what the API promises: {error.errors()[0]['msg']}"
+            raise FleetApiError(status, "unreadable_answer", message) from error
+
+
+def error_of(status: int, content: bytes) -> FleetApiError:
+    """The error that an answer stands for; gateways have other bodies than the API itself."""
+    try:
+        shown = views.ErrorView.model_validate_json(content)
+    except ValidationError:
+        if status in {401, 403}:
+            return FleetApiError.of(status, "unauthorized", "the API does not know this key")
+        text = content.decode(errors="replace").strip()[:300]
+        return FleetApiError.of(status, "http_error", f"HTTP {status}{': ' if text else ''}{text}")
+    return FleetApiError.of(status, shown.error, shown.message, shown.problems)
+
+
+def _params(**given: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _get(path: str, model: type[M], **params: Any) -> Call[M]:
+    return Call("GET", path, model.model_validate_json, _params(**params))
+
+
+def _send(
+    method: Literal["POST", "PATCH"],
+    path: str,
+    model: type[M],
+    body: bytes,
+    *,
+    headers: Mapping[str, str] | None = None,
+    is_repeatable: bool = True,
+) -> Call[M]:
+    kind = {"content-type": "application/json"}
+    if len(body) > GZIP_BYTES:
+        # An HTTP API hands a body over untouched only if its type is not one of text, whatever Content-Encoding says.
+        body, kind = gzip.compress(body, 6, mtime=0), {"content-type": "application/octet-stream", "content-encoding": "gzip"}
+    return Call(method, path, model.model_validate_json, {}, {**kind, **(headers or {})}, body, is_repeatable)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _nothing(_: bytes) -> None:
+    return None
+
+
+def submit_goal(goal: GoalRequest | Mapping[str, Any], key: str | None = None) -> Call[views.GoalView]:
+    """A key is made if none is given, so that a submission that is sent twice makes one goal."""
+    body = goal.model_dump_json(exclude_defaults=True).encode() if isinstance(goal, GoalRequest) else _json(goal)
+    return _send("POST", "/goals", views.GoalView, body, headers={"idempotency-key": key or secrets.token_hex(16)})
+
+
+def list_goals(state: GoalState | None, limit: int | None, cursor: str | None) -> Call[views.GoalPage]:
+    """One page of goals."""
+    return _get("/goals", views.GoalPage, state=state, limit=limit, cursor=cursor)
+
+
+def get_goal(goal_id: str) -> Call[views.GoalView]:
+    """One goal."""
+    return _get(f"/goals/{_step(goal_id)}", views.GoalView)
+
+
+def list_tasks(goal_id: str, state: TaskState | None, limit: int | None, cursor: str | None) -> Call[views.TaskPage]:
+    """One page of tasks."""
+    return _get(f"/goals/{_step(goal_id)}/tasks", views.TaskPage, state=state, limit=limit, cursor=cursor)
+
+
+def get_task(ref: str) -> Call[views.TaskDetail]:
+    """One task with its output."""
+    return _get(f"/tasks/{_step(ref)}", views.TaskDetail)
+
+
+def get_result(goal_id: str) -> Call[views.GoalResult]:
+    """A goal's result."""
+    return _get(f"/goals/{_step(goal_id)}/result", views.GoalResult)
+
+
+def cancel_goal(goal_id: str) -> Call[views.GoalView]:
+    """Cancel."""
+    return Call("DELETE", f"/goals/{_step(goal_id)}", views.GoalView.model_validate_json)
+
+
+def list_agents(capability: str | None, pool: str | None) -> Call[views.AgentList]:
+    """Living agents."""
+    return _get("/agents", views.AgentList, capability=capability, pool=pool)
+
+
+def list_pools() -> Call[views.PoolList]:
+    """All pools."""
+    return _get("/pools", views.PoolList)
+
+
+def get_pool(name: str) -> Call[views.PoolView]:
+    """One pool."""
+    return _get(f"/pools/{_step(name)}", views.PoolView)
+
+
+def scale_pool(name: str, concurrency: int) -> Call[views.PoolView]:
+    """Another concurrency."""
+    return _send("PATCH", f"/pools/{_step(name)}", views.PoolView, _json({"concurrency": concurrency}))
+
+
+def get_logs(name: str, minutes: int | None, limit: int | None) -> Call[views.LogPage]:
+    """A pool's newest lines."""
+    return _get(f"/pools/{_step(name)}/logs", views.LogPage, minutes=minutes, limit=limit)
+
+
+def spawn_fleet(size: int, capabilities: Sequence[str] | None) -> Call[views.FleetView]:
+    """A fleet. Sent again it would be another one."""
+    body = _json({"size": size, "capabilities": None if capabilities is None else list(capabilities)})
+    return _send("POST", "/fleets", views.FleetView, body, is_repeatable=False)
+
+
+def list_fleets() -> Call[views.FleetList]:
+    """Fleets that are held."""
+    return _get("/fleets", views.FleetList)
+
+
+def get_fleet(fleet_id: str) -> Call[views.FleetView]:
+    """One fleet."""
+    return _get(f"/fleets/{_step(fleet_id)}", views.FleetView)
+
+
+def resize_fleet(fleet_id: str, size: int) -> Call[views.FleetView]:
+    """Another size."""
+    return _send("PATCH", f"/fleets/{_step(fleet_id)}", views.FleetView, _json({"size": size}))
+
+
+def release_fleet(fleet_id: str) -> Call[views.FleetView]:
+    """Give it back."""
+    return Call("DELETE", f"/fleets/{_step(fleet_id)}", views.FleetView.model_validate_json)
+
+
+def list_playbooks() -> Call[views.PlaybookList]:
+    """All playbooks."""
+    return _get("/playbooks", views.PlaybookList)
+
+
+def get_playbook(name: str) -> Call[views.PlaybookDetail]:
+    """One playbook with its plan."""
+    return _get(f"/playbooks/{_step(name)}", views.PlaybookDetail)
+
+
+def list_documents(domain: str | None) -> Call[views.DocumentList]:
+    """Documents."""
+    return _get("/knowledge", views.DocumentList, domain=domain)
+
+
+def search_documents(query: str, domain: str | None, limit: int | None) -> Call[views.FindingList]:
+    """Documents that share words with the query."""
+    return _get("/knowledge/search", views.FindingList, query=query, domain=domain, limit=limit)
+
+
+def add_document(title: str, text: str, domain: str) -> Call[views.DocumentView]:
+    """Keep a document; again it is the same one."""
+    return _send("POST", "/knowledge", views.DocumentView, _json({"title": title, "text": text, "domain": domain}))
+
+
+def delete_document(domain: str, document_id: str) -> Call[None]:
+    """Forget a document."""
+    return Call("DELETE", f"/knowledge/{_step(domain)}/{_step(document_id)}", _nothing)
+
+
+def get_health() -> Call[views.HealthView]:
+    """Does the API answer?"""
+    return _get("/health", views.HealthView)
+
+
+def _step(name: str) -> str:
+    """One step of a path, whatever it holds. An empty one would ask for something else."""
+    if not name.strip():
+        raise ValueError("an id or name must not be empty")
+    return quote(name, safe=":@!$&'()*+,;=~")
