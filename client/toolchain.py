@@ -104,13 +104,19 @@ class Toolchain:
 
 
 def run(command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and return its output. Raises LocalCloudError with that output when it fails."""
+    """Run a command to its end and return all that it printed. Raises LocalCloudError with that when it fails."""
     finished = subprocess.run(
-        list(command), cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        list(command),
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if finished.returncode:
-        said = (finished.stdout + finished.stderr).strip()
-        raise LocalCloudError(f"{' '.join(command)}\nended with status {finished.returncode}:\n{said}")
+        raise LocalCloudError(f"{' '.join(command)}\nended with status {finished.returncode}:\n{finished.stdout.strip()}")
     return finished.stdout
 
 
