@@ -16,6 +16,7 @@ from typing import Final
 
 from agentfleet.domain.catalog import Catalog
 from cdk.errors import FleetError
+from cdk.playbooks import playbooks_json, read_playbooks
 
 RUNTIME_PACKAGES: Final = frozenset({"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"})
 """What Lambda's Python runtime brings along (Lambda runtimes: Runtime-included SDK versions)."""
@@ -58,16 +59,17 @@ class LayerBuilder:
         return self.root / "build" / "layers"
 
     def domain(self, catalog: Catalog) -> Path:
-        """Folder of the layer with the `agentfleet` package, its catalog.json and the playbooks."""
+        """Folder of the layer with the `agentfleet` package, its catalog.json and playbooks.json.
+
+        Raises FleetError when a playbook is not valid.
+        """
         files = {
             f"python/{path.relative_to(self.root / 'layers' / 'domain' / 'python')}": path.read_bytes()
             for path in _source_files(self.root / "layers" / "domain" / "python")
         }
-        playbooks = self.root / "playbooks"
-        for path in _source_files(playbooks):
-            files[f"python/agentfleet/playbooks/{path.relative_to(playbooks)}"] = path.read_bytes()
         catalog_json = json.dumps(catalog.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         files["python/agentfleet/catalog.json"] = catalog_json.encode()
+        files["python/agentfleet/playbooks.json"] = playbooks_json(read_playbooks(self.root)).encode()
         digest = hashlib.sha256()
         for name in sorted(files):
             digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
