@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aws_lambda_powertools import Logger
 
+from agentfleet import bootstrap
 from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from agentfleet.services.perform import BeforeHook
@@ -62,9 +63,7 @@ class Agent:
     def __call__(self, event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
         if self._runner is None or self._loop is None:
-            from agentfleet import bootstrap  # noqa: PLC0415 - wiring belongs to the first call, not to an import
-
-            self._runner = bootstrap.runner(self)
+            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before)
             self._loop = asyncio.Runner()
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())
         batch = self._loop.run(self._runner.run(read_deliveries(event), cut_off))

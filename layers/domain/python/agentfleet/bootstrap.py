@@ -1,1 +1,156 @@
 """The only wiring: adapters into services, once per process, at the first call."""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.bus import EventBridgeBus
+from agentfleet.adapters.claims import DynamoClaims
+from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.knowledge import DynamoKnowledge
+from agentfleet.adapters.outputs import S3Outputs
+from agentfleet.adapters.plans import DynamoPlans
+from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queues import SqsQueues
+from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
+from agentfleet.adapters.results import DynamoResults
+from agentfleet.composition import Outside, Platform
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.errors import FleetError
+from agentfleet.domain.goal import Goal
+from agentfleet.domain.playbook import Playbook
+from agentfleet.domain.task import GoalRequest
+from agentfleet.services.cancel import Canceller
+from agentfleet.services.capability import Capability
+from agentfleet.services.inspect import Inspector
+from agentfleet.services.learn import Librarian
+from agentfleet.services.perform import BeforeHook
+from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.registry import Registry
+from agentfleet.services.run import TaskRunner
+from agentfleet.services.scale import Scaler
+from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+
+PACKAGE: Final = Path(__file__).parent
+
+
+def utc_now() -> datetime:
+    """The clock of everything that is deployed."""
+    return datetime.now(UTC)
+
+
+@lru_cache(maxsize=1)
+def clients() -> Clients:
+    """AWS clients, shared by all adapters of the process."""
+    return Clients()
+
+
+def _packaged(name: str) -> Any:
+    """A JSON file that synth put beside this module."""
+    try:
+        return json.loads((PACKAGE / name).read_bytes())
+    except FileNotFoundError as error:
+        raise FleetError(f"{name} is not in the domain layer: the CDK writes it there at synth") from error
+
+
+def outside(settings: FleetSettings) -> Outside:
+    """The adapters for these settings."""
+    aws = clients()
+    outputs = S3Outputs(aws.s3, settings.bucket)
+    return Outside(
+        goals=DynamoGoals(aws.dynamodb, settings.work_table, outputs, aws.threads),
+        plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
+        results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
+        joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
+        claims=DynamoClaims(aws.dynamodb, settings.work_table),
+        queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),
+        bus=EventBridgeBus(aws.events, aws.sqs, settings.bus),
+        blobs=S3Blobs(aws.s3, settings.bucket),
+        agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
+        clock=utc_now,
+    )
+
+
+def compose(settings: FleetSettings) -> Platform:
+    """The services for these settings, with the catalog and the playbooks that were deployed with them."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return Platform(outside(settings), catalog, PackagedPlaybooks())
+
+
+class PackagedPlaybooks(Mapping[str, Playbook]):
+    """The deployed playbooks, read when one is first asked for: agents never ask."""
+
+    @property
+    def _bodies(self) -> dict[str, Any]:
+        return _playbook_bodies()
+
+    def __getitem__(self, name: str) -> Playbook:
+        return Playbook.model_validate(self._bodies[name])
+
+    def __iter__(self) -> Any:
+        return iter(self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+
+@lru_cache(maxsize=1)
+def _playbook_bodies() -> dict[str, Any]:
+    bodies: dict[str, Any] = _packaged("playbooks.json")
+    return bodies
+
+
+@lru_cache(maxsize=1)
+def platform() -> Platform:
+    """For functions that accept or release: accept_goals, release_tasks."""
+    return compose(FleetSettings.from_env())
+
+
+def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
+    """For a pool's function: one runner per execution environment."""
+    settings = PoolSettings.from_env()
+    if settings.pool != pool:
+        raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
+    agent_id = f"{pool}-{secrets.token_hex(4)}"
+    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the HTTP API calls."""
+
+    accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
+    cancel: Canceller
+    inspect: Inspector
+    scale: Scaler
+    learn: Librarian
+    registry: Registry
+    playbooks: PlaybookShelf
+
+
+@lru_cache(maxsize=1)
+def api() -> Api:
+    """For serve_api."""
+    settings = ApiSettings.from_env()
+    aws = clients()
+    fleet = compose(settings)
+    reach = fleet.outside
+    pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
+    fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    return Api(
+        accept=fleet.accepter.accept,
+        cancel=Canceller(reach.goals, fleet.finisher),
+        inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
+        scale=Scaler(pools, fleets, fleet.catalog, utc_now, secrets.randbits),
+        learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
+        registry=fleet.registry,
+        playbooks=PlaybookShelf(fleet.playbooks),
+    )

@@ -101,4 +101,6 @@ class Platform:
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
-        return TaskRunner(capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock)
+        return TaskRunner(
+            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction
+        )

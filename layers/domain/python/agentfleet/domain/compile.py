@@ -5,13 +5,13 @@ together has neighbouring numbers and a release is a short list of ranges), micr
 dependency sets become one join, and joins over more than JOIN_ARITY members become trees.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
 from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
+from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import InvalidRequest, Problem
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
@@ -101,10 +101,7 @@ class _Graph:
 
     def _check_task(self, number: int, task: TaskSpec) -> None:
         self._check_capability(task)
-        size = len(json.dumps(task.input, separators=(",", ":"), ensure_ascii=False).encode()) if task.input else 0
-        if size > MAX_INPUT_BYTES:
-            message = f"is {size:,} bytes of JSON; at most {MAX_INPUT_BYTES:,}: put larger data into S3 and pass its URI"
-            self._problem(task, "input", message)
+        self._check_size(task)
         needed: dict[int, None] = {}
         for name in task.depends_on:
             for other in self._lookup(task, "depends_on", name, number):
@@ -119,6 +116,16 @@ class _Graph:
             self._problem(task, "when", 'must be a reference such as {"$from": "task", "path": "count > `0`"}')
         self.before.append(tuple(needed))
         self.sources.append(sources)
+
+    def _check_size(self, task: TaskSpec) -> None:
+        try:
+            size = len(dumps(task.input).encode()) if task.input else 0
+        except ValueError:
+            self._problem(task, "input", "holds NaN, infinity or half a surrogate pair, which JSON does not have")
+            return
+        if size > MAX_INPUT_BYTES:
+            message = f"is {size:,} bytes of JSON; at most {MAX_INPUT_BYTES:,}: put larger data into S3 and pass its URI"
+            self._problem(task, "input", message)
 
     def _check_capability(self, task: TaskSpec) -> None:
         names = [("capability", task.capability)]

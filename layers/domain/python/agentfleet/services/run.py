@@ -5,7 +5,7 @@ is deleted. Whatever is repeated after a crash finds its result already there an
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,6 +14,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.errors import FleetError, NotFound, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
+from agentfleet.domain.result import retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
@@ -30,6 +31,8 @@ GOAL_FRESH: Final = timedelta(seconds=1)
 noticed that much later."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
 CLAIM_BUSY: Final = timedelta(seconds=30)
+POISON: Final = timedelta(seconds=1)
+"""A message that can't be read won't become readable: let it reach the dead-letter queue soon."""
 KNOWN_GOALS: Final = 1000
 
 
@@ -56,6 +59,7 @@ class TaskRunner:
         finisher: Finisher,
         presence: Presence,
         clock: Clock,
+        fraction: Callable[[], float],
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
@@ -63,6 +67,7 @@ class TaskRunner:
         self._finisher = finisher
         self._presence = presence
         self._clock = clock
+        self._fraction = fraction
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
@@ -88,7 +93,7 @@ class TaskRunner:
             try:
                 pointers.append((delivery, read_task(delivery.body)))
             except BadMessage as error:
-                batch.give_back(delivery, error)
+                batch.give_back(delivery, error, POISON)
         goals = self._goals_now({pointer.goal_id for _, pointer in pointers})
         for delivery, pointer in pointers:
             goal = goals.get(pointer.goal_id)
@@ -192,8 +197,9 @@ class TaskRunner:
         waits: dict[str, dict[str, timedelta]] = defaultdict(dict)
         for delivery in batch.deliveries:
             returned = batch.returned.get(delivery.message_id)
-            if returned and returned.after is not None:
-                waits[delivery.queue][delivery.receipt] = min(returned.after, LONGEST_HIDING)
+            if returned:
+                after = returned.after or retry_delay(delivery.attempt, self._fraction())
+                waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
         for queue, receipts in waits.items():
             self._stores.queues.hide(queue, receipts)
         self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled))

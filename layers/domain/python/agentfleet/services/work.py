@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """Why a message is left to be received again, and after how long (None: as the queue has it)."""
+    """Why a message is left to be received again, and after how long (None: as the retry policy says)."""
 
     error: Exception
     after: timedelta | None
