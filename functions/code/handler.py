@@ -1,14 +1,12 @@
 """Measure Python source: size, complexity, documentation and imports, from the syntax tree and without running any of it."""
 
 import ast
-import io
 import json
 import platform
 import re
 import statistics
 import sys
 import sysconfig
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +24,6 @@ _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _TESTS = frozenset({"test", "tests", "idle_test"})
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _NESTING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_BLANK = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER})
 
 
 class PackageInput(BaseModel):
@@ -144,21 +141,22 @@ def measure(package: str, module: str, source: bytes) -> tuple[ModuleRow, list[F
         for name, node in _functions(tree)
     ]
     public = list(_documentable(tree))
+    nodes = list(ast.walk(tree))
     documented = sum(ast.get_docstring(node, clean=False) is not None for node in public)
     row = ModuleRow(
         package=package,
         module=module,
         lines=len(source.splitlines()),
-        code_lines=_code_lines(tree, source),
+        code_lines=_code_lines(nodes, source),
         functions=len(functions),
-        classes=sum(isinstance(node, ast.ClassDef) for node in ast.walk(tree)),
-        branches=sum(_branches(node) for node in ast.walk(tree)),
+        classes=sum(isinstance(node, ast.ClassDef) for node in nodes),
+        branches=sum(map(_branches, nodes)),
         max_complexity=max((function.complexity for function in functions), default=0),
         mean_complexity=round(statistics.fmean(function.complexity for function in functions), 2) if functions else 0.0,
         documentable=len(public),
         documented=documented,
         doc_coverage=round(documented / len(public), 4) if public else None,
-        imports=sorted(_imports(tree, module)),
+        imports=sorted(_imports(nodes, module)),
     )
     return row, functions
 
@@ -238,23 +236,27 @@ def _documentable(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | _Fun
                 waiting.extend(node.body)
 
 
-def _code_lines(tree: ast.Module, source: bytes) -> int:
-    """Lines with a token on them that is neither a comment nor part of a docstring."""
-    lines: set[int] = set()
-    for token in tokenize.tokenize(io.BytesIO(source).readline):
-        if token.type not in _BLANK and token.type != tokenize.ENCODING:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
+def _code_lines(nodes: list[ast.AST], source: bytes) -> int:
+    """Lines that are neither blank nor a comment nor part of a docstring; every line of any other text counts."""
+    lines = {
+        number
+        for number, line in enumerate(map(bytes.strip, source.splitlines()), start=1)
+        if line and not line.startswith(b"#")
+    }
+    for node in nodes:
+        if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno != node.lineno:
+            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    for node in nodes:
         if isinstance(node, (ast.Module, *_NESTING)) and ast.get_docstring(node, clean=False) is not None:
             text = node.body[0]
             lines.difference_update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
     return len(lines)
 
 
-def _imports(tree: ast.Module, module: str) -> set[str]:
+def _imports(nodes: list[ast.AST], module: str) -> set[str]:
     """Top-level names of what a module imports, at its top or later; a relative import names its own package."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -5,6 +5,7 @@ network, no extension, no change of configuration. Only then does it see the SQL
 """
 # ruff: noqa: S608 (names and texts enter our SQL through _identifier and _literal; a user's SQL runs locked, as one SELECT)
 
+import gzip
 import json
 import re
 import tempfile
@@ -50,6 +51,8 @@ _READERS: Final[dict[Format, str]] = {
     "json": "read_json({files}, union_by_name = true, sample_size = -1, maximum_object_size = 8388608)",
 }
 _QUANTILES: Final = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
+_SLOTS: Final = threading.BoundedSemaphore(2)
+"""An environment works on a batch of tasks at once, but has memory and processor time for two databases, not for ten."""
 _ANSWER: Final = "_answer"
 _ONLY: Final = "t"
 
@@ -68,7 +71,7 @@ class Column(BaseModel):
 
 
 class LoadInput(Strict):
-    """Exactly one of `uri`, `text` and `rows`. Without `format`, the suffix of a URI decides, and a text is CSV."""
+    """Exactly one of `uri`, `text` and `rows` ("" counts as none). Without `format`, a URI's suffix decides; a text is CSV."""
 
     uri: str | list[str] | None = None
     text: str | None = None
@@ -167,10 +170,10 @@ class AnomaliesOutput(BaseModel):
 @agent.capability("data.load", idempotent=True, timeout=90)
 def load(input: LoadInput, context: TaskContext) -> LoadOutput:
     """Load CSV, Parquet or JSON (a blob, several blobs, text or rows) into one typed table, stored as Parquet."""
-    given = [name for name in ("uri", "text", "rows") if getattr(input, name) is not None]
+    given = [name for name in ("uri", "text", "rows") if getattr(input, name) not in (None, "")]
     if len(given) != 1:
         raise PermanentError(f"input: give exactly one of uri, text and rows, not {' and '.join(given) or 'none'}")
-    source = input.text.encode() if input.text is not None else input.uri if input.uri is not None else input.rows or []
+    source = input.text.encode() if input.text else input.uri or input.rows or []
     with _workbench({_ANSWER: source}, context, input.format) as bench:
         sample = [_clip(row) for row in bench.rows(f"FROM {_ANSWER} LIMIT {SAMPLE_ROWS}")]
         uri, columns = bench.store(), bench.columns(_ANSWER)
@@ -260,21 +263,26 @@ def _profile(bench: "_Workbench", column: Column, top: int) -> ColumnProfile:
 def _workbench(tables: dict[str, Table | bytes], context: TaskContext, format: Format | None = None) -> Iterator["_Workbench"]:
     """A database holding these tables (bytes: the text of one), locked. Raises PermanentError for what can't be read."""
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": str(context.settings.get("memory_limit", "512MB")),
+        "memory_limit": str(context.settings.get("memory_limit", "384MB")),
         "threads": str(context.settings.get("threads", 2)),
         "temp_directory": "",
         "python_enable_replacements": "false",
     }
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect(":memory:", config=config) as connection:
-        bench = _Workbench(connection, Path(folder), context)
-        connection.execute("SET TimeZone = 'UTC'")
-        for table, source in tables.items():
-            bench.load(table, source, format)
-        # From here on nothing can be read or written but the one file that `store` hands out.
-        connection.execute(f"SET allowed_paths = [{_literal(bench.exported)}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
-        yield bench
+    if not _SLOTS.acquire(timeout=context.remaining_seconds()):
+        raise RetryableError("no time was left after waiting for other tasks of this environment")
+    try:
+        with tempfile.TemporaryDirectory() as folder, duckdb.connect(":memory:", config=config) as connection:
+            bench = _Workbench(connection, Path(folder), context)
+            connection.execute("SET TimeZone = 'UTC'")
+            for table, source in tables.items():
+                bench.load(table, source, format)
+            # From here on nothing can be read or written but the one file that `store` hands out.
+            connection.execute(f"SET allowed_paths = [{_literal(bench.exported)}]")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            yield bench
+    finally:
+        _SLOTS.release()
 
 
 class _Workbench:
@@ -362,11 +370,26 @@ class _Workbench:
         else:
             uris = [source] if isinstance(source, str) else [str(item) for item in source]
             pieces = [(self._context.blobs.get(uri), *_format_of(uri, format)) for uri in uris]
+        several = [_lines(body, packed) for body, kind, packed in pieces if body and kind == "json"]
+        if len(several) > 1:
+            # In one file: the engine takes 32 MB to read a file of JSON, however small it is.
+            pieces = [piece for piece in pieces if piece[1] != "json"] + [(b"".join(several), "json", "")]
         for number, (body, kind, suffix) in enumerate(pieces):
             if body:
                 path = self._folder / f"{table}-{number}.{kind}{suffix}"
                 path.write_bytes(body)
                 yield kind, path
+
+
+def _lines(body: bytes, packed: str) -> bytes:
+    """A JSON array, or JSON Lines already, as JSON Lines."""
+    try:
+        text = (gzip.decompress(body) if packed else body).strip()
+        if text.startswith(b"["):
+            return "".join(f"{json.dumps(row)}\n" for row in json.loads(text)).encode()
+    except (ValueError, OSError, EOFError) as error:
+        raise PermanentError(f"table: can't be read: {error}") from error
+    return text + b"\n"
 
 
 def _guarded(run: Callable[[], _T], what: str) -> _T:

@@ -15,7 +15,9 @@ from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, Tas
 agent = Agent("flow")
 
 MAP_WIDTH: Final = 1_000
-"""How many tasks one level of `flow.map` makes; also the most outputs that a `$from` family can name."""
+"""How many tasks one level of `flow.map` makes."""
+MAP_PARTS: Final = 1_000
+"""How many parts a wide map may have: no more outputs can be named by one `$from`."""
 MAP_LIMIT: Final = 100_000
 """How many items one `flow.map` may spread over."""
 PART_BYTES: Final = 48_000
@@ -39,7 +41,7 @@ class NoopInput(Strict):
 class WaitInput(Strict):
     """How long to wait."""
 
-    seconds: float = Field(ge=0, le=90)
+    seconds: float = Field(ge=0, le=50)
     value: Any = None
 
 
@@ -126,9 +128,9 @@ async def noop(input: NoopInput) -> Any:
     return input.value
 
 
-@agent.capability("flow.wait", idempotent=True, timeout=100)
+@agent.capability("flow.wait", idempotent=True, timeout=55)
 async def wait(input: WaitInput) -> Any:
-    """Wait for some seconds (at most 90), then return `value`; other tasks of the same batch go on meanwhile."""
+    """Wait for some seconds (at most 50), then return `value`; other tasks of the same batch go on meanwhile."""
     await asyncio.sleep(input.seconds)
     return input.value
 
@@ -194,8 +196,8 @@ def _nested(input: MapInput) -> SubPlan:
     for part in _parts(input.items):
         tasks.append({"id": f"part.{len(tasks)}", "capability": "flow.map", "input": {**shared, "items": part, "start": begin}})
         begin += len(part)
-    if len(tasks) > MAP_WIDTH:
-        raise PermanentError(f"items: too large, {len(tasks)} parts of {PART_BYTES} bytes; at most {MAP_WIDTH} are allowed")
+    if len(tasks) > MAP_PARTS:
+        raise PermanentError(f"items: too large, {len(tasks)} parts of {PART_BYTES} bytes; at most {MAP_PARTS} are allowed")
     if not input.collect:
         return SubPlan(tasks=tasks, output={"count": len(input.items)})
     # Joined by a task and not by the JMESPath `[]`, which would drop the null outputs of skipped tasks.

@@ -34,7 +34,7 @@ BUILT_IN: Final = ("report", "plain")
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _WIDTH: Final = 760.0
-_LETTER: Final = 6.7
+_LETTER: Final = 7.0
 """Pixels that a letter of a 12-pixel sans-serif font takes, on average."""
 _INLINE: Final = (
     (re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"),
@@ -138,7 +138,7 @@ class ChartOutput(BaseModel):
     bytes: int
 
 
-@agent.capability("report.render", idempotent=True, timeout=60)
+@agent.capability("report.render", idempotent=True, timeout=55)
 def render(input: RenderInput, context: TaskContext) -> RenderOutput:
     """Write a report with text, key figures, charts and tables as a self-contained HTML page and as Markdown."""
     sections = [inner for item in input.sections for inner in (item if isinstance(item, list) else [item])]
@@ -304,6 +304,8 @@ def _number(value: float, format: Format = "number", *, short: bool = False) -> 
         scale, unit = scale / 1000**exponent, " kMBT"[exponent]
         size = abs(scale)
     digits = 0 if float(scale).is_integer() or size >= 1000 else 1 if size >= 10 or unit == "%" else 2 if size >= 1 else 3
+    if format == "percent" and not short:
+        return f"{scale:,.1f}%".replace("-", "−")
     text = f"{scale:,.{digits}f}"
     if digits and not float(text.replace(",", "")):
         text = f"{scale:.2g}"
@@ -485,7 +487,7 @@ def _across(plot: Row, xs: list[Any], labels: list[str]) -> list[float]:
     ticks = _ticks(low, high, 7) if numeric else []
     if ticks:
         low, high = ticks[0], ticks[-1]
-    left, right = plot["left"] + 8, plot["right"] - 8
+    left, right = float(plot["left"]) + 8, float(plot["right"]) - 8
 
     def x(value: float) -> float:
         return left + ((value - low) / (high - low) if high > low else 0.5) * (right - left)
@@ -533,9 +535,9 @@ def _scatter(
 
 
 def _histogram(chart: Chart, plot: Row, _: list[Any], __: list[str], series: dict[str, list[float | None]], ___: Any) -> None:
-    """Counts in classes of a round width; about as many as Sturges (1926) proposes, unless `bins` says how many."""
+    """Counts in classes of a round width; about as many as the Rice rule, twice the cube root, proposes."""
     known = [value for values in series.values() for value in values if value is not None]
-    edges = _ticks(min(known), max(known), chart.bins or math.ceil(math.log2(len(known))) + 4)
+    edges = _ticks(min(known), max(known), chart.bins or min(max(round(2 * len(known) ** (1 / 3)), 6), 40))
     step = edges[1] - edges[0]
     if max(known) >= edges[-1]:
         edges.append(round(edges[-1] + step, 12))

@@ -56,7 +56,7 @@ class FetchInput(BaseModel):
     url: str = Field(min_length=1, max_length=4_000)
     method: Literal["GET", "HEAD"] = "GET"
     headers: dict[str, str] = Field(default_factory=dict, max_length=32)
-    timeout: float = Field(default=20, gt=0, le=60)
+    timeout: float = Field(default=20, gt=0, le=50)
     max_bytes: int | None = Field(default=None, gt=0)
     """Less than the pool's limit, if less will do."""
 
@@ -71,7 +71,7 @@ class SendInput(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict, max_length=32)
     value: Any = Field(default=None, alias="json")
     body: str | None = Field(default=None, max_length=1_000_000)
-    timeout: float = Field(default=20, gt=0, le=60)
+    timeout: float = Field(default=20, gt=0, le=50)
 
 
 class FetchOutput(BaseModel):
@@ -113,7 +113,7 @@ class _Answer:
     body: bytes
 
 
-@agent.capability("http.fetch", idempotent=True, timeout=70)
+@agent.capability("http.fetch", idempotent=True, timeout=55)
 def fetch(input: FetchInput, context: TaskContext) -> FetchOutput:
     """Get a web page or file from a public address: its body as a blob and up to 32 KB of its text.
 
@@ -137,7 +137,7 @@ def fetch(input: FetchInput, context: TaskContext) -> FetchOutput:
     raise PermanentError(f"url: more than {MAX_REDIRECTS} redirects, the last to {urlunsplit(url)}")
 
 
-@agent.capability("http.send", timeout=70)
+@agent.capability("http.send", timeout=55)
 def send(input: SendInput, context: TaskContext) -> FetchOutput:
     """Send a POST, PUT, PATCH or DELETE once, with the task's Idempotency-Key; redirects are not followed."""
     if input.value is not None and input.body is not None:
