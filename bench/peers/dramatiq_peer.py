@@ -16,7 +16,7 @@ from dramatiq.results.backends import RedisBackend as ResultBackend
 broker = RedisBroker(url=os.environ["PEER_URL"])
 broker.add_middleware(GroupCallbacks(BarrierBackend(url=os.environ["PEER_URL"])))
 # redis gives up reading after 5 s by default, sooner than a group may take.
-broker.add_middleware(Results(backend=ResultBackend(url=os.environ["PEER_URL"], socket_timeout=600)))
+broker.add_middleware(Results(backend=ResultBackend(url=f"{os.environ['PEER_URL']}?socket_timeout=600")))
 dramatiq.set_broker(broker)
 
 
