@@ -82,9 +82,13 @@ class FakePlans:
     def __init__(self) -> None:
         self.plans: dict[str, EncodedPlan] = {}
         self.reads: Counter[str] = Counter()
+        self._lock = Lock()
 
-    def put(self, goal_id: str, plan: EncodedPlan) -> None:
-        self.plans.setdefault(goal_id, plan)
+    def put(self, goal_id: str, plan: EncodedPlan) -> bool:
+        with self._lock:
+            is_first = goal_id not in self.plans
+            self.plans.setdefault(goal_id, plan)
+        return is_first
 
     def read(self, goal_id: str) -> SegmentedPlan:
         plan = self.plans.get(goal_id)
