@@ -15,6 +15,7 @@ from aws_cdk import aws_s3 as s3
 
 from agentfleet.domain import names
 from cdk.catalog import FleetDefinition, Grant
+from cdk.permissions import Permissions, allow
 
 Table = Literal["work", "registry", "knowledge"]
 Prefix = Literal["plans", "outputs", "blobs"]
@@ -42,17 +43,13 @@ class FleetAccess:
     fleet: FleetDefinition
     key: kms.IKey
     bucket: s3.IBucket
+    bucket_export: str
+    """Name under which the data stack exports the bucket's name."""
     release_queue_url: str
 
     def queue_arn(self, queue: str) -> str:
         """ARN of a queue by name."""
         return self.stack.format_arn(service="sqs", resource=queue)
-
-    def function_arn(self, function: str) -> str:
-        """ARN of a function by physical name."""
-        return self.stack.format_arn(
-            service="lambda", resource="function", resource_name=function, arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
 
     @property
     def task_queues(self) -> list[str]:
@@ -63,9 +60,8 @@ class FleetAccess:
     def dead_letter_queues(self) -> list[str]:
         """Names of every dead-letter queue of the fleet."""
         own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
-        return [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools] + [
-            names.dead_letters(queue) for queue in own
-        ]
+        pools = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
+        return [*pools, *(names.dead_letters(queue) for queue in own)]
 
     @property
     def pool_functions(self) -> list[str]:
@@ -81,102 +77,109 @@ class FleetAccess:
             "RELEASE_QUEUE_URL": self.release_queue_url,
         } | {TABLE_VARIABLES[table]: names.table(self.fleet.name, table) for table in tables}
 
-    def carry_out_plans(self, grants: Iterable[Grant]) -> tuple[iam.PolicyStatement, ...]:
+    def carry_out_plans(self, grants: Iterable[Grant]) -> Permissions:
         """What releasing tasks and writing their results takes, and the blobs that `grants` allow."""
-        allowed = {_GRANTED[grant] for grant in grants}
-        reads: list[Prefix] = ["plans", "outputs", *(prefix for verb, prefix in sorted(allowed) if verb == "read")]
-        writes: list[Prefix] = ["plans", "outputs", *(prefix for verb, prefix in sorted(allowed) if verb == "write")]
+        allowed = sorted(_GRANTED[grant] for grant in grants)
         return (
-            self.use_table("work"),
-            self.use_table("registry"),
-            self.send_tasks(),
-            self.put_events(),
-            self.use_key(),
-            *self.use_bucket(reads, writes),
+            self.use_table("work")
+            + self.use_table("registry")
+            + self.send_tasks()
+            + self.put_events()
+            + self.use_key()
+            + self.read_objects("plans", "outputs", *(prefix for verb, prefix in allowed if verb == "read"))
+            + self.write_objects("plans", "outputs", *(prefix for verb, prefix in allowed if verb == "write"))
         )
 
-    def use_table(self, table: Table, *indexes: str) -> iam.PolicyStatement:
+    def use_table(self, table: Table, *indexes: str) -> Permissions:
         """Read and write one table's items, and query its indexes."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
-        return iam.PolicyStatement(
-            sid=f"Use{table.title()}Table",
-            actions=[f"dynamodb:{action}" for action in _TABLE_ACTIONS[table]],
-            resources=[arn, *(f"{arn}/index/{index}" for index in indexes)],
-        )
+        resources = (arn, *(f"{arn}/index/{index}" for index in indexes))
+        return allow(f"Use{table.title()}Table", "dynamodb", _TABLE_ACTIONS[table], *resources)
 
-    def send_tasks(self) -> iam.PolicyStatement:
+    def send_tasks(self) -> Permissions:
         """Send to every pool's queues and to the release queue."""
         queues = [*self.task_queues, names.release_queue(self.fleet.name)]
-        return iam.PolicyStatement(
-            sid="SendTasks", actions=["sqs:SendMessage"], resources=[self.queue_arn(queue) for queue in queues]
-        )
+        return allow("SendTasks", "sqs", ("SendMessage",), *(self.queue_arn(queue) for queue in queues))
 
-    def consume(self, queue: str) -> iam.PolicyStatement:
-        """Be triggered by one queue."""
-        return iam.PolicyStatement(
-            sid="ConsumeOwnQueue",
-            actions=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
-            resources=[self.queue_arn(queue)],
-        )
+    def consume(self, *queues: str) -> Permissions:
+        """Be triggered by these queues."""
+        actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+        return allow("ConsumeQueues", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
 
-    def put_events(self) -> iam.PolicyStatement:
+    def put_events(self) -> Permissions:
         """Put events on the fleet's bus."""
-        arn = self.stack.format_arn(service="events", resource="event-bus", resource_name=names.event_bus(self.fleet.name))
-        return iam.PolicyStatement(sid="PutEvents", actions=["events:PutEvents"], resources=[arn])
+        name = names.event_bus(self.fleet.name)
+        bus = self.stack.format_arn(service="events", resource="event-bus", resource_name=name)
+        return allow("PutEvents", "events", ("PutEvents",), bus)
 
-    def use_key(self) -> iam.PolicyStatement:
+    def use_key(self) -> Permissions:
         """What SQS, DynamoDB and S3 ask of a caller when the data is encrypted with the fleet's key."""
-        return iam.PolicyStatement(
-            sid="UseKey", actions=[f"kms:{action}" for action in KEY_ACTIONS], resources=[self.key.key_arn]
-        )
+        return allow("UseKey", "kms", KEY_ACTIONS, self.key.key_arn)
 
-    def use_bucket(self, reads: Iterable[Prefix], writes: Iterable[Prefix]) -> tuple[iam.PolicyStatement, ...]:
-        """Read and write objects under these prefixes."""
-        return tuple(
-            iam.PolicyStatement(
-                sid=sid, actions=[action], resources=[self.bucket.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
-            )
-            for sid, action, prefixes in (("ReadObjects", "s3:GetObject", reads), ("WriteObjects", "s3:PutObject", writes))
-        )
+    def read_objects(self, *prefixes: Prefix) -> Permissions:
+        """Read the objects under these prefixes."""
+        return self._objects("ReadObjects", "GetObject", prefixes)
 
-    def run_the_fleet(self) -> tuple[iam.PolicyStatement, ...]:
+    def write_objects(self, *prefixes: Prefix) -> Permissions:
+        """Write objects under these prefixes."""
+        return self._objects("WriteObjects", "PutObject", prefixes)
+
+    def run_the_fleet(self) -> Permissions:
         """Look at every queue, move the pools' concurrency and read their logs: for the API only."""
-        functions = [self.function_arn(function) for function in self.pool_functions]
-        queues = [*self.task_queues, names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name)]
-        groups = [
-            self.stack.format_arn(
-                service="logs",
-                resource="log-group",
-                resource_name=f"/aws/lambda/{function}:*",
-                arn_format=ArnFormat.COLON_RESOURCE_NAME,
-            )
-            for function in self.pool_functions
-        ]
-        mappings = self.stack.format_arn(
-            service="lambda", resource="event-source-mapping", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
+        own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
+        queues = [*self.task_queues, *own, *self.dead_letter_queues]
+        concurrency = ("GetFunctionConcurrency", "PutFunctionConcurrency", "DeleteFunctionConcurrency")
         return (
-            iam.PolicyStatement(
-                sid="WatchQueues",
-                actions=["sqs:GetQueueAttributes"],
-                resources=[self.queue_arn(queue) for queue in [*queues, *self.dead_letter_queues]],
-            ),
-            iam.PolicyStatement(
-                sid="MoveTriggers",
-                actions=["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],
-                resources=[mappings],
-                conditions={"ArnEquals": {"lambda:FunctionArn": functions}},
-            ),
-            iam.PolicyStatement(
-                sid="FindTriggers",
-                actions=["lambda:ListEventSourceMappings"],
-                resources=["*"],
-                conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
-            ),
-            iam.PolicyStatement(
-                sid="MoveConcurrency",
-                actions=[f"lambda:{verb}FunctionConcurrency" for verb in ("Get", "Put", "Delete")],
-                resources=functions,
-            ),
-            iam.PolicyStatement(sid="ReadPoolLogs", actions=["logs:FilterLogEvents"], resources=groups),
+            allow("WatchQueues", "sqs", ("GetQueueAttributes",), *(self.queue_arn(queue) for queue in queues))
+            + allow("MoveConcurrency", "lambda", concurrency, *self._function_arns)
+            + self._move_triggers()
+            + self._read_pool_logs()
         )
+
+    @property
+    def _function_arns(self) -> list[str]:
+        return [self._arn("lambda", "function", function) for function in self.pool_functions]
+
+    def _move_triggers(self) -> Permissions:
+        mappings = self._arn("lambda", "event-source-mapping", "*")
+        move = iam.PolicyStatement(
+            sid="MoveTriggers",
+            actions=["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],
+            resources=[mappings],
+            conditions={"ArnEquals": {"lambda:FunctionArn": self._function_arns}},
+        )
+        find = iam.PolicyStatement(
+            sid="FindTriggers",
+            actions=["lambda:ListEventSourceMappings"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
+        )
+        reasons = {
+            _shown("lambda", "event-source-mapping:*"): "AWS makes up a trigger's id; the condition admits only the pools'.",
+            "*": "lambda:ListEventSourceMappings accepts no resource (Actions, resources, and condition keys for AWS Lambda).",
+        }
+        return Permissions((move, find), reasons)
+
+    def _read_pool_logs(self) -> Permissions:
+        groups = [f"/aws/lambda/{function}:*" for function in self.pool_functions]
+        reason = "The part after the group's name is the stream; a search reads all streams of the group."
+        arns = (self._arn("logs", "log-group", group) for group in groups)
+        reasons = Permissions(wildcards={_shown("logs", f"log-group:{group}"): reason for group in groups})
+        return allow("ReadPoolLogs", "logs", ("FilterLogEvents",), *arns) + reasons
+
+    def _objects(self, sid: str, action: str, prefixes: Iterable[Prefix]) -> Permissions:
+        patterns = [f"{prefix}/*" for prefix in prefixes]
+        reason = "Objects are named by goal and task; the prefix is the boundary."
+        shown = {f"arn:<AWS::Partition>:s3:::{self.bucket_export}/{pattern}": reason for pattern in patterns}
+        arns = (self.bucket.arn_for_objects(pattern) for pattern in patterns)
+        return allow(sid, "s3", (action,), *arns) + Permissions(wildcards=shown)
+
+    def _arn(self, service: str, resource: str, name: str) -> str:
+        return self.stack.format_arn(
+            service=service, resource=resource, resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
+
+
+def _shown(service: str, resource: str) -> str:
+    """An ARN of this account and region as cdk-nag writes it."""
+    return f"arn:<AWS::Partition>:{service}:<AWS::Region>:<AWS::AccountId>:{resource}"

@@ -25,7 +25,7 @@ def compose(app: App, fleet: FleetDefinition) -> None:
         stage=stage,
         fleet=fleet,
         key_arn=data.key.key_arn,
-        bucket=data.bucket,
+        bucket_export=data.bucket_export,
         release_queue_url=messaging.release.queue.queue_url,
     )
     agents = AgentsStack(app, f"{fleet.name}-agents", foundation=foundation, topic=messaging.topic)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aws_cdk import Stack
+from aws_cdk import Fn, Stack
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
@@ -18,7 +18,7 @@ class Foundation:
     stage: FleetStage
     fleet: FleetDefinition
     key_arn: str
-    bucket: s3.IBucket
+    bucket_export: str
     release_queue_url: str
 
     def access(self, stack: Stack) -> FleetAccess:
@@ -28,6 +28,7 @@ class Foundation:
             fleet=self.fleet,
             # An imported key keeps its policy where it was written, in the data stack.
             key=kms.Key.from_key_arn(stack, "Key", self.key_arn),
-            bucket=self.bucket,
+            bucket=s3.Bucket.from_bucket_name(stack, "Bucket", Fn.import_value(self.bucket_export)),
+            bucket_export=self.bucket_export,
             release_queue_url=self.release_queue_url,
         )

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
@@ -15,6 +14,7 @@ from agentfleet.domain import names
 from cdk.catalog import PoolDefinition
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.constructs.queue_with_dlq import DeadLetterQueue, QueueWithDlq, QueueWithDlqProps
+from cdk.permissions import Permissions
 from cdk.stage import Stage
 
 OLDEST_AGE_ALARMS: Final[dict[names.Priority, int]] = {"high": 300, "normal": 900, "low": 3600}
@@ -34,8 +34,8 @@ class AgentPoolProps:
     key: kms.IKey
     layers: tuple[lambda_.ILayerVersion, ...]
     environment: Mapping[str, str]
-    statements: tuple[iam.PolicyStatement, ...]
-    """What every task may touch; the pool adds the right to consume its own queues."""
+    permissions: Permissions
+    """All that its agents may do, apart from writing their log."""
     topic: sns.ITopic | None = None
 
 
@@ -60,7 +60,7 @@ class AgentPool(Construct):
                 folder=props.pool.folder,
                 handler="handler.agent",
                 layers=props.layers,
-                statements=(*props.statements, self._consume()),
+                permissions=props.permissions,
                 environment={**props.environment, "POOL": spec.name, "POOL_SETTINGS": json.dumps(props.pool.settings)},
                 memory=props.pool.memory,
                 timeout=spec.timeout,
@@ -90,11 +90,4 @@ class AgentPool(Construct):
                 oldest_age_alarm=OLDEST_AGE_ALARMS[priority],
                 topic=props.topic,
             ),
-        )
-
-    def _consume(self) -> iam.PolicyStatement:
-        return iam.PolicyStatement(
-            sid="ConsumeOwnQueues",
-            actions=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"],
-            resources=[queue.queue.queue_arn for queue in self.queues.values()],
         )

@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from cdk.permissions import Permissions
 from cdk.stage import Stage
 
 
@@ -25,7 +26,7 @@ class PythonFunctionProps:
     folder: Path
     """Holds handler.py and its assets."""
     layers: tuple[lambda_.ILayerVersion, ...]
-    statements: tuple[iam.PolicyStatement, ...]
+    permissions: Permissions
     """All that the role may do, apart from writing its own log."""
     environment: Mapping[str, str] = field(default_factory=dict)
     handler: str = "handler.handler"
@@ -58,8 +59,9 @@ class PythonFunction(Construct):
             "Role",
             description=f"What {props.function_name} may do",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            inline_policies={"Access": iam.PolicyDocument(statements=[write_log, *props.statements])},
+            inline_policies={"Access": iam.PolicyDocument(statements=[write_log, *props.permissions.statements])},
         )
+        props.permissions.acknowledge_on(self.role)
         self.function = lambda_.Function(
             self,
             "Function",

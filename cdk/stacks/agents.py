@@ -39,6 +39,7 @@ class AgentsStack(Stack):
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
+        queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
             "".join(part.title() for part in name.split("-")),
@@ -49,7 +50,7 @@ class AgentsStack(Stack):
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry"),
-                statements=self._access.carry_out_plans(pool.grants),
+                permissions=self._access.carry_out_plans(pool.grants) + self._access.consume(*queues),
                 topic=topic,
             ),
         )
@@ -65,7 +66,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                statements=(*self._access.carry_out_plans(()), self._access.consume(queue)),
+                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

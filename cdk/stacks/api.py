@@ -6,7 +6,6 @@ from typing import Any, Final, cast
 
 from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Tags, Validations
 from aws_cdk import aws_apigatewayv2 as apigateway
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk.aws_apigatewayv2_authorizers import HttpLambdaAuthorizer, HttpLambdaResponseType
@@ -17,6 +16,7 @@ from agentfleet.domain import names
 from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
+from cdk.permissions import Permissions, allow
 
 RATE_PER_SECOND: Final = 500
 BURST: Final = 1000
@@ -79,10 +79,8 @@ class ApiStack(Stack):
             "authorize_request",
             "Finds out which tenant a key belongs to",
             environment={"FLEET": self._foundation.fleet.name, "API_KEYS_SECRET": self.api_keys.secret_arn},
-            statements=(
-                iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=[self.api_keys.secret_arn]),
-                iam.PolicyStatement(actions=["kms:Decrypt"], resources=[self._access.key.key_arn]),
-            ),
+            permissions=allow("ReadKeys", "secretsmanager", ("GetSecretValue",), self.api_keys.secret_arn)
+            + allow("UseKey", "kms", ("Decrypt",), self._access.key.key_arn),
             memory=256,
             timeout=10,
         )
@@ -93,16 +91,15 @@ class ApiStack(Stack):
             "serve_api",
             "Serves the HTTP API",
             environment=access.environment("work", "registry", "knowledge"),
-            statements=(
-                access.use_table("work", "goals"),
-                access.use_table("registry"),
-                access.use_table("knowledge"),
-                access.send_tasks(),
-                access.put_events(),
-                access.use_key(),
-                *access.use_bucket(["plans", "outputs", "blobs"], ["plans", "outputs", "blobs"]),
-                *access.run_the_fleet(),
-            ),
+            permissions=access.use_table("work", "goals")
+            + access.use_table("registry")
+            + access.use_table("knowledge")
+            + access.send_tasks()
+            + access.put_events()
+            + access.use_key()
+            + access.read_objects("plans", "outputs", "blobs")
+            + access.write_objects("plans", "outputs", "blobs")
+            + access.run_the_fleet(),
             memory=1024,
             timeout=29,
         )
@@ -113,7 +110,7 @@ class ApiStack(Stack):
         description: str,
         *,
         environment: dict[str, str],
-        statements: tuple[iam.PolicyStatement, ...],
+        permissions: Permissions,
         memory: int,
         timeout: int,
     ) -> PythonFunction:
@@ -127,7 +124,7 @@ class ApiStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                statements=statements,
+                permissions=permissions,
                 environment=environment,
                 memory=memory,
                 timeout=timeout,

@@ -43,7 +43,9 @@ class DataStack(Stack):
         self.knowledge = self._table(fleet, "knowledge")
         self.bucket = self._bucket()
         CfnOutput(self, "WorkTable", value=self.work.table_name)
-        CfnOutput(self, "Bucket", value=self.bucket.bucket_name)
+        self.bucket_export = f"{fleet}-bucket"
+        """Other stacks import the bucket by this name, which is the same in every synth."""
+        CfnOutput(self, "Bucket", value=self.bucket.bucket_name, export_name=self.bucket_export)
 
     def _table(self, fleet: str, kind: Table) -> dynamodb.Table:
         return dynamodb.Table(
