@@ -79,8 +79,8 @@ class GoalView(_View):
     tasks: int
     """How many tasks its plan has."""
     counts: dict[TaskState, int] | None = None
-    """Tasks by state. Exact up to 2,000 tasks; above, what waits and what is ready both count as WAITING. Null in listings of
-    goals that have not ended."""
+    """Tasks by state. Exact up to 2,000 tasks; above, RUNNING is what agents said last, and what is ready counts as WAITING.
+    Null in listings of goals that have not ended."""
     created: datetime
     finished: datetime | None = None
     duration: float | None = None

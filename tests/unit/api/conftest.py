@@ -1,0 +1,14 @@
+"""A world with a fleet, and its API in it."""
+
+import pytest
+
+from functions.serve_api import handler
+from tests.unit.api.world import World
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """The API's function, wired to a fleet in this process."""
+    made = World()
+    monkeypatch.setattr(handler, "api", lambda: made.api)
+    return made

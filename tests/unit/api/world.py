@@ -1,0 +1,152 @@
+"""The API's function over a fleet in one process, called with HTTP API events."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+from agentfleet.agent import Agent, SubPlan
+from agentfleet.bootstrap import Api
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.errors import PermanentError
+from agentfleet.domain.fleet import Agent as AgentEntry
+from agentfleet.domain.fleet import AgentState
+from agentfleet.domain.playbook import Playbook
+from agentfleet.services.cancel import Canceller
+from agentfleet.services.inspect import Inspector
+from agentfleet.services.learn import Librarian
+from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.scale import Scaler
+from functions.serve_api import handler as function
+from tests.fakes import FakeFleets, FakeKnowledge, FakePools
+from tests.fakes.fleet import InProcessFleet
+
+EVENTS = Path(__file__).parents[2] / "events"
+CONTEXT: Any = SimpleNamespace(function_name="fleet-serve-api", aws_request_id="test")
+
+work = Agent("work")
+web = Agent("web")
+
+
+@work.capability("work.echo", idempotent=True)
+async def echo(input: dict[str, Any]) -> Any:
+    """What was given."""
+    return input.get("value")
+
+
+@work.capability("work.broken", idempotent=True)
+async def broken(input: dict[str, Any]) -> None:
+    """Never works."""
+    raise PermanentError("broken on purpose")
+
+
+@work.capability("work.delegate", idempotent=True)
+async def delegate(input: dict[str, Any]) -> SubPlan:
+    """Delegates."""
+    return SubPlan([{"id": "inner", "capability": "work.echo", "input": {"value": "deep"}}], {"$from": "inner"})
+
+
+@web.capability("web.fetch", idempotent=True)
+async def fetch(input: dict[str, Any]) -> str:
+    """A page."""
+    return "<html>"
+
+
+PLAYBOOK = Playbook.model_validate(
+    {
+        "name": "greet",
+        "description": "Says hello",
+        "parameters": {"who": {"type": "string", "description": "whom"}, "times": {"type": "integer", "default": 2}},
+        "plan": {"tasks": [{"id": "say", "capability": "work.echo", "input": {"value": {"$param": "who"}}}]},
+    }
+)
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """A recorded event."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the function answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the problems in an error."""
+        return [problem["field"] for problem in self.body["problems"]]
+
+
+class World:
+    """A fleet, the services of the API over it, and its function."""
+
+    def __init__(self) -> None:
+        self.fleet = InProcessFleet(work, web, playbooks={"greet": PLAYBOOK})
+        fleet, clock = self.fleet, self.fleet.clock
+        pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
+        self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
+        self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
+        self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
+        bits = iter(range(1, 1 << 30))
+        self.scaler = Scaler(self.pools, self.fleets, self.catalog, clock, lambda _: next(bits))
+        self.api = Api(
+            accept=fleet.platform.accepter.accept,
+            cancel=Canceller(fleet.goals, fleet.platform.finisher),
+            inspect=self.inspector,
+            scale=self.scaler,
+            learn=Librarian(self.knowledge, clock),
+            registry=fleet.platform.registry,
+            playbooks=PlaybookShelf(fleet.platform.playbooks),
+        )
+
+    def send(self, event: dict[str, Any]) -> Answer:
+        """Let the function answer an event."""
+        response = function.handler(event, CONTEXT)
+        headers = {name.lower(): value for name, value in (response.get("headers") or {}).items()}
+        for name, values in (response.get("multiValueHeaders") or {}).items():
+            headers[name.lower()] = values[0]
+        body = response.get("body")
+        return Answer(response["statusCode"], headers, json.loads(body) if body else None)
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, tenant: str | None = "acme", headers: Any = None, **query: Any
+    ) -> Answer:
+        """Send a request: `body` as JSON, or as it is if it is text."""
+        event = copy.deepcopy(recorded("http_api_get_goals"))
+        http = event["requestContext"]["http"]
+        http["method"], http["path"], event["rawPath"] = method, path, path
+        event["rawQueryString"], event["queryStringParameters"] = urlencode(query), {k: str(v) for k, v in query.items()}
+        event["headers"].update(headers or {})
+        if tenant is None:
+            del event["requestContext"]["authorizer"]
+        else:
+            event["requestContext"]["authorizer"]["lambda"]["tenant"] = tenant
+        if body is not None:
+            event["headers"].setdefault("content-type", "application/json")
+            event["body"] = body if isinstance(body, str) else json.dumps(body)
+        return self.send(event)
+
+    def submit(self, *tasks: dict[str, Any], **rest: Any) -> str:
+        """Submit a goal of these tasks (work.echo unless they say otherwise). Gives its id."""
+        plan = {"tasks": [{"capability": "work.echo", **task} for task in tasks]}
+        return str(self.call("POST", "/goals", {"plan": plan, **rest}).body["id"])
+
+    def busy(self, *tasks: str, pool: str = "work") -> None:
+        """An agent that is executing these (`goal/task`)."""
+        now = self.fleet.clock()
+        capabilities = tuple(sorted(self.fleet.agents[pool].capabilities))
+        self.fleet.entries.put(AgentEntry(f"{pool}-x", pool, capabilities, AgentState.EXECUTING, now, now, tasks))
+
+    def step(self) -> None:
+        """One invocation of every pool that has work."""
+        for queue in self.fleet.queues.busy():
+            self.fleet.invoke(queue)
+        self.fleet.clock.advance(0.05)
