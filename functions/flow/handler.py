@@ -128,6 +128,12 @@ async def noop(input: NoopInput) -> Any:
     return input.value
 
 
+@agent.capability("flow.step", idempotent=True)
+async def step(input: NoopInput) -> Any:
+    """Return `value` unchanged, in a message of its own: what one whole task costs."""
+    return input.value
+
+
 @agent.capability("flow.wait", idempotent=True, timeout=55)
 async def wait(input: WaitInput) -> Any:
     """Wait for some seconds (at most 50), then return `value`; other tasks of the same batch go on meanwhile."""
