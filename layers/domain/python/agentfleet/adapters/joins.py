@@ -33,6 +33,6 @@ class DynamoJoins:
                 ":slots": {"NS": [str(slot) for slot in set(slots)]},
                 ":expires": {"N": to_seconds(self._clock() + self._lifetime)},
             },
-            ReturnValues="UPDATED_NEW",
+            ReturnValues="ALL_NEW",  # UPDATED_NEW is not documented to name what an update left as it was
         )
         return len(answer["Attributes"]["d"]["NS"])

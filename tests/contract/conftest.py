@@ -1,0 +1,97 @@
+"""Three worlds for every contract test: fakes, moto in this process, and the emulator."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from agentfleet.adapters.clients import Clients
+from client.processes import accepts_connections, free_port, wait_until_ready
+from client.toolchain import Toolchain
+from tests.contract.moto_inserts import conditional_inserts
+from tests.contract.world import AwsWorld, FakeWorld, World, build
+
+ROOT = Path(__file__).parents[2]
+WORLDS = ["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)]
+SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs")
+
+
+def _clients() -> Clients:
+    """All clients at once, so that none is made later under another environment."""
+    clients = Clients(boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"))
+    for service in SERVICES:
+        getattr(clients, service)
+    return clients
+
+
+def _on_moto() -> Iterator[Callable[[], World]]:
+    with mock_aws(), conditional_inserts():
+        clients = _clients()
+        build(clients)
+        yield lambda: AwsWorld(clients)
+        clients.threads.shutdown()
+
+
+@contextmanager
+def _emulator(folder: Path) -> Iterator[str]:
+    """A MiniStack of our own, with nothing deployed in it. Gives its URL."""
+    tools = Toolchain(ROOT, lambda _: None)
+    tools.ensure_emulator()
+    port = free_port()
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LOG_LEVEL": "WARNING",
+    }
+    log = folder / "emulator.log"
+    command = [str(tools.program("ministack"))]
+    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as server:
+        try:
+            wait_until_ready("The emulator", server, lambda: accepts_connections(port), seconds=60, log=log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def _on_emulator(folder: Path) -> Iterator[Callable[[], World]]:
+    with _emulator(folder) as endpoint:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("AWS_ENDPOINT_URL", endpoint)
+            clients = _clients()
+        build(clients)
+        yield lambda: AwsWorld(clients)
+        clients.threads.shutdown()
+
+
+@pytest.fixture(scope="session", params=WORLDS)
+def worlds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], World]]:
+    """Makes worlds of one kind, one per test."""
+    match request.param:
+        case "fake":
+            yield FakeWorld
+        case "moto":
+            yield from _on_moto()
+        case _:
+            yield from _on_emulator(tmp_path_factory.mktemp("emulator"))
+
+
+@pytest.fixture
+def world(worlds: Callable[[], World]) -> World:
+    """A world of its own for each test, as far as names are fresh."""
+    return worlds()
+
+
+@pytest.fixture
+def is_moto(request: pytest.FixtureRequest) -> bool:
+    """For the few cases that moto can't take."""
+    return bool(request.node.callspec.params["worlds"] == "moto")

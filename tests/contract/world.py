@@ -1,0 +1,282 @@
+"""One set of stores and queues to run the contract against: all fakes, or all adapters on some AWS."""
+
+import io
+import itertools
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agentfleet.adapters.backoff import Backoff
+from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.bus import EventBridgeBus
+from agentfleet.adapters.claims import DynamoClaims
+from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.knowledge import DynamoKnowledge
+from agentfleet.adapters.outputs import S3Outputs
+from agentfleet.adapters.plans import DynamoPlans
+from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queues import SqsQueues
+from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
+from agentfleet.adapters.results import DynamoResults
+from agentfleet.domain import names
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
+from agentfleet.ports import (
+    AgentStore,
+    BlobStore,
+    ClaimStore,
+    FleetStore,
+    GoalStore,
+    JoinStore,
+    KnowledgeStore,
+    MessageBus,
+    PlanStore,
+    PoolControl,
+    ResultStore,
+    TaskQueues,
+)
+from tests.fakes import (
+    FakeAgents,
+    FakeBlobs,
+    FakeBus,
+    FakeClaims,
+    FakeFleets,
+    FakeGoals,
+    FakeJoins,
+    FakeKnowledge,
+    FakePlans,
+    FakePools,
+    FakeQueues,
+    FakeResults,
+    FixedClock,
+)
+
+FLEET = "contract"
+_numbers = itertools.count(1)
+
+BACKOFF = Backoff(tries=4, base=0.001, limit=0.01)
+
+
+def catalog_of(*pools: str) -> Catalog:
+    """A catalog of pools with one capability each."""
+    return Catalog(
+        fleet=FLEET,
+        pools={
+            pool: PoolSpec(name=pool, concurrency=5, capabilities=(CapabilitySpec(name=f"{pool}.do", pool=pool),))
+            for pool in pools
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as its receiver sees it."""
+
+    body: str
+    receipt: str
+    attributes: dict[str, str]
+
+
+class World(ABC):
+    """Everything a contract test needs, whatever it is made of."""
+
+    clock: FixedClock
+    goals: GoalStore
+    results: ResultStore
+    joins: JoinStore
+    claims: ClaimStore
+    plans: PlanStore
+    queues: TaskQueues
+    bus: MessageBus
+    blobs: BlobStore
+    agents: AgentStore
+    fleets: FleetStore
+    knowledge: KnowledgeStore
+
+    @staticmethod
+    def fresh(kind: str) -> str:
+        """A name that nothing else has."""
+        return f"{kind}{next(_numbers)}"
+
+    @abstractmethod
+    def other_plans(self) -> PlanStore:
+        """The same plans, seen by another process."""
+
+    @abstractmethod
+    def make_pool(self) -> str:
+        """A pool with queues."""
+
+    @abstractmethod
+    def make_trigger(self, pool: str) -> None:
+        """Deploy a function that the pool's queues trigger."""
+
+    @abstractmethod
+    def pools(self, *pools: str) -> PoolControl:
+        """Control over these pools."""
+
+    @abstractmethod
+    def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
+        """Let a pool's function have written these lines."""
+
+    @abstractmethod
+    def take(self, queue: str, n: int = 10) -> list[Received]:
+        """Receive at most n visible messages."""
+
+    @abstractmethod
+    def expiry(self, pk: str, sk: str) -> int | None:
+        """When an item of the work table disappears (epoch seconds); None where items don't (fakes)."""
+
+
+class FakeWorld(World):
+    """All fakes."""
+
+    def __init__(self) -> None:
+        self.clock = FixedClock()
+        self.goals = FakeGoals()
+        self._plans = FakePlans()
+        self.plans = self._plans
+        self.results = FakeResults()
+        self.joins = FakeJoins()
+        self.claims = FakeClaims()
+        self._queues = FakeQueues(self.clock, FLEET)
+        self.queues = self._queues
+        self.bus = FakeBus()
+        self.blobs = FakeBlobs()
+        self.agents = FakeAgents()
+        self.fleets = FakeFleets()
+        self.knowledge = FakeKnowledge()
+        self._pools: dict[str, FakePools] = {}
+
+    def other_plans(self) -> FakePlans:
+        return self._plans
+
+    def make_pool(self) -> str:
+        return self.fresh("pool")
+
+    def make_trigger(self, pool: str) -> None:
+        self._pools[pool] = FakePools(catalog_of(pool), self._queues)
+
+    def pools(self, *pools: str) -> FakePools:
+        return self._pools.get(pools[0]) or FakePools(catalog_of(), self._queues)
+
+    def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
+        self._pools[pool].lines[pool] = list(lines)
+
+    def take(self, queue: str, n: int = 10) -> list[Received]:
+        return [Received(one["body"], one["receiptHandle"], one["attributes"]) for one in self._queues.take(queue, n)]
+
+    def expiry(self, pk: str, sk: str) -> int | None:
+        return None
+
+
+class AwsWorld(World):
+    """All adapters on whatever AWS the clients speak to. The tables and the bucket are made once per AWS."""
+
+    def __init__(self, clients: Clients) -> None:
+        self.clients = clients
+        self.clock = FixedClock()
+        self.table, self.bucket = f"{FLEET}-work", f"{FLEET}-bucket"
+        database, files, threads = clients.dynamodb, clients.s3, clients.threads
+        self.outputs = S3Outputs(files, self.bucket)
+        self.goals = DynamoGoals(database, self.table, self.outputs, threads, backoff=BACKOFF)
+        self.plans = self.other_plans()
+        self.results = DynamoResults(database, self.table, self.outputs, threads, backoff=BACKOFF)
+        self.joins = DynamoJoins(database, self.table, self.clock)
+        self.claims = DynamoClaims(database, self.table)
+        self.blobs = S3Blobs(files, self.bucket)
+        self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
+        self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
+        self.fleets = DynamoFleets(database, f"{FLEET}-registry")
+        self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
+        self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
+        self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
+
+    def other_plans(self) -> DynamoPlans:
+        clients = self.clients
+        return DynamoPlans(clients.dynamodb, self.table, clients.s3, self.bucket, clients.threads, self.clock)
+
+    def make_pool(self) -> str:
+        pool = self.fresh("pool")
+        for priority in names.PRIORITIES:
+            self.clients.sqs.create_queue(QueueName=names.task_queue(FLEET, pool, priority))
+        self.clients.sqs.create_queue(QueueName=names.pool_dead_letters(FLEET, pool))
+        return pool
+
+    def make_trigger(self, pool: str) -> None:
+        function = names.function(FLEET, pool)
+        self.clients.functions.create_function(
+            FunctionName=function,
+            Runtime="python3.11",
+            Role="arn:aws:iam::000000000000:role/contract",
+            Handler="handler.handler",
+            Code={"ZipFile": _code()},
+        )
+        for priority in names.PRIORITIES:
+            url = self.url_prefix + names.task_queue(FLEET, pool, priority)
+            arn = self.clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            self.clients.functions.create_event_source_mapping(
+                EventSourceArn=arn, FunctionName=function, ScalingConfig={"MaximumConcurrency": 5}
+            )
+
+    def pools(self, *pools: str) -> LambdaPools:
+        clients = self.clients
+        catalog = catalog_of(*pools)
+        return LambdaPools(clients.sqs, clients.functions, clients.logs, catalog, self.url_prefix, clients.threads, BACKOFF)
+
+    def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
+        group, stream = f"/aws/lambda/{names.function(FLEET, pool)}", "stream"
+        self.clients.logs.create_log_group(logGroupName=group)
+        self.clients.logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events: Any = [{"timestamp": int(moment.timestamp() * 1000), "message": line} for moment, line in lines]
+        self.clients.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    def take(self, queue: str, n: int = 10) -> list[Received]:
+        answer = self.clients.sqs.receive_message(
+            QueueUrl=self.url_prefix + queue, MaxNumberOfMessages=n, MessageSystemAttributeNames=["All"]
+        )
+        return [
+            Received(one["Body"], one["ReceiptHandle"], {str(name): value for name, value in one.get("Attributes", {}).items()})
+            for one in answer.get("Messages", ())
+        ]
+
+    def expiry(self, pk: str, sk: str) -> int | None:
+        key = {"pk": {"S": pk}, "sk": {"S": sk}}
+        return int(self.clients.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True)["Item"]["expires"]["N"])
+
+
+def build(clients: Clients) -> None:
+    """Make the tables, the bucket, the bus and the release queue."""
+    for kind in ("work", "registry", "knowledge"):
+        _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work")
+    clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
+    clients.events.create_event_bus(Name=f"{FLEET}-events")
+    clients.sqs.create_queue(QueueName=names.release_queue(FLEET))
+
+
+def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
+    attributes = ["pk", "sk", *(["tenant", "listed"] if with_goals else [])]
+    index = {
+        "IndexName": "goals",
+        "KeySchema": [{"AttributeName": "tenant", "KeyType": "HASH"}, {"AttributeName": "listed", "KeyType": "RANGE"}],
+        "Projection": {"ProjectionType": "ALL"},
+    }
+    request: dict[str, Any] = {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
+    }
+    if with_goals:
+        request["GlobalSecondaryIndexes"] = [index]
+    clients.dynamodb.create_table(**request)
+
+
+def _code() -> bytes:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        archive.writestr("handler.py", "def handler(event, context):\n    return None\n")
+    return body.getvalue()
