@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -13,6 +13,8 @@ from moto import mock_aws
 from agentfleet.services.authorize import ApiKeys, UnreadableKeys
 from functions.authorize_request import handler
 from tests.unit.api.world import CONTEXT, recorded
+
+forget_clients: Callable[[], None] = parameters.clear_caches
 
 KEYS = {"acme": "test-key-of-acme", "globex": ["old-key-of-globex", "new-key-of-globex"]}
 
@@ -28,10 +30,10 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         arn = client.create_secret(Name="fleet/api-keys", SecretString=json.dumps(KEYS))["ARN"]
         monkeypatch.setenv("API_KEYS_SECRET", arn)
         handler.keys.cache_clear()
-        parameters.base.DEFAULT_PROVIDERS.clear()
+        forget_clients()
         yield client
         handler.keys.cache_clear()
-        parameters.base.DEFAULT_PROVIDERS.clear()
+        forget_clients()
 
 
 def ask(**headers: str) -> dict[str, Any]:
