@@ -404,8 +404,6 @@ def _guarded(run: Callable[[], _T], what: str) -> _T:
 
 def _format_of(uri: str, format: Format | None) -> tuple[Format, str]:
     """Format and compression suffix of a blob, told by its name unless given."""
-    if not uri.startswith("s3://"):
-        raise PermanentError(f"uri: must be an s3:// URI, not {uri[:100]!r}")
     suffixes = Path(uri).suffixes
     packed = suffixes.pop() if suffixes and suffixes[-1] == ".gz" else ""
     kind = format or _SUFFIXES.get(suffixes[-1].lower() if suffixes else "")

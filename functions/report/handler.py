@@ -391,8 +391,8 @@ def _numeric(values: list[Any], where: str) -> list[float | None]:
 
 def _label(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # Years and other short whole numbers on an axis are names more often than amounts.
-        return str(value) if isinstance(value, int) and 1000 <= value <= 9999 else _number(value)
+        # A year is a name, not an amount.
+        return str(value) if isinstance(value, int) and 1800 <= value <= 2200 else _number(value)
     return "–" if value is None else str(value).removesuffix("T00:00:00")
 
 
@@ -450,7 +450,8 @@ def _flat_bars(
                     "series": number,
                 }
                 tip = _tip(label, name, value, chart.format, len(series) > 1)
-                plot["bars"].append(bar | {"tip": tip, "text": _number(value, chart.format), "end": end})
+                text = {"text": _number(value, chart.format), "text_x": end + 6, "text_y": top + number * thick + thick / 2 + 3}
+                plot["bars"].append(bar | text | {"tip": tip})
 
 
 def _columns(chart: Chart, plot: Row, _: list[Any], labels: list[str], series: dict[str, list[float | None]], __: Any) -> None:
@@ -472,7 +473,8 @@ def _columns(chart: Chart, plot: Row, _: list[Any], labels: list[str], series: d
                     "height": max(bottom - top, 1),
                 }
                 tip = _tip(label, name, value, chart.format, len(series) > 1)
-                plot["bars"].append(bar | {"series": number, "tip": tip, "text": None})
+                text = _number(value, chart.format) if len(series) == 1 and (value >= 0 and band > 40) else None
+                plot["bars"].append(bar | {"series": number, "tip": tip, "text": text, "text_x": middle, "text_y": top - 6})
 
 
 def _across(plot: Row, xs: list[Any], labels: list[str]) -> list[float]:
@@ -493,7 +495,8 @@ def _across(plot: Row, xs: list[Any], labels: list[str]) -> list[float]:
         return left + ((value - low) / (high - low) if high > low else 0.5) * (right - left)
 
     if ticks:
-        plot["grid_x"] = [(x(tick), _label(int(tick) if tick.is_integer() else tick), False) for tick in ticks]
+        years = all(tick.is_integer() and 1800 <= tick <= 2200 for tick in ticks)
+        plot["grid_x"] = [(x(tick), f"{tick:.0f}" if years else _number(tick, short=True), False) for tick in ticks]
     else:
         every = math.ceil(len(xs) / max((right - left) // (max(map(len, labels)) * _LETTER + 14), 1))
         plot["grid_x"] = [(x(places[n]), labels[n], None) for n in range(0, len(xs), every)]

@@ -153,13 +153,13 @@ def test_choose_knows_values_that_are_not_texts() -> None:
 
 def test_fail_fails_until_an_attempt(make_context: MakeContext) -> None:
     """A retryable failure ends at the given attempt, with the given delay before."""
-    input = flow.FailInput(message="not yet", until_attempt=3, delay=7)
+    given_input = flow.FailInput(message="not yet", until_attempt=3, delay=7)
 
     for attempt in (1, 2):
         with pytest.raises(RetryableError, match="not yet") as raised:
-            asyncio.run(flow.fail(input, make_context(attempt=attempt)))
+            asyncio.run(flow.fail(given_input, make_context(attempt=attempt)))
         assert raised.value.delay == 7
-    assert asyncio.run(flow.fail(input, make_context(attempt=3))) == {"attempt": 3}
+    assert asyncio.run(flow.fail(given_input, make_context(attempt=3))) == {"attempt": 3}
 
 
 def test_fail_for_good(context: TaskContext) -> None:
