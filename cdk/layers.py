@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -70,7 +71,7 @@ class LayerBuilder:
         catalog_json = json.dumps(catalog.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         files["python/agentfleet/catalog.json"] = catalog_json.encode()
         files["python/agentfleet/playbooks.json"] = playbooks_json(read_playbooks(self.root)).encode()
-        digest = hashlib.sha256(repr((RECIPE, self.target.python, self._compiler is not None)).encode())
+        digest = hashlib.sha256(repr((RECIPE, self.target.python, _interpreter(self.target.python) is not None)).encode())
         for name in sorted(files):
             digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
         folder = self._cache / f"domain-{digest.hexdigest()[:16]}"
@@ -94,7 +95,7 @@ class LayerBuilder:
         text = requirements.read_text(encoding="utf-8")
         machine = self.target.platforms or (sys.platform, os.uname().machine)
         key = hashlib.sha256(
-            repr((RECIPE, text, self.target.python, machine, self._compiler is not None)).encode()
+            repr((RECIPE, text, self.target.python, machine, _interpreter(self.target.python) is not None)).encode()
         ).hexdigest()[:16]
         folder = self._cache / f"{name}-{key}"
         if not folder.exists():
@@ -104,23 +105,17 @@ class LayerBuilder:
                 self._compile(work)
         return folder
 
-    @property
-    def _compiler(self) -> str | None:
-        """An interpreter of the target's version, whose bytecode the functions can load; None if this machine has none."""
-        if self.target.python == f"{sys.version_info.major}.{sys.version_info.minor}":
-            return sys.executable
-        return shutil.which(f"python{self.target.python}")
-
     def _compile(self, folder: Path) -> None:
         """Add bytecode: a layer can't be written to, so without it every cold start would compile every module again.
 
         The modules' sources never change inside a layer, so the bytecode is not checked against them (PEP 552).
         """
-        if self._compiler is None:
+        interpreter = _interpreter(self.target.python)
+        if interpreter is None:
             return
         options = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", "/opt"]
         finished = subprocess.run(  # noqa: S603 (our own list)
-            [self._compiler, *options, str(folder)], capture_output=True, text=True, check=False
+            [interpreter, *options, str(folder)], capture_output=True, text=True, check=False
         )
         if finished.returncode:
             raise FleetError(f"{folder.name}: does not compile for Python {self.target.python}:\n{finished.stdout.strip()}")
@@ -158,6 +153,17 @@ def _replacing(folder: Path) -> Iterator[Path]:
             raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@cache
+def _interpreter(version: str) -> str | None:
+    """An interpreter of this version, whose bytecode the functions can load; None if this machine has none."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    found = shutil.which(f"python{version}")
+    # A version manager's shim is there for versions that it can't run.
+    works = found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return found if works else None
 
 
 def _installer() -> list[str]:

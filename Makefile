@@ -1,0 +1,56 @@
+# Everything a person types. The first target that needs the tools installs them: Python 3.11+ is all that must be there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SOURCES := app.py bench cdk client functions layers/domain/python tests
+# The CDK's library speaks through Node: 20 is past its end of life but does all that is needed here.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
+
+.PHONY: help install demo up down test test-fast lint bench clean
+
+help:
+	@echo "make demo       install, start the local cloud, run a real goal"
+	@echo "make up | down  start | stop the local cloud"
+	@echo "make test       lint and every test, the deployed stack on the emulator included"
+	@echo "make test-fast  every test that needs no emulator"
+	@echo "make lint       ruff, mypy, import rules"
+	@echo "make bench      benchmarks"
+	@echo "make clean      stop the local cloud and remove what was built"
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml $(wildcard layers/dependencies/*.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@touch $@
+
+demo: up
+	$(BIN)/fleet demo
+
+up: install
+	$(BIN)/fleet up
+
+down: install
+	$(BIN)/fleet down
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+test-fast: install
+	$(BIN)/pytest -n auto --dist loadgroup -m "not emulator"
+
+test: lint test-fast
+	$(BIN)/pytest -m emulator
+
+bench: install
+	$(BIN)/python -m bench
+
+clean:
+	@test ! -x $(BIN)/fleet || $(BIN)/fleet down
+	rm -rf .fleet build cdk.out node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,303 @@
+"""What every deployment must have, whatever its pools are."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.infra.templates import Resource, Templates, as_list, flat
+
+DAY = 86_400
+WILDCARDS = {
+    "<fleet-bucket>/plans/*": "objects are named by goal",
+    "<fleet-bucket>/outputs/*": "objects are named by goal and task",
+    "<fleet-bucket>/blobs/*": "objects are named by goal and task",
+    ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
+    ":log-group:/aws/lambda/fleet-": "all streams of one group",
+}
+"""Ends (or, for log groups, beginnings) of the only resources in a role's policy that may hold a `*`."""
+
+
+def queues(templates: Templates) -> list[Resource]:
+    """Every SQS queue."""
+    return templates.of_type("AWS::SQS::Queue")
+
+
+def dead_letter_queues(templates: Templates) -> set[str]:
+    """Logical ids, with their stack, of the queues that others name as their dead-letter queue."""
+    return {
+        str(templates.target(queue, queue.properties["RedrivePolicy"]["deadLetterTargetArn"]))
+        for queue in queues(templates)
+        if "RedrivePolicy" in queue.properties
+    }
+
+
+def test_every_queue_has_a_dead_letter_queue_or_is_one(templates: Templates) -> None:
+    """Nothing that fails for good is lost, and what is in a dead-letter queue stays for two weeks."""
+    dead = dead_letter_queues(templates)
+
+    for queue in queues(templates):
+        if str(queue) in dead:
+            assert queue.properties["MessageRetentionPeriod"] == 14 * DAY, queue
+        else:
+            assert queue.properties["RedrivePolicy"]["maxReceiveCount"] == 10, queue
+
+
+def test_every_queue_is_encrypted_with_the_fleets_key(templates: Templates) -> None:
+    """No queue falls back to the key of the service."""
+    for queue in queues(templates):
+        assert "KmsMasterKeyId" in queue.properties, queue
+
+
+def test_every_queue_refuses_plain_http(templates: Templates) -> None:
+    """Each has a policy that denies what did not come by TLS."""
+    policies = templates.of_type("AWS::SQS::QueuePolicy")
+    guarded = {
+        str(templates.target(policy, queue))
+        for policy in policies
+        for queue in policy.properties["Queues"]
+        if any(denies_plain_http(statement) for statement in policy.properties["PolicyDocument"]["Statement"])
+    }
+
+    assert guarded == {str(queue) for queue in queues(templates)}
+
+
+def test_every_bucket_refuses_plain_http_and_the_public(templates: Templates) -> None:
+    """Each denies what did not come by TLS and blocks public access four times over."""
+    buckets = templates.of_type("AWS::S3::Bucket")
+    guarded = {
+        str(templates.target(policy, policy.properties["Bucket"]))
+        for policy in templates.of_type("AWS::S3::BucketPolicy")
+        if any(denies_plain_http(statement) for statement in policy.properties["PolicyDocument"]["Statement"])
+    }
+
+    assert guarded == {str(bucket) for bucket in buckets}
+    for bucket in buckets:
+        assert set(bucket.properties["PublicAccessBlockConfiguration"].values()) == {True}, bucket
+        assert bucket.attributes["DeletionPolicy"] == "Retain", bucket
+
+
+def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templates) -> None:
+    """Objects under the key, old versions kept for a while, everything gone in the end."""
+    bucket = next(bucket for bucket in templates.of_type("AWS::S3::Bucket") if "VersioningConfiguration" in bucket.properties)
+
+    encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert encryption["BucketKeyEnabled"] is True
+    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] == 90
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+
+
+def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> None:
+    """A message does not come back while it is still being worked on."""
+    by_name = {queue.properties["QueueName"]: queue for queue in queues(templates)}
+
+    for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
+        function = templates.target(mapping, mapping.properties["FunctionName"])
+        source = mapping.properties["EventSourceArn"]
+        queue = templates.target(mapping, source) if "Fn::GetAtt" in source else by_name[flat(source).rpartition(":")[2]]
+        assert queue.properties["VisibilityTimeout"] >= 6 * function.properties["Timeout"], mapping
+
+
+def test_every_queue_that_takes_messages_is_consumed(templates: Templates) -> None:
+    """No queue fills up because nobody listens."""
+    dead = dead_letter_queues(templates)
+    mappings = templates.of_type("AWS::Lambda::EventSourceMapping")
+
+    assert len(mappings) == sum(str(queue) not in dead for queue in queues(templates))
+
+
+def test_every_trigger_reports_item_failures_and_is_bounded(templates: Templates) -> None:
+    """One bad message fails alone, and no queue can take all the account's concurrency."""
+    for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
+        assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"], mapping
+        assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, mapping
+
+
+def test_every_table_survives_mistakes(templates: Templates) -> None:
+    """Encrypted with the fleet's key, restorable to any second, protected, kept when its stack goes, and self-cleaning."""
+    for table in templates.of_type("AWS::DynamoDB::Table"):
+        assert table.properties["SSESpecification"]["SSEType"] == "KMS", table
+        assert table.properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True, table
+        assert table.properties["DeletionProtectionEnabled"] is True, table
+        assert table.properties["BillingMode"] == "PAY_PER_REQUEST", table
+        assert table.properties["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}, table
+        assert table.attributes["DeletionPolicy"] == "Retain", table
+
+
+def test_the_key_rotates_and_stays(templates: Templates) -> None:
+    """Losing the key would be losing the data."""
+    (key,) = templates.of_type("AWS::KMS::Key")
+
+    assert key.properties["EnableKeyRotation"] is True
+    assert key.attributes["DeletionPolicy"] == "Retain"
+
+
+def test_every_function_is_arm64_on_python_313_with_a_bounded_encrypted_log(templates: Templates) -> None:
+    """The log group is declared, so it exists with its limits before the first line."""
+    for function in templates.of_type("AWS::Lambda::Function"):
+        assert function.properties["Architectures"] == ["arm64"], function
+        assert function.properties["Runtime"] == "python3.13", function
+        log = templates.target(function, function.properties["LoggingConfig"]["LogGroup"])
+        assert log.properties["RetentionInDays"] == 90, function
+        assert "KmsKeyId" in log.properties, function
+
+
+def test_every_function_has_a_role_of_its_own_without_managed_policies(templates: Templates) -> None:
+    """What one may do says nothing about the next."""
+    functions = templates.of_type("AWS::Lambda::Function")
+    roles = [templates.target(function, function.properties["Role"]) for function in functions]
+
+    assert len({str(role) for role in roles}) == len(functions)
+    for role in roles:
+        assert "ManagedPolicyArns" not in role.properties, role
+
+
+def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
+    """No `*` among the actions, and none among the resources but the few above."""
+    for resource, statement in templates.statements():
+        if resource.type != "AWS::IAM::Role":
+            continue
+        assert not [action for action in as_list(statement["Action"]) if "*" in action], resource
+        for arn in map(flat, as_list(statement.get("Resource", []))):
+            if statement.get("Sid") == "FindTriggers":
+                # ListEventSourceMappings accepts no resource; the statement is bound to the region instead.
+                assert statement["Action"] == "lambda:ListEventSourceMappings"
+                assert "Condition" in statement
+            elif "*" in arn:
+                assert any(known in arn for known in WILDCARDS), f"{resource}: {arn}"
+
+
+def test_resource_policies_allow_nobody_everything(templates: Templates) -> None:
+    """`*` as a principal is there only to deny, and services are held to this account."""
+    for resource, statement in templates.statements():
+        if resource.type == "AWS::IAM::Role" or statement["Effect"] == "Deny":
+            continue
+        assert statement["Principal"] not in ("*", {"AWS": "*"}), resource
+        if "Service" in statement["Principal"]:
+            assert "Condition" in statement, f"{resource}: {statement}"
+
+
+def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
+    """`flow` asks for no grants in fleet.toml and gets none."""
+    writers = {
+        name
+        for name, statement in role_statements(templates, "WriteObjects")
+        if any(flat(arn).endswith("/blobs/*") for arn in as_list(statement["Resource"]))
+    }
+
+    assert "What fleet-data may do" in writers
+    assert "What fleet-flow may do" not in writers
+
+
+def test_only_the_api_moves_concurrency(templates: Templates) -> None:
+    """A task can't give its own pool more than the fleet manager does."""
+    movers = {name for name, _ in role_statements(templates, "MoveConcurrency")}
+
+    assert movers == {"What fleet-serve-api may do"}
+
+
+def test_a_pool_consumes_its_own_queues_only(templates: Templates) -> None:
+    """An agent of one pool can't take another pool's work."""
+    for name, statement in role_statements(templates, "ConsumeQueues"):
+        own = name.removeprefix("What ").removesuffix(" may do")
+        for arn in map(flat, as_list(statement["Resource"])):
+            assert own in {"fleet-accept-goals", "fleet-release-tasks"} or f":{own}-" in arn, name
+
+
+def test_the_api_lets_nobody_in_without_a_key(templates: Templates) -> None:
+    """Every route is behind the authorizer, whose answers are cached for a minute per key."""
+    for route in templates.of_type("AWS::ApiGatewayV2::Route"):
+        assert route.properties["AuthorizationType"] == "CUSTOM", route
+    (authorizer,) = templates.of_type("AWS::ApiGatewayV2::Authorizer")
+    assert authorizer.properties["AuthorizerResultTtlInSeconds"] == 60
+    assert authorizer.properties["IdentitySource"] == ["$request.header.Authorization"]
+
+
+def test_the_api_is_throttled_and_logged(templates: Templates) -> None:
+    """A runaway client is slowed down, and who asked for what is known."""
+    (stage,) = templates.of_type("AWS::ApiGatewayV2::Stage")
+
+    assert stage.properties["DefaultRouteSettings"]["ThrottlingRateLimit"] > 0
+    assert "DestinationArn" in stage.properties["AccessLogSettings"]
+
+
+def test_every_dead_letter_queue_raises_an_alarm(templates: Templates) -> None:
+    """One message is enough."""
+    watched = {
+        str(templates.target(alarm, dimension["Value"]))
+        for alarm in templates.of_type("AWS::CloudWatch::Alarm")
+        if alarm.properties.get("MetricName") == "ApproximateNumberOfMessagesVisible" and alarm.properties["Threshold"] == 1
+        for dimension in alarm.properties["Dimensions"]
+    }
+
+    assert watched == dead_letter_queues(templates)
+
+
+def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
+    """The code finds tables, bus and queues by names that nobody tells it."""
+    named = {
+        resource.properties[key]
+        for kind, key in (
+            ("AWS::DynamoDB::Table", "TableName"),
+            ("AWS::Events::EventBus", "Name"),
+            ("AWS::SQS::Queue", "QueueName"),
+            ("AWS::Lambda::Function", "FunctionName"),
+        )
+        for resource in templates.of_type(kind)
+    }
+
+    assert {
+        "fleet-work",
+        "fleet-registry",
+        "fleet-knowledge",
+        "fleet-events",
+        "fleet-release",
+        "fleet-submissions-dead",
+    } <= named
+    assert {"fleet-data", "fleet-data-high", "fleet-data-dead", "fleet-serve-api", "fleet-accept-goals"} <= named
+
+
+def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) -> None:
+    """What cannot be delivered is kept beside what could not be accepted."""
+    (rule,) = templates.of_type("AWS::Events::Rule")
+    (target,) = rule.properties["Targets"]
+
+    assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}
+    assert templates.target(rule, target["Arn"]).properties["QueueName"] == "fleet-submissions"
+    assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == "fleet-submissions-dead"
+
+
+@pytest.mark.parametrize("output", ["ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus"])
+def test_outputs_say_where_things_are(templates: Templates, output: str) -> None:
+    """Whoever deploys can find the way in."""
+    assert any(output in body.get("Outputs", {}) for body in templates.bodies.values())
+
+
+def test_the_local_stage_has_every_resource(templates: Templates, local_templates: Templates) -> None:
+    """It differs in what is kept and for how long, never in what there is."""
+
+    def declared(some: Templates) -> set[tuple[str, str]]:
+        # A layer version's logical id ends in a hash of its content, and wheels differ with the machine.
+        return {(found.stack, re.sub(r"[0-9a-f]{32,}$", "", found.logical_id)) for found in some.all()}
+
+    assert declared(local_templates) == declared(templates)
+    for table in local_templates.of_type("AWS::DynamoDB::Table"):
+        assert table.properties["DeletionProtectionEnabled"] is False
+
+
+def role_statements(templates: Templates, sid: str) -> list[tuple[str, dict[str, Any]]]:
+    """Description of the role and statement, for every statement with this sid in a role; never empty."""
+    found = [
+        (resource.properties["Description"], statement)
+        for resource, statement in templates.statements()
+        if resource.type == "AWS::IAM::Role" and statement.get("Sid") == sid
+    ]
+    assert found, f"no role has a statement {sid}"
+    return found
+
+
+def denies_plain_http(statement: dict[str, Any]) -> bool:
+    """Whether a statement denies everything that did not come by TLS."""
+    return (statement["Effect"], statement.get("Condition")) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
