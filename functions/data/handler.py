@@ -34,7 +34,10 @@ CELL: Final = 200
 
 Row = dict[str, Any]
 Table = str | list[str] | list[Row]
-"""An s3:// URI of a CSV, Parquet or JSON blob; several of them, joined by column name; or the rows themselves."""
+"""An s3:// URI of a CSV, Parquet or JSON blob; several of them, joined by column name; or the rows themselves.
+
+Integers of JSON keep their digits up to 2**53, as RFC 8259 (section 6) promises; beyond, a column may become DOUBLE.
+"""
 Format = Literal["csv", "parquet", "json"]
 Method = Literal["mad", "iqr"]
 
