@@ -1,0 +1,138 @@
+"""Commands about agents, pools and fleets."""
+
+from typing import Annotated
+
+import typer
+
+from client.cli.session import Json, Limit, connect, print_json
+
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
+
+
+def agents(
+    ctx: typer.Context,
+    capability: Annotated[str | None, typer.Option(help="Only agents that can do this.")] = None,
+    pool: Annotated[str | None, typer.Option(help="Only agents of this pool.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List living agents."""
+    from agentfleet.services.views import AgentList  # noqa: PLC0415
+
+    with connect(ctx) as client:
+        found = client.agents(capability, pool)
+    if as_json:
+        print_json(AgentList(agents=tuple(found)))
+        return
+    from client.cli.show import ago, console, state_text, table  # noqa: PLC0415
+
+    rows = (
+        (agent.id, agent.pool, state_text(agent.state), ", ".join(agent.tasks[:3]), agent.completed, ago(agent.seen))
+        for agent in found
+    )
+    headings = ("agent", "pool", "state", "works on", "completed", "seen")
+    console().print(table(*headings, rows=rows, empty="no living agents: they appear with work", numbers=("completed",)))
+
+
+def pools(ctx: typer.Context, as_json: Json = False) -> None:
+    """List pools: load, limits and what they can do."""
+    from agentfleet.services.views import PoolList  # noqa: PLC0415
+
+    with connect(ctx) as client:
+        found = client.pools()
+    if as_json:
+        print_json(PoolList(pools=tuple(found)))
+        return
+    from client.cli.show import console, table  # noqa: PLC0415
+
+    rows = (
+        (
+            pool.name,
+            f"{pool.concurrency}{'' if pool.settled else ' …'}",
+            f"{pool.min_concurrency}–{pool.max_concurrency}",
+            pool.waiting,
+            pool.in_flight,
+            pool.dead,
+            ", ".join(capability.name for capability in pool.capabilities),
+        )
+        for pool in found
+    )
+    headings = ("pool", "concurrency", "limits", "waiting", "in flight", "dead", "capabilities")
+    console().print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:6]))
+
+
+def scale(
+    ctx: typer.Context,
+    pool: Pool,
+    concurrency: Annotated[int, typer.Argument(min=1, max=1000, help="Agents that may work at once, per priority.")],
+    as_json: Json = False,
+) -> None:
+    """Change a pool's concurrency."""
+    with connect(ctx) as client:
+        view = client.scale_pool(pool, concurrency)
+    if as_json:
+        print_json(view)
+    else:
+        note = "" if view.settled else "; it takes hold in a moment"
+        typer.echo(f"{view.name}: {view.concurrency} of at most {view.max_concurrency}{note}")
+
+
+def fleets(
+    ctx: typer.Context,
+    spawn: Annotated[int | None, typer.Option(metavar="SIZE", help="Spawn a fleet of this size.")] = None,
+    capability: Annotated[list[str] | None, typer.Option(help="With --spawn: what it must be able to do.")] = None,
+    release: Annotated[str | None, typer.Option(metavar="FLEET", help="Release this fleet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the fleets you hold, spawn one or release one."""
+    from agentfleet.services.views import FleetList  # noqa: PLC0415
+
+    if spawn is not None and release is not None:
+        raise typer.BadParameter("give --spawn or --release, not both")
+    if capability and spawn is None:
+        raise typer.BadParameter("--capability goes with --spawn")
+    with connect(ctx) as client:
+        if spawn is not None:
+            found = [client.spawn_fleet(spawn, capability)]
+        elif release is not None:
+            found = [client.release_fleet(release)]
+        else:
+            found = list(client.fleets())
+    if as_json:
+        print_json(FleetList(fleets=tuple(found)))
+        return
+    from client.cli.show import ago, console, table  # noqa: PLC0415
+
+    rows = (
+        (
+            fleet.id,
+            fleet.size,
+            ", ".join(fleet.pools),
+            "released" if fleet.released else "ready" if fleet.ready else "takes hold",
+            ago(fleet.created),
+        )
+        for fleet in found
+    )
+    headings = ("fleet", "size", "pools", "state", "spawned")
+    console().print(table(*headings, rows=rows, empty="no fleets", numbers=("size",)))
+
+
+def logs(
+    ctx: typer.Context,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name; all pools without it.")] = None,
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="How far back.")] = 10,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Show the newest log lines, oldest first."""
+    with connect(ctx) as client:
+        names = [pool] if pool else [one.name for one in client.pools()]
+        lines = sorted(
+            ((line, name) for name in names for line in client.logs(name, minutes, limit)), key=lambda found: found[0].at
+        )[-limit:]
+    if as_json:
+        print_json({"lines": [{"pool": name, **line.model_dump(mode="json")} for line, name in lines]})
+        return
+    for line, name in lines:
+        typer.echo(f"{line.at.astimezone():%H:%M:%S} {name}: {line.message.rstrip()}")
+    if not lines:
+        typer.echo(f"no lines in the last {minutes} minutes", err=True)

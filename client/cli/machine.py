@@ -1,0 +1,117 @@
+"""Commands that run the whole fleet on this machine, say how it is, and show what it can do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from client.cli.doctor import doctor
+from client.cli.session import FAILED, Json, connect, print_json, session
+from client.errors import ConfigError
+
+if TYPE_CHECKING:
+    from client.local import LocalCloud
+
+__all__ = ["demo", "doctor", "down", "status", "up"]
+
+DEMO: str = "stdlib-report"
+
+
+def project(directory: Path) -> Path:
+    """The project's folder: this one, or the nearest above it with a fleet.toml. Raises ConfigError."""
+    for folder in (directory, *directory.parents):
+        if (folder / "fleet.toml").is_file():
+            return folder
+    raise ConfigError(f"{directory} is not inside a fleet's project: there is no fleet.toml here or above")
+
+
+def _cloud(ctx: typer.Context) -> "LocalCloud":
+    from client.local import LocalCloud  # noqa: PLC0415 - brings boto3
+
+    return LocalCloud(project(session(ctx).directory), progress=lambda step: typer.secho(f"· {step}", dim=True, err=True))
+
+
+def up(ctx: typer.Context, as_json: Json = False) -> None:
+    """Start the fleet on this machine: an emulator of AWS with everything deployed in it."""
+    cloud = _cloud(ctx)
+    cloud.up()
+    if as_json:
+        print_json({"api_url": cloud.api_url, "endpoint": cloud.endpoint, "outputs": cloud.outputs})
+        return
+    typer.secho("The fleet is up.", fg="green", bold=True)
+    typer.echo(f"  API  {cloud.api_url}\n  AWS  {cloud.endpoint}  (AWS_ENDPOINT_URL, any key)")
+    typer.echo("Next: fleet demo  ·  fleet pools  ·  fleet submit --playbook NAME --watch")
+
+
+def down(ctx: typer.Context) -> None:
+    """Stop the fleet on this machine; goals and results in it are gone."""
+    _cloud(ctx).stop()
+    typer.echo("The fleet on this machine is down.")
+
+
+def status(ctx: typer.Context, as_json: Json = False) -> None:
+    """Say where the fleet is and how it is doing."""
+    from agentfleet.domain.goal import GoalState  # noqa: PLC0415
+
+    with connect(ctx) as client:
+        url = client.config.api_url
+        pools = client.pools()
+        running = client.goals(GoalState.RUNNING, 200)
+    found: dict[str, Any] = {
+        "api_url": url,
+        "goals_running": len(running.goals),
+        "more_goals_running": running.cursor is not None,
+        "pools": {
+            pool.name: {
+                "concurrency": pool.concurrency,
+                "waiting": pool.waiting,
+                "in_flight": pool.in_flight,
+                "dead": pool.dead,
+            }
+            for pool in pools
+        },
+    }
+    if as_json:
+        print_json(found)
+        return
+    from client.cli.show import console, table  # noqa: PLC0415
+
+    out = console()
+    more = "+" if running.cursor else ""
+    out.print(f"[green]✓[/] {url}  [bold]{len(running.goals)}{more}[/] goals running")
+    rows = ((pool.name, pool.concurrency, pool.waiting, pool.in_flight, pool.dead) for pool in pools)
+    headings = ("pool", "concurrency", "waiting", "in flight", "dead")
+    out.print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:]))
+
+
+def demo(
+    ctx: typer.Context,
+    save: Annotated[Path | None, typer.Option(help="Where to save the report. Default: .fleet/report.")] = None,
+) -> None:
+    """Watch the fleet measure Python's standard library, and read its report."""
+    from client.cli.live import watch_goal  # noqa: PLC0415
+    from client.cli.results import save_result, show_result  # noqa: PLC0415
+    from client.cli.show import console  # noqa: PLC0415
+
+    try:
+        client = connect(ctx)
+    except ConfigError:
+        up(ctx)
+        client = connect(ctx)
+    with client:
+        goal = client.submit({"playbook": DEMO})
+        typer.echo(f"Goal {goal.id}: {goal.tasks} tasks, from playbook {DEMO}")
+        ended = watch_goal(client, goal.id, console())
+        result = client.result(goal.id)
+        folder = save or project(session(ctx).directory) / ".fleet" / "report"
+        saved = save_result(client, result, folder)
+    show_result(result)
+    if ended.state != "SUCCEEDED":
+        typer.echo(f"Why: fleet tasks {goal.id} --state FAILED  ·  fleet logs")
+        raise typer.Exit(FAILED)
+    pages = [path for path in saved if path.suffix == ".html"]
+    typer.secho(f"\nThe report: {(pages or [folder])[0]}", fg="green", bold=True)
+    typer.echo(
+        f"Its plan: playbooks/{DEMO}.toml  ·  its tasks: fleet tasks {goal.id}  ·  its agents: functions/code, functions/data"
+    )
+    typer.echo(f'Your own: fleet playbooks  ·  fleet submit --playbook {DEMO} --param \'packages=["json","email"]\' --watch')
