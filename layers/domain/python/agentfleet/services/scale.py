@@ -72,7 +72,7 @@ class Scaler:
         fleet = self._own(tenant, fleet_id)
         if fleet.released:
             return self.view(fleet)
-        later = [other for other in self._fleets.list(tenant) if other.id != fleet_id and other.created >= fleet.created]
+        later = [other for other in self._fleets.list(tenant) if (other.created, other.id) > (fleet.created, fleet_id)]
         inherited: dict[str, Fleet] = {}
         for other in sorted(later, key=lambda other: (other.created, other.id), reverse=True):
             inherited.update(dict.fromkeys(set(other.pools) & set(fleet.pools), other))  # the earliest one after us wins
