@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from agentfleet.adapters.clients import Clients
+from agentfleet.domain.codec import dumps
 from client.processes import accepts_connections, free_port, wait_until_ready
 from client.toolchain import Toolchain
 from tests.contract.moto_inserts import conditional_inserts
@@ -18,6 +19,9 @@ from tests.contract.world import AwsWorld, FakeWorld, World, build
 
 ROOT = Path(__file__).parents[2]
 WORLDS = ["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)]
+TRUST = dumps(
+    {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+)
 SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs")
 
 
@@ -33,6 +37,7 @@ def _on_moto() -> Iterator[Callable[[], World]]:
     with mock_aws(), conditional_inserts():
         clients = _clients()
         build(clients)
+        boto3.client("iam", region_name="us-east-1").create_role(RoleName="contract", AssumeRolePolicyDocument=TRUST)
         yield lambda: AwsWorld(clients)
         clients.threads.shutdown()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -56,9 +57,10 @@ def test_one_of_many_concurrent_creators_wins(world: World, is_moto: bool) -> No
     if is_moto:
         pytest.skip("moto checks a condition and writes in two steps")
     goal_id = world.fresh("g")
-    creators = [lambda n=n: world.goals.create(goal(goal_id, name=f"by {n}")) for n in range(10)]
 
-    assert sum(at_once(creators)) == 1
+    wins = at_once([partial(world.goals.create, goal(goal_id, name=f"by {n}")) for n in range(10)])
+
+    assert sum(wins) == 1
 
 
 def test_one_of_many_concurrent_finishers_wins(world: World, is_moto: bool) -> None:
@@ -69,7 +71,7 @@ def test_one_of_many_concurrent_finishers_wins(world: World, is_moto: bool) -> N
     world.goals.create(running)
     ends = [running.move(GoalState.SUCCEEDED, output=n) for n in range(10)]
 
-    wins = at_once([lambda end=end: world.goals.replace(running, end) for end in ends])
+    wins = at_once([partial(world.goals.replace, running, end) for end in ends])
 
     assert sum(wins) == 1
     assert world.goals.get([running.id])[running.id].output == wins.index(True)

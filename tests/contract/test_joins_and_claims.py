@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_concurrent_members_all_count(world: World, is_moto: bool) -> None:
         pytest.skip("moto updates an item in several steps")
     goal_id = world.fresh("g")
 
-    sizes = at_once([lambda n=n: world.joins.add(goal_id, 1, 0, [n]) for n in range(16)])  # type: ignore[misc]
+    sizes = at_once([partial(world.joins.add, goal_id, 1, 0, [n]) for n in range(16)])
 
     assert max(sizes) == 16
     assert sorted(sizes) == list(range(1, 17))
@@ -112,7 +113,7 @@ def test_one_of_many_concurrent_claimants_wins(world: World, is_moto: bool) -> N
         pytest.skip("moto checks a condition and writes in two steps")
     goal_id, now = world.fresh("g"), world.clock()
 
-    claims = at_once([lambda n=n: world.claims.claim(goal_id, 1, 0, f"agent {n}", now, LEASE) for n in range(10)])  # type: ignore[misc]
+    claims = at_once([partial(world.claims.claim, goal_id, 1, 0, f"agent {n}", now, LEASE) for n in range(10)])
 
     assert [claim.fence for claim in claims if claim] == [1]
 

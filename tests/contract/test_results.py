@@ -1,6 +1,7 @@
 """The contract of ResultStore."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_one_of_many_concurrent_writers_wins(world: World) -> None:
     goal_id = world.fresh("g")
     batches = [[result(goal_id, n, f"by {writer}") for n in range(10)] for writer in range(10)]
 
-    answers = at_once([lambda batch=batch: world.results.put(1, batch) for batch in batches])  # type: ignore[misc]
+    answers = at_once([partial(world.results.put, 1, batch) for batch in batches])
 
     stored = world.results.get(goal_id, 1, range(10))
     assert all(list(answer) == [stored[n] for n in range(10)] for answer in answers)

@@ -6,8 +6,11 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
 
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.blobs import S3Blobs
@@ -54,6 +57,9 @@ from tests.fakes import (
     FakeResults,
     FixedClock,
 )
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
 
 FLEET = "contract"
 _numbers = itertools.count(1)
@@ -111,12 +117,25 @@ class World(ABC):
         """A pool with queues."""
 
     @abstractmethod
-    def make_trigger(self, pool: str) -> None:
-        """Deploy a function that the pool's queues trigger."""
+    def break_queue(self, queue: str) -> None:
+        """Make sure that a queue takes nothing."""
+
+    @abstractmethod
+    def break_bus(self) -> None:
+        """Make sure that this world's bus takes nothing."""
+
+    @abstractmethod
+    def make_trigger(self, pool: str, *, takes: bool = True) -> None:
+        """Deploy a function that the pool's queues trigger; if it `takes` nothing they stay as full as they are."""
 
     @abstractmethod
     def pools(self, *pools: str) -> PoolControl:
         """Control over these pools."""
+
+    @staticmethod
+    def log_clock() -> datetime:
+        """A time that a log accepts lines of: not long ago, in whole milliseconds."""
+        return datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
 
     @abstractmethod
     def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
@@ -144,7 +163,8 @@ class FakeWorld(World):
         self.claims = FakeClaims()
         self._queues = FakeQueues(self.clock, FLEET)
         self.queues = self._queues
-        self.bus = FakeBus()
+        self._bus = FakeBus()
+        self.bus = self._bus
         self.blobs = FakeBlobs()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
@@ -157,7 +177,13 @@ class FakeWorld(World):
     def make_pool(self) -> str:
         return self.fresh("pool")
 
-    def make_trigger(self, pool: str) -> None:
+    def break_queue(self, queue: str) -> None:
+        self._queues.fail_sends(queue, 1000)
+
+    def break_bus(self) -> None:
+        self._bus.is_down = True
+
+    def make_trigger(self, pool: str, *, takes: bool = True) -> None:
         self._pools[pool] = FakePools(catalog_of(pool), self._queues)
 
     def pools(self, *pools: str) -> FakePools:
@@ -206,12 +232,26 @@ class AwsWorld(World):
         self.clients.sqs.create_queue(QueueName=names.pool_dead_letters(FLEET, pool))
         return pool
 
-    def make_trigger(self, pool: str) -> None:
+    def break_queue(self, queue: str) -> None:
+        assert queue not in self.clients.sqs.list_queues(QueueNamePrefix=queue).get("QueueUrls", ())
+
+    def break_bus(self) -> None:
+        nobody: EventBridgeClient = boto3.client(
+            "events",
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            endpoint_url="http://127.0.0.1:9",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        self.bus = EventBridgeBus(nobody, self.clients.sqs, f"{FLEET}-events", BACKOFF)
+
+    def make_trigger(self, pool: str, *, takes: bool = True) -> None:
         function = names.function(FLEET, pool)
         self.clients.functions.create_function(
             FunctionName=function,
             Runtime="python3.11",
-            Role="arn:aws:iam::000000000000:role/contract",
+            Role=f"arn:aws:iam::{self.url_prefix.split('/')[-2]}:role/contract",
             Handler="handler.handler",
             Code={"ZipFile": _code()},
         )
@@ -219,7 +259,7 @@ class AwsWorld(World):
             url = self.url_prefix + names.task_queue(FLEET, pool, priority)
             arn = self.clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
             self.clients.functions.create_event_source_mapping(
-                EventSourceArn=arn, FunctionName=function, ScalingConfig={"MaximumConcurrency": 5}
+                EventSourceArn=arn, FunctionName=function, ScalingConfig={"MaximumConcurrency": 5}, Enabled=takes
             )
 
     def pools(self, *pools: str) -> LambdaPools:

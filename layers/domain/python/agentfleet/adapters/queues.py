@@ -26,8 +26,8 @@ BATCH: Final = 10
 BATCH_BYTES: Final = 1_048_576
 """Of all bodies together (Amazon SQS Developer Guide, 'Message quotas')."""
 SERIAL_BATCHES: Final = 3
-LONGEST_HIDING: Final = timedelta(hours=12)
-"""Amazon SQS Developer Guide, 'Message quotas': visibility timeout."""
+LONGEST_HIDING: Final = timedelta(hours=11)
+"""Twelve hours from the receive are allowed (Amazon SQS Developer Guide, 'Message quotas'); the first hour is for the work."""
 
 _GONE: Final = frozenset({"InvalidParameterValue", "MessageNotInflight", "ReceiptHandleIsInvalid"})
 """What hiding a message answers that is visible again, or deleted: there is nothing to hide any more."""
@@ -76,7 +76,7 @@ class SqsQueues:
         )
 
     def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
-        """Keep received messages hidden for these times from now (receipt handle → time, at most 12 hours).
+        """Keep received messages hidden for these times from now (receipt handle → time, at most 11 hours).
 
         One that is visible again or deleted stays as it is. Raises DeliveryFailed if SQS refused others.
         """
