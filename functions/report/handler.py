@@ -36,6 +36,8 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 _WIDTH: Final = 760.0
 _LETTER: Final = 7.0
 """Pixels that a letter of a 12-pixel sans-serif font takes, on average."""
+_UNPRINTABLE: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF])
+"""Characters that no XML document may hold, and so no SVG."""
 _INLINE: Final = (
     (re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"),
     (re.compile(r"\*\*([^*\n]+)\*\*"), r"<strong>\1</strong>"),
@@ -165,9 +167,10 @@ def render(input: RenderInput, context: TaskContext) -> RenderOutput:
 def chart(input: Chart, context: TaskContext) -> ChartOutput:
     """Draw one bar, line or scatter chart or histogram as an SVG document."""
     plot = _plot(input, None, "chart")
-    body = _environment(html=True).get_template("chart.svg.j2").render(plot=plot, alone=True).encode()
+    height = int(plot["height"] + (34 if input.title else 0))
+    body = _environment(html=True).get_template("chart.svg.j2").render(plot=plot, alone=True, height=height).encode()
     uri = context.blobs.put("chart.svg", body, "image/svg+xml")
-    return ChartOutput(uri=uri, width=int(plot["width"]), height=int(plot["height"]), bytes=len(body))
+    return ChartOutput(uri=uri, width=int(plot["width"]), height=height, bytes=len(body))
 
 
 def _part(section: Section, where: str) -> Row:
@@ -262,7 +265,13 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 @cache
 def _environment(*, html: bool) -> _Sandbox:
-    sandbox = _Sandbox(autoescape=html, trim_blocks=True, lstrip_blocks=True, loader=FileSystemLoader(_FOLDER))
+    sandbox = _Sandbox(
+        autoescape=html,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FileSystemLoader(_FOLDER),
+        finalize=lambda value: value.translate(_UNPRINTABLE) if isinstance(value, str) else value,
+    )
     sandbox.globals["range"] = _bounded_range
     sandbox.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return sandbox
@@ -316,11 +325,18 @@ def _number(value: float, format: Format = "number", *, short: bool = False) -> 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers that span low … high, steps of 1, 2 or 5 (Heckbert 1990, 'Nice Numbers for Graph Labels')."""
-    span = (high - low) or abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    # Closer than a millionth of their size, or closer to zero than any measure, values are the same.
+    span = high - low if high - low > max(1e-6 * size, 1e-250) else size if size > 1e-250 else 1.0
     power = 10.0 ** math.floor(math.log10(span / about))
     step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= about)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
+    return [_exact(number * step) for number in range(first, max(last, first + 1) + 1)]
+
+
+def _exact(value: float) -> float:
+    """Without what binary fractions leave behind: 0.30000000000000004 is 0.3."""
+    return float(f"{value:.14g}")
 
 
 def _plot(chart: Chart, rows: Sequence[Row] | None, where: str) -> Row:
@@ -543,7 +559,7 @@ def _histogram(chart: Chart, plot: Row, _: list[Any], __: list[str], series: dic
     edges = _ticks(min(known), max(known), chart.bins or min(max(round(2 * len(known) ** (1 / 3)), 6), 40))
     step = edges[1] - edges[0]
     if max(known) >= edges[-1]:
-        edges.append(round(edges[-1] + step, 12))
+        edges.append(_exact(edges[-1] + step))
     counts = [0] * (len(edges) - 1)
     for value in known:
         counts[min(int((value - edges[0]) / step + 1e-9), len(counts) - 1)] += 1

@@ -72,10 +72,10 @@ def test_load_stores_parquet(context: TaskContext, blobs: FakeBlobs) -> None:
     [
         ("rows.csv", b"a,b\n1,x\n2,y\n"),
         ("rows.tsv", b"a\tb\n1\tx\n2\ty\n"),
-        ("rows.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n")),
+        ("rows.csv.gz", gzip.compress(b"a,b\n1,x\n2,y\n", mtime=0)),
         ("rows.json", b'[{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]'),
         ("rows.jsonl", b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n'),
-        ("rows.ndjson.gz", gzip.compress(b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n')),
+        ("rows.ndjson.gz", gzip.compress(b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\n', mtime=0)),
     ],
 )
 def test_load_knows_formats_by_their_names(name: str, body: bytes, context: TaskContext, blobs: FakeBlobs) -> None:
