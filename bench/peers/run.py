@@ -4,22 +4,16 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-from client.processes import accepts_connections, free_port, start_server, stop_server, wait_until_ready
+from bench.programs import FOLDER, ROOT, run, running, stop_on_termination
+from client.processes import accepts_connections, free_port
 
-ROOT: Final = Path(__file__).parents[2]
-FOLDER: Final = ROOT / ".fleet" / "bench"
 WORKERS: Final = 2
-START_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +46,6 @@ PEERS: Final = (
 )
 
 
-class BenchFailed(RuntimeError):
-    """A step of a benchmark did not work; the message holds what its program said."""
-
-
 def measure_peers(progress: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, Any]]:
     """A row per peer, by name: tasks_per_second, cpu_ms_per_task, p50_ms, p95_ms, runs, version. Raises BenchFailed."""
     ensure_environment(progress)
@@ -78,10 +68,10 @@ def ensure_environment(progress: Callable[[str], None]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
-    _run([sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), str(venv)])
+    run([sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), str(venv)])
     python = str(venv / "bin" / "python")
     install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
-    _run([*install, "--quiet", "--requirement", str(requirements)])
+    run([*install, "--quiet", "--requirement", str(requirements)])
     marker.write_text(wanted)
 
 
@@ -102,48 +92,11 @@ def _measure(setup: PeerSetup) -> dict[str, Any]:
         running(worker, setup.program, environment, log) as worker_pid,
     ):
         client = [str(programs / "python"), "-m", "bench.peers.client", setup.module, str(worker_pid), str(server_pid)]
-        row = json.loads(_run(client, environment))
-    version = _run(
+        row = json.loads(run(client, environment))
+    version = run(
         [str(programs / "python"), "-c", f"from importlib.metadata import version; print(version('{setup.package}'))"]
     )
     return {**row, "version": version.strip()}
-
-
-@contextmanager
-def running(
-    command: list[str],
-    program: str,
-    environment: Mapping[str, str],
-    log: Path,
-    ready: Callable[[], bool] = lambda: True,
-) -> Iterator[int]:
-    """Run a server while the block lasts; gives its process id. `program` is a part of its command line."""
-    process = start_server(command, environment=environment, log=log)
-    try:
-        wait_until_ready(program, process, ready, seconds=START_SECONDS, log=log)
-        yield process.pid
-    finally:
-        stop_server(process.pid, program)
-        process.wait()
-
-
-def _run(command: list[str], environment: Mapping[str, str] | None = None) -> str:
-    """A program's output. Raises BenchFailed with what it said when it fails."""
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    if finished.returncode:
-        raise BenchFailed(f"{' '.join(command)}\nended with status {finished.returncode}:\n{finished.stdout}{finished.stderr}")
-    return finished.stdout
-
-
-def stop_on_termination() -> None:
-    """Make SIGTERM end this program as Ctrl-C does, so that what it started is stopped."""
-
-    def leave(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,7 @@
+"""`python -m bench`: every benchmark."""
+
+import sys
+
+from bench.hot_path import main
+
+sys.exit(main())
