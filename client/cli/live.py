@@ -26,6 +26,8 @@ ROWS: Final = 24
 MEMBERS: Final = 4
 """So many of a family's running or failed tasks are shown below it."""
 
+_TOLD: Final = (TaskState.RUNNING, TaskState.READY, TaskState.WAITING, TaskState.FAILED, TaskState.SKIPPED)
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -131,13 +133,8 @@ def _family(family: Family) -> Text:
 
 def progress(goal: GoalView) -> str:
     """What its tasks are doing, in words."""
-    words = [f"{number} {state.lower()}" for state, number in (goal.counts or {}).items() if state not in FINISHED]
-    words += [
-        f"{number} {state.lower()}"
-        for state, number in (goal.counts or {}).items()
-        if state in {TaskState.FAILED, TaskState.SKIPPED}
-    ]
-    return ", ".join(words)
+    counts = goal.counts or {}
+    return ", ".join(f"{counts[state]} {state.lower()}" for state in _TOLD if counts.get(state))
 
 
 def look(client: FleetClient, goal_id: str) -> tuple[GoalView, tuple[TaskView, ...]]:
