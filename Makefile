@@ -7,6 +7,9 @@ SOURCES := app.py bench cdk client functions layers/domain/python tests
 # The CDK's library speaks through Node: 20 is past its end of life but does all that is needed here.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 
+# Without bytecode files every command compiles the CDK's and the tools' modules again: seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install demo up down test test-fast lint bench clean
 
 help:

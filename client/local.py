@@ -155,7 +155,7 @@ class LocalCloud:
         fresh = self._state.deployed is None
         with ThreadPoolExecutor() as pool:
             self._progress("Synthesizing the stacks")
-            synth = pool.submit(self.cdk, "synth", "--quiet", "--output", str(self._assembly), *self._app())
+            synth = pool.submit(self.cdk, "synth", "--quiet", "--output", str(self.assembly), *self._app())
             if fresh:
                 # The toolkit needs no app, so it can be made while the app is synthesized.
                 pool.submit(self._bootstrap).result()
@@ -163,8 +163,8 @@ class LocalCloud:
         self._progress("Deploying")
         outputs = self._folder / "outputs.json"
         options = ["--all", "--concurrency", "4", "--require-approval", "never", "--outputs-file", str(outputs)]
-        self.cdk("deploy", *options, "--app", str(self._assembly))
-        put_back(self._assembly, self.session())
+        self.cdk("deploy", *options, "--app", str(self.assembly))
+        put_back(self.assembly, self.session())
         self._remember(json.loads(outputs.read_text(encoding="utf-8")), wanted)
         return True
 
@@ -197,7 +197,8 @@ class LocalCloud:
         }
 
     @property
-    def _assembly(self) -> Path:
+    def assembly(self) -> Path:
+        """Folder of the templates and assets that were last synthesized, which `cdk --app` takes in place of a program."""
         return self._folder / "cdk.out"
 
     @property

@@ -14,6 +14,8 @@ GRACE_SECONDS: Final = 5.0
 
 _POLL_SECONDS: Final = 0.05
 _LOG_TAIL_LINES: Final = 20
+_CHILDREN: Final[dict[int, subprocess.Popen[bytes]]] = {}
+"""Servers that this process started: it has to collect their exit status, whoever stops them."""
 
 
 class LocalCloudError(RuntimeError):
@@ -24,7 +26,7 @@ def start_server(command: Sequence[str], *, environment: Mapping[str, str], log:
     """Start a server in a session of its own, with its output appended to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        return subprocess.Popen(
+        server = subprocess.Popen(
             list(command),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -32,6 +34,8 @@ def start_server(command: Sequence[str], *, environment: Mapping[str, str], log:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _CHILDREN[server.pid] = server
+    return server
 
 
 def wait_until_ready(
@@ -68,11 +72,15 @@ def stop_server(pid: int, program: str) -> None:
             raise LocalCloudError(f"{program} (process {pid}) does not end; end it by hand")
     # The leader is gone; what it spawned and did not take along goes now.
     _signal_group(pid, signal.SIGKILL)
+    if child := _CHILDREN.pop(pid, None):
+        child.wait()
 
 
 def is_running(pid: int, program: str) -> bool:
     """Whether process `pid` exists, is not a zombie, and has `program` in its command line."""
-    shown = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     status, _, command = shown.strip().partition(" ")
     return bool(status) and not status.startswith("Z") and program in command
 

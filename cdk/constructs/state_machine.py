@@ -11,6 +11,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
+from cdk.permissions import Permissions
 from cdk.stage import Stage
 
 
@@ -24,7 +25,7 @@ class StateMachineProps:
     definition: Path
     """An .asl.json file: valid JSON, with substitutions such as "${QueueUrl}" only inside quoted strings."""
     substitutions: Mapping[str, str]
-    statements: tuple[iam.PolicyStatement, ...]
+    permissions: Permissions
     """All that its tasks may do, apart from logs and traces."""
     timeout: int = 3600
     """Seconds that an execution may take."""
@@ -49,8 +50,9 @@ class StateMachine(Construct):
             "Role",
             description=f"What {props.name} may do",
             assumed_by=iam.ServicePrincipal("states.amazonaws.com"),
-            inline_policies={"Access": iam.PolicyDocument(statements=list(props.statements))} if props.statements else None,
+            inline_policies={"Access": iam.PolicyDocument(statements=list(props.permissions.statements))},
         )
+        props.permissions.acknowledge_on(self.role)
         self.machine = sfn.StateMachine(
             self,
             "Machine",

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.templates import Templates, synthesize
+from cdk.catalog import read_fleet
+from tests.infra.projects import FLEET, write_project
+from tests.infra.templates import Templates, synthesize, synthesize_project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,3 +26,10 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
 def local_templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """What `cdk synth -c stage=local` makes for the emulator."""
     return synthesize(tmp_path_factory.mktemp("local"), stage="local")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """A fleet with one pool, of concurrency 1: every kind of resource once."""
+    root = write_project(tmp_path_factory.mktemp("tiny"), FLEET + "concurrency = 1\nmax_concurrency = 20\n")
+    return synthesize_project(read_fleet(root), tmp_path_factory.mktemp("tiny-out"))

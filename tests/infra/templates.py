@@ -8,7 +8,7 @@ from typing import Any
 
 from aws_cdk import App
 
-from cdk.catalog import read_fleet
+from cdk.catalog import FleetDefinition, read_fleet
 from cdk.composition import compose
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +65,14 @@ class Templates:
 
 def synthesize(outdir: Path, **context: Any) -> Templates:
     """Synthesize this project's own fleet with the context of cdk.json and `context` on top."""
+    return synthesize_project(read_fleet(ROOT), outdir, **context)
+
+
+def synthesize_project(fleet: FleetDefinition, outdir: Path, **context: Any) -> Templates:
+    """Synthesize any fleet with the context of cdk.json and `context` on top."""
     flags = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
     app = App(outdir=str(outdir), context=flags | context, analytics_reporting=False)
-    compose(app, read_fleet(ROOT))
+    compose(app, fleet)
     app.synth()
     bodies = {
         path.name.removesuffix(".template.json"): json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,47 @@
+"""The local cloud is the deployed system: nothing that the templates ask for is missing."""
+
+import json
+
+import pytest
+
+from client.local import LocalCloud
+
+
+@pytest.mark.parametrize("table", ["fleet-work", "fleet-registry", "fleet-knowledge"])
+def test_tables_expire_items_and_can_be_restored(cloud: LocalCloud, table: str) -> None:
+    """The emulator drops both from a template; they are put back by API."""
+    dynamodb = cloud.client("dynamodb")
+
+    expiry = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    backups = dynamodb.describe_continuous_backups(TableName=table)["ContinuousBackupsDescription"]
+
+    assert expiry == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires"}
+    assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+
+
+def test_an_unchanged_project_is_not_deployed_again(cloud: LocalCloud) -> None:
+    """Not even looked at by the CDK: the files' hash says so."""
+    assert cloud.deploy() is False
+
+
+def test_a_second_deploy_changes_nothing(cloud: LocalCloud) -> None:
+    """The same input gives the same templates and assets."""
+    outcome = cloud.cdk("deploy", "--all", "--require-approval", "never", "--app", str(cloud.assembly))
+
+    assert outcome.count("(no changes)") == 5
+
+
+def test_the_key_opens_the_api_and_nothing_else_does(cloud: LocalCloud) -> None:
+    """The secret's key is the one that the authorizer compares with."""
+    secret = cloud.client("secretsmanager").get_secret_value(SecretId=cloud.outputs["ApiKeySecretArn"])
+
+    assert json.loads(secret["SecretString"]) == {"default": cloud.api_key}
+
+
+def test_every_trigger_is_on(cloud: LocalCloud) -> None:
+    """One per queue that takes messages, with its limit."""
+    mappings = cloud.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+
+    assert len(mappings) >= 14
+    assert {mapping["State"] for mapping in mappings} == {"Enabled"}
+    assert all(mapping["ScalingConfig"]["MaximumConcurrency"] >= 2 for mapping in mappings)

@@ -1,0 +1,50 @@
+"""Small projects on disk, for what reads a project."""
+
+from pathlib import Path
+
+FLEET = """
+[fleet]
+name = "tiny"
+
+[pools.echo]
+description = "Gives back what it gets"
+"""
+
+HANDLER = '''
+from agentfleet.agent import Agent
+
+agent = Agent("echo")
+
+
+@agent.capability("echo.say", idempotent=True, timeout=5.5, chunk=10)
+def say(input: dict) -> dict:
+    """Give back the input.
+
+    This line is not for planners.
+    """
+    return input
+
+
+@agent.capability("echo.shout")
+async def shout(input: dict) -> dict:
+    """Give back the input, louder."""
+    return input
+'''
+
+WORKERS = ("accept_goals", "release_tasks", "serve_api", "authorize_request")
+
+
+def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Path:
+    """A project with one pool, `echo`, that the CDK can synthesize; its layers hold next to nothing."""
+    (root / "fleet.toml").write_text(fleet)
+    for folder, body in {"echo": handler, **dict.fromkeys(WORKERS, "def handler(event, context): ...")}.items():
+        (root / "functions" / folder).mkdir(parents=True)
+        (root / "functions" / folder / "handler.py").write_text(body)
+    package = root / "layers" / "domain" / "python" / "agentfleet"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""Stands for the package."""\n')
+    (root / "layers" / "dependencies").mkdir()
+    (root / "layers" / "dependencies" / "core.txt").write_text("annotated-types==0.8.0\n")
+    (root / "layers" / "dependencies" / "extra.txt").write_text("annotated-types==0.8.0\n")
+    (root / "playbooks").mkdir()
+    return root

@@ -1,0 +1,46 @@
+"""The templates of a one-pool fleet, word for word: a change in the infrastructure shows in its diff."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.templates import Templates
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+STACKS = ("data", "messaging", "agents", "api", "observability")
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_template_is_as_recorded(tiny: Templates, stack: str) -> None:
+    """Assets are masked, so that only what is declared counts. `UPDATE_SNAPSHOTS=1 pytest tests/infra` records anew."""
+    text = masked(tiny.bodies[f"tiny-{stack}"])
+    file = SNAPSHOTS / f"{stack}.json"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        file.write_text(text, encoding="utf-8")
+
+    assert text == file.read_text(encoding="utf-8"), "if the change is meant, record it: UPDATE_SNAPSHOTS=1 pytest tests/infra"
+
+
+def test_a_pool_of_one_is_held_by_its_function(tiny: Templates) -> None:
+    """A trigger accepts no concurrency below two; a reserved concurrency does."""
+    (pool,) = [function for function in tiny.of_type("AWS::Lambda::Function") if "POOL" in variables(function.properties)]
+
+    assert pool.properties["ReservedConcurrentExecutions"] == 1
+    for mapping in tiny.of_type("AWS::Lambda::EventSourceMapping"):
+        assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2
+
+
+def variables(function: dict[str, Any]) -> dict[str, Any]:
+    """Environment variables of a function's properties."""
+    found: dict[str, Any] = function["Environment"]["Variables"]
+    return found
+
+
+def masked(template: dict[str, Any]) -> str:
+    """Sorted, indented JSON without what differs from one build to the next."""
+    text = json.dumps(template, indent=1, sort_keys=True) + "\n"
+    return re.sub(r"\b[0-9a-f]{64}\b", "<asset>", text)
