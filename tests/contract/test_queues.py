@@ -117,6 +117,19 @@ def test_many_messages_are_hidden_at_once(world: World) -> None:
     assert len(drain(world, queue)) == 1
 
 
+def test_hiding_a_message_that_is_gone_is_fine(world: World) -> None:
+    """It was deleted by another delivery of the same message, or its time was over: there is nothing to hide."""
+    pool = world.make_pool()
+    queue = names.task_queue(FLEET, pool, "normal")
+    world.queues.send_tasks([task(pool, n) for n in range(2)])
+    gone, still = (one.receipt for one in drain(world, queue))
+    world.delete(queue, gone)
+
+    world.queues.hide(queue, {gone: timedelta(seconds=30), still: timedelta()})
+
+    assert len(drain(world, queue)) == 1
+
+
 def test_a_body_is_compact_json(world: World) -> None:
     """What travels is a pointer in one short line."""
     pool = world.make_pool()

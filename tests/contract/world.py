@@ -146,6 +146,10 @@ class World(ABC):
         """Receive at most n visible messages."""
 
     @abstractmethod
+    def delete(self, queue: str, receipt: str) -> None:
+        """Delete a received message."""
+
+    @abstractmethod
     def expiry(self, pk: str, sk: str) -> int | None:
         """When an item of the work table disappears (epoch seconds); None where items don't (fakes)."""
 
@@ -194,6 +198,9 @@ class FakeWorld(World):
 
     def take(self, queue: str, n: int = 10) -> list[Received]:
         return [Received(one["body"], one["receiptHandle"], one["attributes"]) for one in self._queues.take(queue, n)]
+
+    def delete(self, queue: str, receipt: str) -> None:
+        self._queues.delete(queue, receipt)
 
     def expiry(self, pk: str, sk: str) -> int | None:
         return None
@@ -282,6 +289,9 @@ class AwsWorld(World):
             Received(one["Body"], one["ReceiptHandle"], {str(name): value for name, value in one.get("Attributes", {}).items()})
             for one in answer.get("Messages", ())
         ]
+
+    def delete(self, queue: str, receipt: str) -> None:
+        self.clients.sqs.delete_message(QueueUrl=self.url_prefix + queue, ReceiptHandle=receipt)
 
     def expiry(self, pk: str, sk: str) -> int | None:
         key = {"pk": {"S": pk}, "sk": {"S": sk}}
