@@ -1,5 +1,7 @@
 """The deployed stack: one emulator of its own for the whole session, started and stopped here."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,6 @@ from client.config import ClientConfig
 from client.local import LocalCloud
 
 ROOT = Path(__file__).parents[2]
-STATE = ROOT / ".fleet" / "test"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,14 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
-    """The fleet, deployed by the CDK into an emulator that nobody else uses."""
-    cloud = LocalCloud(ROOT, STATE)
-    cloud.stop()
+    """The fleet, deployed by the CDK into an emulator that nobody else uses, not even another run of these tests."""
+    state = ROOT / ".fleet" / f"test-{os.getpid()}"
+    cloud = LocalCloud(ROOT, state)
     try:
         cloud.up()
         yield cloud
     finally:
         cloud.stop()
+        shutil.rmtree(state, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

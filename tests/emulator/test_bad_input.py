@@ -74,7 +74,7 @@ def test_it_is_refused_with_field_and_reason(name: str, cloud: LocalCloud) -> No
     """422 with the field and what is wrong or allowed."""
     body, field, words = BAD[name]
 
-    answer = httpx.post(f"{cloud.api_url}/goals", json=body, headers={"x-api-key": cloud.api_key}, timeout=30)
+    answer = httpx.post(f"{cloud.api_url}/goals", json=body, headers={"Authorization": f"Bearer {cloud.api_key}"}, timeout=30)
 
     assert answer.status_code == 422, answer.text
     problems = answer.json()["problems"]
@@ -85,7 +85,7 @@ def test_it_is_refused_with_field_and_reason(name: str, cloud: LocalCloud) -> No
 def test_what_is_hardly_json_is_refused_too(name: str, cloud: LocalCloud) -> None:
     """A clear 4xx, never a 500."""
     body, status = RAW[name]
-    headers = {"x-api-key": cloud.api_key, "content-type": "application/json"}
+    headers = {"Authorization": f"Bearer {cloud.api_key}", "content-type": "application/json"}
 
     answer = httpx.post(f"{cloud.api_url}/goals", content=body, headers=headers, timeout=30)
 

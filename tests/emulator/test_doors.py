@@ -19,12 +19,12 @@ GOAL: dict[str, Any] = {"name": "hello", "plan": {"tasks": [{"id": "a", "capabil
 @pytest.fixture
 def http(cloud: LocalCloud) -> httpx.Client:
     """A plain HTTP client with the key of the tenant "default"."""
-    return httpx.Client(base_url=cloud.api_url, headers={"x-api-key": cloud.api_key}, timeout=30)
+    return httpx.Client(base_url=cloud.api_url, headers={"Authorization": f"Bearer {cloud.api_key}"}, timeout=30)
 
 
 def test_nobody_gets_in_without_a_key(cloud: LocalCloud) -> None:
     """No key, a wrong key, a key in the wrong place: refused, whatever the route."""
-    for headers in ({}, {"x-api-key": "guess"}, {"cookie": f"key={cloud.api_key}"}):
+    for headers in ({}, {"Authorization": "Bearer guess"}, {"cookie": f"key={cloud.api_key}"}):
         for path in ("/goals", "/openapi.json", "/nowhere"):
             assert httpx.get(cloud.api_url + path, headers=headers).status_code in {401, 403}
 
