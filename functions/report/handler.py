@@ -385,7 +385,8 @@ def _plot(chart: Chart, rows: Sequence[Row] | None, where: str) -> Row:
             at += len(name) * _LETTER + 36
         plot["top"] = 40.0
     labels = [_label(x) for x in xs]
-    flat = chart.kind == "bar" and (len(xs) > 12 or sum(map(len, labels)) * _LETTER > _WIDTH - 120 - 12 * len(xs))
+    named = len(xs) > 12 and any(isinstance(x, str) for x in xs)
+    flat = chart.kind == "bar" and (named or sum(map(len, labels)) * _LETTER > _WIDTH - 120 - 12 * len(xs))
     _LAYOUTS["flat" if flat else chart.kind](chart, plot, xs, labels, series, rows)
     return plot
 

@@ -298,7 +298,8 @@ def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
     if encoding not in {"identity", "gzip", "x-gzip"}:
         raise PermanentError(f"url: the body is encoded as {encoding}, which was not asked for")
     source = gzip.GzipFile(fileobj=response) if encoding != "identity" else response
-    body = b"" if response.length == 0 else source.read(limit + 1)
+    with source:
+        body = b"" if response.length == 0 else source.read(limit + 1)
     if len(body) > limit:
         raise PermanentError(f"url: the body has more than {limit:,} bytes, no more are allowed")
     if response.length:
