@@ -1,12 +1,16 @@
 """Commands about agents, pools and fleets."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any, Final
 
 import typer
 
 from client.cli.session import Json, Limit, connect, print_json
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
+
+_PLATFORM: Final = ("START ", "END ", "REPORT ", "INIT_START ", "XRAY ")
+_UNTOLD: Final = frozenset({"level", "message", "timestamp", "service", "location", "tenant", "xray_trace_id"})
 
 
 def agents(
@@ -121,6 +125,7 @@ def logs(
     pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name; all pools without it.")] = None,
     minutes: Annotated[int, typer.Option(min=1, max=1440, help="How far back.")] = 10,
     limit: Limit = 100,
+    raw: Annotated[bool, typer.Option("--raw", help="Lines as they are, Lambda's own among them.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the newest log lines, oldest first."""
@@ -133,6 +138,23 @@ def logs(
         print_json({"lines": [{"pool": name, **line.model_dump(mode="json")} for line, name in lines]})
         return
     for line, name in lines:
-        typer.echo(f"{line.at.astimezone():%H:%M:%S} {name}: {line.message.rstrip()}")
+        message = line.message.rstrip() if raw else _words(line.message)
+        if message:
+            typer.echo(f"{line.at.astimezone():%H:%M:%S} {name}: {message}")
     if not lines:
         typer.echo(f"no lines in the last {minutes} minutes", err=True)
+
+
+def _words(message: str) -> str:
+    """A log line for people: a structured one as level, message and fields; nothing for one of Lambda's own."""
+    if message.startswith(_PLATFORM):
+        return ""
+    try:
+        fields: Any = json.loads(message)
+    except ValueError:
+        return message.rstrip()
+    if not isinstance(fields, dict) or "message" not in fields:
+        return message.rstrip()
+    told = {name: value for name, value in fields.items() if name not in _UNTOLD}
+    rest = "  ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in told.items())
+    return f"{fields.get('level', '')} {fields['message']}{'  ' if rest else ''}{rest}".strip()

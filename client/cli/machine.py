@@ -1,7 +1,7 @@
 """Commands that run the whole fleet on this machine, say how it is, and show what it can do."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -10,11 +10,14 @@ from client.cli.session import FAILED, Json, connect, print_json, session
 from client.errors import ConfigError
 
 if TYPE_CHECKING:
+    from agentfleet.services.views import GoalResult
     from client.local import LocalCloud
 
 __all__ = ["demo", "doctor", "down", "status", "up"]
 
-DEMO: str = "stdlib-report"
+DEMO: Final = "stdlib-report"
+REPORT: Final = "report"
+"""The task of the demo's playbook that renders its report."""
 
 
 def project(directory: Path) -> Path:
@@ -84,6 +87,16 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     out.print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:]))
 
 
+def _report_of(result: "GoalResult") -> "GoalResult":
+    """The result with the files of its report alone, under their own names."""
+    report = tuple(
+        file.model_copy(update={"name": file.name.removeprefix(f"{REPORT}/")})
+        for file in result.files
+        if file.name.startswith(f"{REPORT}/")
+    )
+    return result.model_copy(update={"files": report})
+
+
 def demo(
     ctx: typer.Context,
     save: Annotated[Path | None, typer.Option(help="Where to save the report. Default: .fleet/report.")] = None,
@@ -104,7 +117,7 @@ def demo(
         ended = watch_goal(client, goal.id, console())
         result = client.result(goal.id)
         folder = save or project(session(ctx).directory) / ".fleet" / "report"
-        saved = save_result(client, result, folder)
+        saved = save_result(client, _report_of(result), folder)
     show_result(result)
     if ended.state != "SUCCEEDED":
         typer.echo(f"Why: fleet tasks {goal.id} --state FAILED  ·  fleet logs")

@@ -1,5 +1,6 @@
 """Commands that show tasks and results."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,14 +95,19 @@ def result(
 
 def show_result(result: "GoalResult") -> None:
     """State, output and files on the terminal."""
-    from client.cli.show import console, size, table, value  # noqa: PLC0415
+    from client.cli.show import MAX_ROWS, console, size, table, value  # noqa: PLC0415
 
     say_end(result.goal, hint=False)
     if result.output is not None:
         console().print(value(result.output))
     if result.files:
-        rows = ((file.name, size(file.size), file.uri) for file in result.files)
-        console().print(table("file", "size", "uri", rows=rows, empty="", numbers=("size",)))
+        # What the output points to comes first: the rest is often intermediate.
+        named = json.dumps(result.output)
+        files = sorted(result.files, key=lambda file: json.dumps(file.uri) not in named)
+        rows = ((file.name, size(file.size)) for file in files[:MAX_ROWS])
+        console().print(table("file", "size", rows=rows, empty="", numbers=("size",)))
+        rest = f"… and {len(files) - MAX_ROWS} more files; " if len(files) > MAX_ROWS else ""
+        console().print(f"[dim]{rest}fleet result {result.goal.id} --save FOLDER[/]")
 
 
 def say_end(goal: "GoalView", *, hint: bool = True) -> None:
@@ -120,8 +126,6 @@ def say_end(goal: "GoalView", *, hint: bool = True) -> None:
 
 def save_result(client: "FleetClient", result: "GoalResult", folder: Path) -> list[Path]:
     """Save the output as output.json and every file under its name; gives where they are."""
-    import json  # noqa: PLC0415
-
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
     output = folder / "output.json"

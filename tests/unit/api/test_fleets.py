@@ -38,6 +38,19 @@ def test_agents_do_not_tell_what_they_do_for_others(world: World) -> None:
     assert agent["tasks"] == [f"{mine}/a"]
 
 
+def test_an_agent_whose_goals_have_ended_is_idle(world: World) -> None:
+    """What an agent said last may be out of date: nobody works on a goal that has ended."""
+    done, going = world.submit({"id": "a"}), world.submit({"id": "a"}, {"id": "b", "depends_on": ["a"]})
+    world.call("DELETE", f"/goals/{done}")
+    world.busy(f"{done}/a")
+    world.busy(f"{done}/a", f"{going}/a", pool="web")
+
+    web, work = world.call("GET", "/agents").body["agents"]
+
+    assert (work["state"], work["tasks"]) == ("IDLE", [])
+    assert (web["state"], web["tasks"]) == ("EXECUTING", [f"{going}/a"])
+
+
 def test_pools_show_their_load_and_what_they_can_do(world: World) -> None:
     """Queues, limits and capabilities of each pool, by name."""
     world.submit({"id": "a"}, {"id": "b"})

@@ -229,11 +229,16 @@ def test_cancel_and_its_conflict(fleet: Fleet, world: World) -> None:
 def test_logs_of_one_pool_or_all(fleet: Fleet, world: World) -> None:
     """Lines of several pools are merged by time."""
     now = world.fleet.clock()
-    world.pools.lines = {"work": [(now, "second")], "web": [(now.replace(microsecond=0), "first")]}
+    structured = json.dumps({"level": "INFO", "message": "batch", "service": "work", "received": 2, "tasks": ["g/a"]})
+    world.pools.lines = {
+        "work": [(now, structured), (now, "REPORT RequestId: 1")],
+        "web": [(now.replace(microsecond=0), "first")],
+    }
 
     lines = fleet("logs").stdout.splitlines()
 
-    assert [line.split(" ", 1)[1] for line in lines] == ["web: first", "work: second"]
+    assert [line.split(" ", 1)[1] for line in lines] == ["web: first", 'work: INFO batch  received=2  tasks=["g/a"]']
+    assert "REPORT RequestId" in fleet("logs", "work", "--raw").stdout
     assert json.loads(fleet("logs", "web", "--json").stdout)["lines"][0]["pool"] == "web"
     fleet("logs", "nope", code=3)
 
@@ -284,7 +289,7 @@ def test_the_demo_saves_the_report_and_says_where_it_is(fleet: Fleet, world: Wor
 
     shown = fleet("demo").stdout
 
-    page = tmp_path / ".fleet" / "report" / "report" / "report.html"
+    page = tmp_path / ".fleet" / "report" / "report.html"
     assert page.read_bytes() == b"<html>"
     assert f"The report: {page}" in shown
     assert "modules" in shown

@@ -3,7 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -159,10 +159,19 @@ class Inspector:
         return GoalResult(goal=GoalView.of(goal, _final_counts(goal)), output=output, output_url=url, files=files)
 
     def agents(self, tenant: str, agents: Sequence[Agent]) -> AgentList:
-        """Agents as this tenant may see them: without what they do for others."""
+        """Agents as this tenant may see them: without what they do for others.
+
+        An agent doesn't always say that it is done (that would cost a write per message): what it says of goals that
+        have ended is out of date.
+        """
         goal_ids = sorted({task.partition("/")[0] for agent in agents for task in agent.tasks})
-        own = {goal.id for goal in self._get_all(goal_ids) if goal.tenant == tenant}
-        views = (AgentView.of(agent, tuple(t for t in agent.tasks if t.partition("/")[0] in own)) for agent in agents)
+        alive = {goal.id: goal.tenant for goal in self._get_all(goal_ids) if not goal.state.is_final}
+        views: list[AgentView] = []
+        for agent in agents:
+            current = [task for task in agent.tasks if task.partition("/")[0] in alive]
+            if agent.state is AgentState.EXECUTING and not current:
+                agent = replace(agent, state=AgentState.IDLE)  # noqa: PLW2901 - the same agent, as it must be by now
+            views.append(AgentView.of(agent, tuple(task for task in current if alive[task.partition("/")[0]] == tenant)))
         return AgentList(agents=tuple(views))
 
     def _own(self, tenant: str, goal_id: str) -> Goal:
