@@ -25,11 +25,17 @@ TRUST = dumps(
 SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs")
 
 
-def _clients() -> Clients:
+def _clients(endpoint: str | None = None) -> Clients:
     """All clients at once, so that none is made later under another environment."""
-    clients = Clients(boto3.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"))
-    for service in SERVICES:
-        getattr(clients, service)
+    clients = Clients()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        if endpoint:
+            environment.setenv("AWS_ENDPOINT_URL", endpoint)
+        for service in SERVICES:
+            getattr(clients, service)
     return clients
 
 
@@ -70,9 +76,7 @@ def _emulator(folder: Path) -> Iterator[str]:
 
 def _on_emulator(folder: Path) -> Iterator[Callable[[], World]]:
     with _emulator(folder) as endpoint:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("AWS_ENDPOINT_URL", endpoint)
-            clients = _clients()
+        clients = _clients(endpoint)
         build(clients)
         yield lambda: AwsWorld(clients)
         clients.threads.shutdown()

@@ -11,12 +11,11 @@ from pynamodb.expressions.condition import Condition
 
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.cursor import from_cursor, to_cursor
-from agentfleet.adapters.dynamo import Item, bind, condition_failed, read_items
+from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, GoalItem
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure, Parent
-from agentfleet.domain.names import Priority
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
 from agentfleet.ports import Page
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ SCANNED: Final = 2000
 """How many goals one listing looks at when most are not of the wanted state."""
 _PAGE: Final = 500
 _OUTPUT: Final = "output"
-_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, "output_digest"}}
+_DIGEST: Final = "output_digest"
+_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST}}
 _LATEST: Final = "~"
 """Sorts after every date."""
 
@@ -61,13 +61,12 @@ class DynamoGoals:
     def get(self, goal_ids: Sequence[str]) -> dict[str, Goal]:
         """The goals that there are among these, read consistently, with their outputs."""
         keys = [(goal_id, GOAL) for goal_id in goal_ids]
-        raw = read_items(self._dynamodb, self._table, keys, self._threads, self._backoff)
-        items = [self._items.from_raw_data(one) for one in raw]
-        filed = [item for item in items if item.output_digest]
-        outputs = (
-            dict(zip((item.pk for item in filed), self._threads.map(self._read_output, filed), strict=True)) if filed else {}
-        )
-        return {item.pk: _to_goal(item, outputs.get(item.pk, item.output)) for item in items}
+        found = read_items(self._dynamodb, self._table, keys, self._threads, self._backoff)
+        goals = [decode(GoalItem, one) for one in found]
+        filed = [goal for goal in goals if _DIGEST in goal]
+        for goal, output in zip(filed, self._threads.map(self._read_output, filed) if filed else (), strict=True):
+            goal[_OUTPUT] = output
+        return {goal["pk"]: _to_goal(goal) for goal in goals}
 
     def replace(self, before: Goal, after: Goal) -> bool:
         """Store `after` if the goal is still in `before`'s state. False if it isn't: nothing was changed."""
@@ -92,7 +91,7 @@ class DynamoGoals:
             start = answer["LastEvaluatedKey"]["listed"]["S"]
         if len(found) > limit:
             start = found[limit - 1]["listed"]["S"]
-        goals = tuple(_to_goal(self._items.from_raw_data(item), None) for item in found[:limit])
+        goals = tuple(_to_goal(decode(GoalItem, item)) for item in found[:limit])
         return Page(goals, to_cursor(start) if start else None)
 
     def _query(self, tenant: str, state: GoalState | None, before: str, limit: int) -> Item:
@@ -146,26 +145,26 @@ class DynamoGoals:
             expires=(goal.finished or goal.created) + self._lifetime,
         )
 
-    def _read_output(self, item: GoalItem) -> Any:
-        return self._outputs.get(item.pk, _OUTPUT, item.output_digest)
+    def _read_output(self, goal: dict[str, Any]) -> Any:
+        return self._outputs.get(goal["pk"], _OUTPUT, goal[_DIGEST])
 
 
-def _to_goal(item: GoalItem, output: Any) -> Goal:
-    parent = item.parent
+def _to_goal(found: dict[str, Any]) -> Goal:
+    parent, failure = found.get("parent"), found.get("failure")
     return Goal(
-        id=item.pk,
-        tenant=item.tenant,
-        name=item.name,
-        state=GoalState(item.state),
-        created=item.created,
-        tasks=int(item.tasks),
-        shards=int(item.shards),
-        priority=cast("Priority", item.priority),
-        on_failure=cast("OnFailure", item.on_failure),
-        labels=item.labels or {},
+        id=found["pk"],
+        tenant=found["tenant"],
+        name=found["name"],
+        state=GoalState(found["state"]),
+        created=found["created"],
+        tasks=int(found["tasks"]),
+        shards=int(found["shards"]),
+        priority=found["priority"],
+        on_failure=found["on_failure"],
+        labels=found.get("labels", {}),
         parent=Parent(**parent | {"ancestors": tuple(parent["ancestors"])}) if parent else None,
-        finished=item.finished,
-        output=output,
-        counts=item.counts or {},
-        failure=Failure(**item.failure) if item.failure else None,
+        finished=found.get("finished"),
+        output=found.get(_OUTPUT),
+        counts=found.get("counts", {}),
+        failure=Failure(**failure) if failure else None,
     )
