@@ -78,7 +78,7 @@ class Watched:
 
     def __rich__(self) -> RenderableType:
         """The whole view; drawn again and again between two looks, so that durations run."""
-        tree = Tree(self._title(), guide_style="dim")
+        tree = Tree("", guide_style="dim", hide_root=True)
         for family in families(self.tasks):
             if len(family.tasks) == 1:
                 tree.add(self._task(family.tasks[0]))
@@ -87,7 +87,7 @@ class Watched:
             shown = [task for task in family.tasks if task.state in {TaskState.FAILED, TaskState.RUNNING}]
             for task in sorted(shown, key=lambda task: task.state is not TaskState.FAILED)[:MEMBERS]:
                 branch.add(self._task(task))
-        return Group(tree, self._bar())
+        return Group(self._title(), self._bar(), tree)  # the bar first: a tree too tall for the terminal is cut below
 
     def _title(self) -> Text:
         title = state_text(self.goal.state)

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,6 +12,8 @@ from client.cli.session import FAILED, Json, Limit, connect, one_of, print_json
 if TYPE_CHECKING:
     from agentfleet.services.views import GoalResult, GoalView, TaskView
     from client.api import FleetClient
+
+MAX_FILES: Final = 10
 
 
 def tasks(
@@ -95,7 +97,7 @@ def result(
 
 def show_result(result: "GoalResult") -> None:
     """State, output and files on the terminal."""
-    from client.cli.show import MAX_ROWS, console, size, table, value  # noqa: PLC0415
+    from client.cli.show import console, size, table, value  # noqa: PLC0415
 
     say_end(result.goal, hint=False)
     if result.output is not None:
@@ -104,9 +106,9 @@ def show_result(result: "GoalResult") -> None:
         # What the output points to comes first: the rest is often intermediate.
         named = json.dumps(result.output)
         files = sorted(result.files, key=lambda file: json.dumps(file.uri) not in named)
-        rows = ((file.name, size(file.size)) for file in files[:MAX_ROWS])
+        rows = ((file.name, size(file.size)) for file in files[:MAX_FILES])
         console().print(table("file", "size", rows=rows, empty="", numbers=("size",)))
-        rest = f"… and {len(files) - MAX_ROWS} more files; " if len(files) > MAX_ROWS else ""
+        rest = f"… and {len(files) - MAX_FILES} more files; " if len(files) > MAX_FILES else ""
         console().print(f"[dim]{rest}fleet result {result.goal.id} --save FOLDER[/]")
 
 

@@ -77,7 +77,7 @@ def test_a_family_shows_what_matters_most() -> None:
     assert "attempt 3  no such column" in text
     assert "● profile.18  data.profile  data-1a  3.5 s" in text
     assert "profile.3" not in text
-    assert "18/30" in text.splitlines()[-1]
+    assert "18/30" in text.splitlines()[1]
     assert "1 running, 11 waiting, 1 failed" in text
 
 
