@@ -75,8 +75,8 @@ def test_unknown_routes_answer_in_the_shape_of_every_error(world: World, method:
     assert "openapi.json" in answer.body["message"]
 
 
-def test_every_route_but_the_open_ones_needs_a_tenant(world: World) -> None:
-    """Without an authorizer's tenant nothing is served except health and the description."""
+def test_every_route_that_is_about_a_tenant_needs_one(world: World) -> None:
+    """Without an authorizer's tenant nothing is served except what is the same for everybody: health and description."""
     document = json.loads(handler.openapi_document())
     bodies: dict[str, Any] = {
         "/goals": {"playbook": "greet", "parameters": {"who": "x"}},

@@ -120,6 +120,7 @@ def test_a_key_is_in_no_representation() -> None:
     assert "secret" not in repr(ClientConfig("https://x.example.test", "secret"))
 
 
+@pytest.mark.enable_socket
 def test_the_doctor_says_what_is_missing_and_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In JSON every check has a verdict; what must be there and isn't is exit code 1."""
     monkeypatch.delenv("FLEET_API_URL", raising=False)
@@ -138,6 +139,7 @@ def test_the_doctor_says_what_is_missing_and_how_to_get_it(tmp_path: Path, monke
     assert "✗ disk" in words
 
 
+@pytest.mark.enable_socket
 def test_the_doctor_knows_old_and_absent_tools() -> None:
     """Each tool too old or not there comes with the way to get it."""
     assert doctor.python((3, 10, 1)).verdict == "missing"

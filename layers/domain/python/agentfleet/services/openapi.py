@@ -1,15 +1,14 @@
-"""Finish the API's OpenAPI document: what its generator can't know of our errors and of the paths that need no key."""
+"""Finish the API's OpenAPI document: what its generator can't know of our errors."""
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 _REFERENCE = "#/components/schemas/"
 
 
-def complete(document: str, *, without_key: Iterable[str], error: str) -> str:
-    """The document with one error shape (the schema named `error`) for every failure, and no security on open paths.
+def complete(document: str, *, error: str) -> str:
+    """The document with one error shape (the schema named `error`) for every failure.
 
     Schemas that nothing refers to any more are left out.
     """
@@ -20,9 +19,6 @@ def complete(document: str, *, without_key: Iterable[str], error: str) -> str:
             # The generator appends path and method to a function's name, which is unique already.
             operation["operationId"] = operation["operationId"].removesuffix(re.sub(r"\W", "_", path) + f"_{method}")
             operation["responses"].get("204", {}).pop("content", None)
-            if path in without_key:
-                operation["security"] = []
-                operation["responses"].pop("422", None)
             operation["responses"]["500"] = {"description": "Our fault", **failure}
             operation["responses"] = dict(sorted(operation["responses"].items()))
     _drop_unused(spec)
