@@ -1,9 +1,6 @@
 """Three worlds for every contract test: fakes, moto in this process, and the emulator."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -12,7 +9,7 @@ from moto import mock_aws
 
 from agentfleet.adapters.clients import Clients
 from agentfleet.domain.codec import dumps
-from client.processes import accepts_connections, free_port, wait_until_ready
+from client.local import LocalCloud
 from client.toolchain import Toolchain
 from tests.contract.moto_inserts import conditional_inserts
 from tests.contract.world import AwsWorld, FakeWorld, World, build
@@ -48,38 +45,18 @@ def _on_moto() -> Iterator[Callable[[], World]]:
         clients.threads.shutdown()
 
 
-@contextmanager
-def _emulator(folder: Path) -> Iterator[str]:
-    """A MiniStack of our own, with nothing deployed in it. Gives its URL."""
-    tools = Toolchain(ROOT, lambda _: None)
-    tools.ensure_emulator()
-    port = free_port()
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        "LOG_LEVEL": "WARNING",
-    }
-    log = folder / "emulator.log"
-    command = [str(tools.program("ministack"))]
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as server:
-        try:
-            wait_until_ready("The emulator", server, lambda: accepts_connections(port), seconds=60, log=log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.kill()
-
-
 def _on_emulator(folder: Path) -> Iterator[Callable[[], World]]:
-    with _emulator(folder) as endpoint:
-        clients = _clients(endpoint)
+    """An emulator of our own, with nothing deployed in it."""
+    Toolchain(ROOT, lambda _: None).ensure_emulator()
+    cloud = LocalCloud(ROOT, folder)
+    cloud.start()
+    try:
+        clients = _clients(cloud.endpoint)
         build(clients)
         yield lambda: AwsWorld(clients)
         clients.threads.shutdown()
+    finally:
+        cloud.stop()
 
 
 @pytest.fixture(scope="session", params=WORLDS)

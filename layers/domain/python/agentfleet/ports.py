@@ -38,7 +38,10 @@ class GoalStore(Protocol):
         """Store `after` if the goal is still in `before`'s state. False if it isn't: nothing was changed."""
 
     def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
-        """A tenant's goals, newest first; goals made by sub-plans are left out. Raises InvalidRequest for a bad cursor."""
+        """A tenant's goals, newest first, without their outputs; goals made by sub-plans are left out.
+
+        A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
+        """
 
 
 class PlanStore(Protocol):

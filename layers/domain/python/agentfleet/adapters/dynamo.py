@@ -53,7 +53,7 @@ def bind(model: type[M], table: str, client: "DynamoDBClient") -> type[M]:
 
 
 def decode(model: type[Model], item: Item) -> dict[str, Any]:
-    """The values of an item's attributes by name, as the model's attributes read them; a tenth of what an instance costs."""
+    """The values of an item's attributes by name, as the model's attributes read them; a third of what an instance costs."""
     attributes = model.get_attributes()
     return {
         name: attributes[name].deserialize(next(iter(value.values()))) for name, value in item.items() if name in attributes
