@@ -37,9 +37,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def read_key(event: dict[str, Any]) -> str | None:
-    """The key in `x-api-key`, or else behind `Authorization: Bearer`, whatever the headers' case."""
+    """The key behind `Authorization: Bearer`, whatever the header's case: the one header that the gateway caches answers by."""
     headers: dict[str, str] = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
-    if key := headers.get("x-api-key"):
-        return key
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response, content_types
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.models import APIKey, APIKeyIn, HTTPBearer
+from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -122,6 +122,10 @@ def _unreadable(error: RequestValidationError) -> Response[Any]:
     return _invalid(InvalidRequest(problems))
 
 
+def _too_deep(_: RecursionError) -> Response[Any]:
+    return _invalid(InvalidRequest.of("body", "is nested too deeply; a few hundred levels are allowed"))
+
+
 def _not_found(error: NotFound) -> Response[Any]:
     return _error(404, "not_found", str(error))
 
@@ -136,7 +140,7 @@ def _conflict(error: IllegalTransition) -> Response[Any]:
 
 
 def _unauthorized(_: Unauthorized) -> Response[Any]:
-    return _error(401, "unauthorized", "give a key: header x-api-key, or Authorization: Bearer")
+    return _error(401, "unauthorized", "give a key: Authorization: Bearer …")
 
 
 def _not_json(_: RequestUnsupportedContentType) -> Response[Any]:
@@ -158,6 +162,7 @@ for _raised, _answer in {
     InvalidRequest: _invalid,
     RequestValidationError: _unreadable,
     RequestUnsupportedContentType: _not_json,
+    RecursionError: _too_deep,
     NotFound: _not_found,
     NotFoundError: _no_route,
     IllegalTransition: _conflict,
@@ -368,7 +373,7 @@ def openapi_document() -> str:
         title="Agent Fleet",
         version=VERSION,
         description="Submit goals to a fleet of agents, watch them and take their results.",
-        security_schemes={"key": APIKey(name="x-api-key", in_=APIKeyIn.header), "bearer": HTTPBearer()},
-        security=[{"key": []}, {"bearer": []}],
+        security_schemes={"bearer": HTTPBearer()},
+        security=[{"bearer": []}],
     )
     return openapi.complete(document, error=views.ErrorView.__name__)

@@ -14,6 +14,7 @@ from client.config import ClientConfig
 from client.local import LocalCloud
 
 ROOT = Path(__file__).parents[2]
+Aws = Callable[[str], Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +42,20 @@ def client(cloud: LocalCloud) -> Iterator[FleetClient]:
     """The SDK's client of that fleet."""
     with FleetClient(ClientConfig(api_url=cloud.api_url, api_key=cloud.api_key)) as client:
         yield client
+
+
+@pytest.fixture
+def aws(cloud: LocalCloud) -> Iterator[Aws]:
+    """A maker of boto3 clients for the emulator; closed after the test."""
+    made: list[Any] = []
+
+    def make(service: str) -> Any:
+        made.append(cloud.client(service))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:

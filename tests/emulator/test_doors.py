@@ -1,7 +1,9 @@
 """The three doors, each into the same platform: HTTP, events, the SDK."""
 
+import asyncio
 import json
 import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,15 +13,17 @@ from agentfleet.domain.goal import GoalState
 from client.api import FleetClient
 from client.coordinator import AgentCoordinator
 from client.local import LocalCloud
-from tests.emulator.conftest import until
+from tests.emulator.conftest import Aws, until
 
 GOAL: dict[str, Any] = {"name": "hello", "plan": {"tasks": [{"id": "a", "capability": "flow.noop", "input": {"value": 42}}]}}
 
 
 @pytest.fixture
-def http(cloud: LocalCloud) -> httpx.Client:
+def http(cloud: LocalCloud) -> Iterator[httpx.Client]:
     """A plain HTTP client with the key of the tenant "default"."""
-    return httpx.Client(base_url=cloud.api_url, headers={"Authorization": f"Bearer {cloud.api_key}"}, timeout=30)
+    headers = {"Authorization": f"Bearer {cloud.api_key}"}
+    with httpx.Client(base_url=cloud.api_url, headers=headers, timeout=30) as client:
+        yield client
 
 
 def test_nobody_gets_in_without_a_key(cloud: LocalCloud) -> None:
@@ -40,80 +44,114 @@ def test_a_goal_by_http_is_accepted_once_per_key(http: httpx.Client, client: Fle
     assert client.wait(first.json()["id"], timeout=60).output == 42
 
 
-def test_a_goal_by_event_is_accepted_once_and_its_end_is_told(cloud: LocalCloud, client: FleetClient) -> None:
-    """GoalSubmitted on the bus becomes a goal; GoalSucceeded says so."""
-    sqs, events = cloud.client("sqs"), cloud.client("events")
-    bus = cloud.outputs["Bus"]
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"source": ["agentfleet"]}))
-    events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "q", "Arn": arn}])
-    detail = {**GOAL, "name": name}
-    entry = {"EventBusName": bus, "Source": "shop", "DetailType": "GoalSubmitted", "Detail": json.dumps(detail)}
+class BusEar:
+    """Hears what is published on the fleet's bus while it is open."""
 
-    events.put_events(Entries=[entry])
+    def __init__(self, cloud: LocalCloud, aws: Aws) -> None:
+        self.bus, self.name = cloud.outputs["Bus"], f"test-{uuid.uuid4().hex[:8]}"
+        self.sqs, self.events = aws("sqs"), aws("events")
+        self.heard: list[dict[str, Any]] = []
 
-    told: dict[str, Any] = {}
+    def __enter__(self) -> "BusEar":
+        self.url = self.sqs.create_queue(QueueName=self.name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        self.events.put_rule(Name=self.name, EventBusName=self.bus, EventPattern=json.dumps({"source": ["agentfleet"]}))
+        self.events.put_targets(Rule=self.name, EventBusName=self.bus, Targets=[{"Id": "ear", "Arn": arn}])
+        return self
 
-    def hear() -> bool:
-        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", []):
-            body = json.loads(message["Body"])
-            if body["detail"].get("name") == name:
-                told[body["detail-type"]] = body["detail"]
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return {"GoalAccepted", "GoalSucceeded"} <= set(told)
+    def __exit__(self, *_: object) -> None:
+        self.events.remove_targets(Rule=self.name, EventBusName=self.bus, Ids=["ear"])
+        self.events.delete_rule(Name=self.name, EventBusName=self.bus)
+        self.sqs.delete_queue(QueueUrl=self.url)
 
-    until(hear)
-    events.remove_targets(Rule=name, EventBusName=bus, Ids=["q"])
-    events.delete_rule(Name=name, EventBusName=bus)
-    sqs.delete_queue(QueueUrl=url)
-    result = client.result(told["GoalSucceeded"]["goal"])
-    assert (result.goal.name, result.output, told["GoalSucceeded"]["counts"]) == (name, 42, {"SUCCEEDED": 1})
+    def send(self, detail: dict[str, Any]) -> None:
+        """Submit a goal as an event of somebody else's."""
+        entry = {"Source": "shop", "DetailType": "GoalSubmitted", "Detail": json.dumps(detail)}
+        self.events.put_events(Entries=[{"EventBusName": self.bus, **entry}])
+
+    def hear(self, topic: str, **wanted: Any) -> dict[str, Any]:
+        """The detail of an event of this type with these values, waited for."""
+
+        def find() -> Any:
+            for message in self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get(
+                "Messages", []
+            ):
+                self.heard.append(json.loads(message["Body"]))
+                self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            details = [event["detail"] for event in self.heard if event["detail-type"] == topic]
+            return next((detail for detail in details if wanted.items() <= detail.items()), None)
+
+        detail: dict[str, Any] = until(find)
+        return detail
 
 
-def test_a_bad_event_is_answered_on_the_bus(cloud: LocalCloud) -> None:
+def test_a_goal_by_event_is_accepted_and_its_end_is_told(cloud: LocalCloud, client: FleetClient, aws: Aws) -> None:
+    """GoalSubmitted on the bus becomes a goal; GoalAccepted and GoalSucceeded say so."""
+    name = f"by-event-{uuid.uuid4().hex[:8]}"
+    with BusEar(cloud, aws) as ear:
+        ear.send({**GOAL, "name": name})
+        accepted, ended = ear.hear("GoalAccepted", name=name), ear.hear("GoalSucceeded", name=name)
+
+    result = client.result(ended["goal"])
+    assert accepted["goal"] == ended["goal"]
+    assert (result.goal.name, result.output, ended["counts"]) == (name, 42, {"SUCCEEDED": 1})
+
+
+def test_the_same_event_delivered_twice_is_one_goal(cloud: LocalCloud, client: FleetClient, aws: Aws) -> None:
+    """EventBridge delivers at least once; the event's id is the idempotency key."""
+    sqs, name = aws("sqs"), f"twice-{uuid.uuid4().hex[:8]}"
+    event = {"id": str(uuid.uuid4()), "detail-type": "GoalSubmitted", "source": "shop", "detail": {**GOAL, "name": name}}
+    url = sqs.get_queue_url(QueueName="fleet-submissions")["QueueUrl"]
+
+    for _ in range(2):
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+
+    goals = until(lambda: [goal for goal in client.goals(limit=50).goals if goal.name == name and goal.state.is_final])
+    until(
+        lambda: (
+            not int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"])
+        )
+    )
+    assert len(goals) == 1
+    assert len([goal for goal in client.goals(limit=50).goals if goal.name == name]) == 1
+
+
+def test_a_bad_event_is_answered_on_the_bus(cloud: LocalCloud, aws: Aws) -> None:
     """GoalRejected names what was wrong, since an event has nobody to answer to."""
-    sqs, events = cloud.client("sqs"), cloud.client("events")
-    bus, name = cloud.outputs["Bus"], f"test-{uuid.uuid4().hex[:8]}"
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps({"detail-type": ["GoalRejected"]}))
-    events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "q", "Arn": arn}])
-    detail = json.dumps({"plan": {"tasks": [{"id": "a", "capability": "no.such"}]}})
+    with BusEar(cloud, aws) as ear:
+        ear.send({"plan": {"tasks": [{"id": "a", "capability": "no.such"}]}})
+        rejected = ear.hear("GoalRejected")
 
-    events.put_events(Entries=[{"EventBusName": bus, "Source": "t", "DetailType": "GoalSubmitted", "Detail": detail}])
-
-    messages = until(lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"))
-    events.remove_targets(Rule=name, EventBusName=bus, Ids=["q"])
-    events.delete_rule(Name=name, EventBusName=bus)
-    sqs.delete_queue(QueueUrl=url)
-    problems = json.loads(messages[0]["Body"])["detail"]["problems"]
-    assert problems[0]["field"] == "tasks[a].capability"
+    assert rejected["problems"][0]["field"] == "tasks[a].capability"
 
 
-async def _with_the_sdk(cloud: LocalCloud) -> list[Any]:
+async def _with_the_sdk(cloud: LocalCloud, sizes: Callable[[], set[int]]) -> list[Any]:
     config = {"api_url": cloud.api_url, "api_key": cloud.api_key}
     async with AgentCoordinator(config) as coordinator:
         fleet = await coordinator.spawn_fleet(size=7, capabilities=["flow.noop"])
-        assert all(pool.concurrency == 7 and pool.settled for pool in await fleet.read_pools())
+        assert (fleet.pools, sizes()) == (("flow",), {7})
         await coordinator.distribute_goal(GOAL, fleet)
         await coordinator.distribute_goal({**GOAL, "name": "again"}, fleet)
         results = await coordinator.collect_results()
         await fleet.resize(9)
-        assert all(pool.concurrency == 9 for pool in await fleet.read_pools())
+        assert sizes() == {9}
         await fleet.release()
-        assert all(pool.concurrency != 9 for pool in await fleet.read_pools())
         return list(results)
 
 
-def test_the_sdk_spawns_a_fleet_distributes_goals_and_collects(cloud: LocalCloud) -> None:
-    """The seed's own example: spawn_fleet, distribute_goal, collect_results."""
-    import asyncio
+def test_the_sdk_spawns_a_fleet_distributes_goals_and_collects(cloud: LocalCloud, client: FleetClient, aws: Aws) -> None:
+    """The seed's own example: spawn_fleet, distribute_goal, collect_results; the triggers really have the size asked for."""
+    functions = aws("lambda")
+    before = client.pool("flow").concurrency
 
-    results = asyncio.run(_with_the_sdk(cloud))
+    def sizes() -> set[int]:
+        mappings = functions.list_event_source_mappings(FunctionName="fleet-flow")["EventSourceMappings"]
+        return {mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings}
+
+    results = asyncio.run(_with_the_sdk(cloud, sizes))
 
     assert [(result.goal.state, result.output) for result in results] == [(GoalState.SUCCEEDED, 42)] * 2
+    until(lambda: sizes() == {before})
 
 
 def test_the_openapi_document_is_served_and_knows_every_route(http: httpx.Client) -> None:

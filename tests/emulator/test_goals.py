@@ -8,8 +8,7 @@ import pytest
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from client.api import FleetClient
-from client.local import LocalCloud
-from tests.emulator.conftest import until
+from tests.emulator.conftest import Aws, until
 
 Task = dict[str, Any]
 
@@ -101,7 +100,7 @@ def test_a_side_effect_of_a_claimed_task_is_keyed_and_fenced(client: FleetClient
     result = run(client, {"id": "r", "capability": "flow.record", "input": {"value": "paid"}})
 
     assert result.output["fence"] == 1
-    assert [file.name for file in result.files] == [f"r/{result.output['key']}.json"]
+    assert [file.name for file in result.files] == [f"r/record-{result.output['key']}.json"]
 
 
 def test_cancelling_stops_what_waits(client: FleetClient) -> None:
@@ -140,9 +139,9 @@ def test_a_plan_of_twenty_thousand_tasks_finishes(client: FleetClient) -> None:
     assert result.goal.counts == {TaskState.SUCCEEDED: 20_000}
 
 
-def test_a_poison_message_ends_in_the_dead_letter_queue_and_harms_nobody(client: FleetClient, cloud: LocalCloud) -> None:
+def test_a_poison_message_ends_in_the_dead_letter_queue_and_harms_nobody(client: FleetClient, aws: Aws) -> None:
     """What no agent can read is kept for a person; work beside it goes on."""
-    sqs = cloud.client("sqs")
+    sqs = aws("sqs")
     url = sqs.get_queue_url(QueueName="fleet-flow-normal")["QueueUrl"]
     dead = sqs.get_queue_url(QueueName="fleet-flow-dead")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody="not a task", MessageGroupId="default")

@@ -132,8 +132,8 @@ def test_the_description_is_valid_and_complete(world: World) -> None:
     validate(document)
     operations = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
     assert len({operation["operationId"] for _, operation in operations}) == len(operations) == 24
-    assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
-    assert document["security"] == [{"key": []}, {"bearer": []}]
+    assert set(document["components"]["securitySchemes"]) == {"bearer"}
+    assert document["security"] == [{"bearer": []}]
     for path, operation in operations:
         assert operation["summary"], path
         for status, response in operation["responses"].items():

@@ -86,10 +86,15 @@ def read_deliveries(event: dict[str, Any]) -> list[Delivery]:
 
 
 def _log(pool: str, batch: Batch) -> None:
-    """One line per batch, and one per task that did not succeed."""
+    """One line per batch, and one per task that did not succeed.
+
+    A line that names one tenant may be shown to that tenant; one that concerns several names "*", and is shown to none.
+    """
     logger = Logger(service=pool)
+    tenants = {work.goal.tenant for work in batch.settled}
     logger.info(
         "batch",
+        tenant=next(iter(tenants), None) if len(tenants) < 2 else "*",
         received=len(batch.deliveries),
         settled=len(batch.settled),
         dropped=len(batch.dropped),
@@ -97,7 +102,15 @@ def _log(pool: str, batch: Batch) -> None:
         tasks=[f"{work.goal.id}/{task.id}" for work in batch.settled[:10] for task in work.unit.tasks[:10]],
     )
     for message_id, returned in batch.returned.items():
-        logger.warning("returned", message_id=message_id, again_after=returned.after, exc_info=returned.error)
+        again = returned.after and returned.after.total_seconds()
+        logger.warning("returned", tenant=returned.tenant, message_id=message_id, again_after=again, exc_info=returned.error)
     for work in batch.settled:
         if work.result and (failure := work.result.first_failure):
-            logger.error("failed", goal=work.goal.id, task=failure.task, error=failure.error, reason=failure.message)
+            logger.error(
+                "failed",
+                tenant=work.goal.tenant,
+                goal=work.goal.id,
+                task=failure.task,
+                error=failure.error,
+                reason=failure.message,
+            )

@@ -88,7 +88,11 @@ class GoalRequest(_Shape):
 def problems_of(error: ValidationError, body: Any, prefix: str = "") -> list[Problem]:
     """Pydantic's errors in our words: fields as paths in which a task is named by its id, not by its number."""
     found: list[Problem] = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    broken = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+    for detail in details:
+        if detail["type"] == "too_short" and detail["loc"] in broken:
+            continue  # pydantic counts only the good members: their own errors say it
         if len(found) == InvalidRequest.LIMIT:
             break
         message = detail["msg"].removeprefix("Value error, ")

@@ -49,6 +49,8 @@ class Returned:
 
     error: Exception
     after: timedelta | None
+    tenant: str
+    """Whose message it was; "*" if that could not be told."""
 
 
 @dataclass(slots=True)
@@ -70,7 +72,8 @@ class Batch:
     def give_back(self, work: Work | Delivery, error: Exception, after: timedelta | None = None) -> None:
         """Leave a message to be received again."""
         delivery = self._leave(work)
-        self.returned[delivery.message_id] = Returned(error, after)
+        tenant = work.goal.tenant if isinstance(work, Work) else "*"
+        self.returned[delivery.message_id] = Returned(error, after, tenant)
 
     def drop(self, work: Work | Delivery) -> None:
         """Let a message be deleted without more ado."""
