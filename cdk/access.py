@@ -161,10 +161,11 @@ class FleetAccess:
         return Permissions((move, find), reasons)
 
     def _read_pool_logs(self) -> Permissions:
-        groups = [f"/aws/lambda/{function}:*" for function in self.pool_functions]
+        groups = [f"/aws/lambda/{function}" for function in self.pool_functions]
         reason = "The part after the group's name is the stream; a search reads all streams of the group."
-        arns = (self._arn("logs", "log-group", group) for group in groups)
-        reasons = Permissions(wildcards={_shown("logs", f"log-group:{group}"): reason for group in groups})
+        # AWS documents the group's ARN for this action with and without the streams' part.
+        arns = (self._arn("logs", "log-group", f"{group}{streams}") for group in groups for streams in ("", ":*"))
+        reasons = Permissions(wildcards={_shown("logs", f"log-group:{group}:*"): reason for group in groups})
         return allow("ReadPoolLogs", "logs", ("FilterLogEvents",), *arns) + reasons
 
     def _objects(self, sid: str, action: str, prefixes: Iterable[Prefix]) -> Permissions:

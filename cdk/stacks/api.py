@@ -4,7 +4,7 @@ import json
 import string
 from typing import Any, Final, cast
 
-from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, Stack, Tags, Validations
+from aws_cdk import Acknowledgment, ArnFormat, CfnOutput, Duration, RemovalPolicy, Stack, Tags, Validations
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -42,6 +42,7 @@ class ApiStack(Stack):
         self._foundation = foundation
         self._access = foundation.access(self)
         self._layers = FleetLayers(self, "Layers", foundation)
+        self._api_keys_name = f"{foundation.fleet.name}/api-keys"
         self.api_keys = self._api_keys()
         self.authorize_request = self._authorize_request()
         self.serve_api = self._serve_api()
@@ -53,7 +54,7 @@ class ApiStack(Stack):
         secret = secretsmanager.Secret(
             self,
             "ApiKeys",
-            secret_name=f"{self._foundation.fleet.name}/api-keys",
+            secret_name=self._api_keys_name,
             description="JSON object: tenant → API key",
             encryption_key=self._access.key,
             generate_secret_string=secretsmanager.SecretStringGenerator(
@@ -74,12 +75,20 @@ class ApiStack(Stack):
         )
         return secret
 
+    @property
+    def _api_keys_arn(self) -> str:
+        # A secret's ARN ends in six characters that AWS makes up. The emulator resolves a reference to the bare name.
+        name = f"{self._api_keys_name}-??????"
+        return self.format_arn(
+            service="secretsmanager", resource="secret", resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
+
     def _authorize_request(self) -> PythonFunction:
         return self._function(
             "authorize_request",
             "Finds out which tenant a key belongs to",
             environment={"FLEET": self._foundation.fleet.name, "API_KEYS_SECRET": self.api_keys.secret_arn},
-            permissions=allow("ReadKeys", "secretsmanager", ("GetSecretValue",), self.api_keys.secret_arn)
+            permissions=allow("ReadKeys", "secretsmanager", ("GetSecretValue",), self._api_keys_arn)
             + allow("UseKey", "kms", ("Decrypt",), self._access.key.key_arn),
             memory=256,
             timeout=10,
