@@ -26,6 +26,10 @@ class FakeBlobs:
             raise NotFound(f"there is no blob {uri}")
         return self.blobs[uri][0]
 
+    def key_of(self, uri: str) -> str | None:
+        bucket, key = split_uri(uri)
+        return key if bucket == self.bucket else None
+
     def list(self, prefix: str) -> Sequence[tuple[str, int]]:
         start = f"s3://{self.bucket}/{prefix}"
         return [(uri, len(body)) for uri, (body, _) in sorted(self.blobs.items()) if uri.startswith(start)][:1000]

@@ -163,7 +163,7 @@ def test_an_error_page_of_something_else_is_shown_in_part(client: FleetClient, g
 def test_files_and_large_outputs_come_without_our_key(client: FleetClient, world: World) -> None:
     """Links carry their own right: what is behind them is fetched without the API's key."""
     goal = client.submit(plan({"id": "a", "input": {"value": 1}})).id
-    world.fleet.blobs.put(f"blobs/{goal}/a/x.txt", b"hello", "text/plain")
+    world.fleet.blobs.put(f"blobs/acme/{goal}/a/x.txt", b"hello", "text/plain")
     client.wait(goal)
     ended = world.fleet.goals.goals[goal]
     fields = {name: getattr(ended, name) for name in ended.__slots__}

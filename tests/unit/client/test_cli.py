@@ -156,7 +156,7 @@ def test_interrupting_a_watch_leaves_the_goal_running(fleet: Fleet, world: World
 def test_results_are_shown_and_saved(fleet: Fleet, world: World, tmp_path: Path) -> None:
     """Output on the terminal; with --save also in a folder, with the goal's files under their names."""
     goal = world.submit({"id": "a", "input": {"value": {"rows": [{"n": 1, "word": "one"}], "total": 1234567}}})
-    world.fleet.blobs.put(f"blobs/{goal}/a/report.html", b"<html>", "text/html")
+    world.fleet.blobs.put(f"blobs/acme/{goal}/a/report.html", b"<html>", "text/html")
     world.fleet.settle()
 
     shown = fleet("result", goal).stdout
@@ -282,7 +282,7 @@ def test_the_demo_saves_the_report_and_says_where_it_is(fleet: Fleet, world: Wor
     create = world.fleet.goals.create
 
     def create_with_report(goal: Goal) -> bool:
-        world.fleet.blobs.put(f"blobs/{goal.id}/report/report.html", b"<html>", "text/html")
+        world.fleet.blobs.put(f"blobs/acme/{goal.id}/report/report.html", b"<html>", "text/html")
         return create(goal)
 
     world.fleet.goals.create = create_with_report  # type: ignore[method-assign]

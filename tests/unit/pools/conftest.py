@@ -27,7 +27,7 @@ def make_context(blobs: FakeBlobs) -> MakeContext:
     def make(*, seconds: float = 60.0, **given: Any) -> TaskContext:
         clock = FixedClock()
         fields: dict[str, Any] = {"goal_id": "goal-1", "task_id": "task-1", "tenant": "acme", "attempt": 1}
-        files = TaskFiles(blobs, "blobs/goal-1/task-1")
+        files = TaskFiles(blobs, "acme", "goal-1", "task-1")
         return TaskContext(**fields | given, blobs=files, clock=clock, deadline=clock() + timedelta(seconds=seconds))
 
     return make

@@ -80,14 +80,14 @@ def test_load_stores_parquet(context: TaskContext, blobs: FakeBlobs) -> None:
 )
 def test_load_knows_formats_by_their_names(name: str, body: bytes, context: TaskContext, blobs: FakeBlobs) -> None:
     """CSV, TSV, JSON and JSON Lines, packed or not, give the same table."""
-    table = load(context, uri=blobs.put(name, body, "application/octet-stream"))
+    table = load(context, uri=blobs.put(f"blobs/acme/{name}", body, "application/octet-stream"))
 
     assert table.sample == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
 
 
 def test_load_takes_a_format_for_a_name_that_tells_none(context: TaskContext, blobs: FakeBlobs) -> None:
     """Without a telling suffix, the format must be given."""
-    uri = blobs.put("rows", b"a\n1\n", "text/csv")
+    uri = blobs.put("blobs/acme/rows", b"a\n1\n", "text/csv")
 
     with pytest.raises(PermanentError, match=r"does not tell its format; end it in \.csv"):
         load(context, uri=uri)
@@ -97,10 +97,10 @@ def test_load_takes_a_format_for_a_name_that_tells_none(context: TaskContext, bl
 def test_load_joins_blobs_by_column_name(context: TaskContext, blobs: FakeBlobs) -> None:
     """Several blobs of several formats make one table; what one of them lacks is null; empty ones don't count."""
     uris = [
-        blobs.put("a.csv", b"a,b\n1,x\n", "text/csv"),
-        blobs.put("b.json", b'[{"a": 2, "tags": ["t"]}]', "application/json"),
-        blobs.put("c.jsonl", b'{"a": 3, "tags": []}', "application/x-ndjson"),
-        blobs.put("d.jsonl", b"", "application/x-ndjson"),
+        blobs.put("blobs/acme/a.csv", b"a,b\n1,x\n", "text/csv"),
+        blobs.put("blobs/acme/b.json", b'[{"a": 2, "tags": ["t"]}]', "application/json"),
+        blobs.put("blobs/acme/c.jsonl", b'{"a": 3, "tags": []}', "application/x-ndjson"),
+        blobs.put("blobs/acme/d.jsonl", b"", "application/x-ndjson"),
     ]
 
     table = load(context, uri=uris)
@@ -114,7 +114,9 @@ def test_load_joins_blobs_by_column_name(context: TaskContext, blobs: FakeBlobs)
 
 def test_load_many_small_blobs_in_little_memory(make_context: MakeContext, blobs: FakeBlobs) -> None:
     """A fan-in of two hundred small files needs no more memory than one."""
-    uris = [blobs.put(f"{number}.jsonl", f'{{"n": {number}}}'.encode(), "application/x-ndjson") for number in range(200)]
+    uris = [
+        blobs.put(f"blobs/acme/{number}.jsonl", f'{{"n": {number}}}'.encode(), "application/x-ndjson") for number in range(200)
+    ]
 
     assert load(make_context(settings={"memory_limit": "100MB"}), uri=uris).count == 200
 

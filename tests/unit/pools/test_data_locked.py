@@ -124,7 +124,7 @@ def test_the_one_open_path_leads_nowhere(context: TaskContext) -> None:
 
 def test_text_that_looks_like_a_path_is_only_text(context: TaskContext, blobs: FakeBlobs) -> None:
     """Rows and CSV fields that name files are not opened."""
-    uri = blobs.put("a.csv", b"a\n/etc/passwd\n", "text/csv")
+    uri = blobs.put("blobs/acme/a.csv", b"a\n/etc/passwd\n", "text/csv")
 
     answer = data.query(data.QueryInput(sql="SELECT a FROM t UNION ALL FROM u", tables={"t": uri, "u": [{"a": "/x"}]}), context)
 

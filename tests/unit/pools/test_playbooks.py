@@ -101,7 +101,7 @@ def test_data_report_of_a_text(fleet: InProcessFleet) -> None:
 
 def test_data_report_of_a_blob(fleet: InProcessFleet) -> None:
     """The same from S3."""
-    uri = fleet.blobs.put("uploads/sales.csv", CSV.encode(), "text/csv")
+    uri = fleet.blobs.put("blobs/acme/sales.csv", CSV.encode(), "text/csv")
 
     goal = carry_out(fleet, "data-report", uri=uri, column="amount", title="Sales")
 

@@ -120,6 +120,9 @@ class BlobStore(Protocol):
     def get(self, uri: str) -> bytes:
         """Raises NotFound; raises PermanentError for a URI that isn't `s3://bucket/key`."""
 
+    def key_of(self, uri: str) -> str | None:
+        """The key of a blob in the fleet's own bucket; None for one elsewhere. Raises PermanentError as `get` does."""
+
     def list(self, prefix: str) -> Sequence[tuple[str, int]]:
         """(URI, bytes) of at most 1,000 blobs whose key starts so."""
 

@@ -69,6 +69,11 @@ class S3Blobs:
                 raise PermanentError(f"{uri} may not be read: {code}") from error
             raise
 
+    def key_of(self, uri: str) -> str | None:
+        """The key of a blob in the fleet's own bucket; None for one elsewhere."""
+        bucket, key = split_uri(uri)
+        return key if bucket == self._bucket else None
+
     def list(self, prefix: str) -> Sequence[tuple[str, int]]:
         """(URI, bytes) of at most 1,000 blobs whose key starts so."""
         answer = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=1000)

@@ -1,9 +1,13 @@
 """The one naming rule: every physical name is made from the fleet's name here and nowhere else."""
 
+import re
 from typing import Final, Literal, get_args
 
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
+
+TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a tenant may be called: it is part of object keys and a message group, and stands in logs."""
 
 EVENT_SOURCE: Final = "agentfleet"
 """The `source` of every event that the platform itself puts on the bus."""

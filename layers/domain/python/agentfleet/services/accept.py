@@ -9,6 +9,7 @@ from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import closest, compile_plan
 from agentfleet.domain.errors import InvalidRequest, PermanentError
 from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.names import TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanHeader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
@@ -52,6 +53,8 @@ class Accepter:
         Raises InvalidRequest, with nothing stored; DeliveryFailed if a queue did not take the first tasks (submit
         again with the same key).
         """
+        if not TENANT.fullmatch(tenant):
+            raise InvalidRequest.of("tenant", f"may hold letters, digits and ._-, up to 64, not {tenant!r:.80}")
         now = self._clock()
         goal_id = ids.derived_goal_id(tenant, key) if key else ids.new_goal_id(now, self._random_bits)
         if key and (known := self._goals.get([goal_id]).get(goal_id)):

@@ -24,19 +24,32 @@ class SubPlan:
     output: Any = None
 
 
+def blob_prefix(tenant: str, goal_id: str = "", task: str = "") -> str:
+    """Where a tenant's, a goal's or a task's files lie in the fleet's bucket: the key up to and with the last slash."""
+    return "/".join(part for part in ("blobs", tenant, goal_id, task) if part) + "/"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskFiles:
-    """The files of one task: everything it puts lies under its own prefix."""
+    """The files of one task: what it puts lies under its own prefix, what it gets is its tenant's or lies elsewhere."""
 
     store: BlobStore
-    prefix: str
+    tenant: str
+    goal_id: str
+    task: str
 
     def put(self, name: str, body: bytes, content_type: str = "application/octet-stream") -> str:
         """Store a file of this task; gives its `s3://` URI. The same name again replaces it."""
-        return self.store.put(f"{self.prefix}/{name}", body, content_type)
+        return self.store.put(blob_prefix(self.tenant, self.goal_id, self.task) + name, body, content_type)
 
     def get(self, uri: str) -> bytes:
-        """A file by its URI, of this task or any other. Raises NotFound."""
+        """A file by its URI, of any task of this tenant or in another bucket that the pool's role may read.
+
+        Raises NotFound, PermanentError for what belongs to another tenant.
+        """
+        key = self.store.key_of(uri)
+        if key is not None and not key.startswith(blob_prefix(self.tenant)):
+            raise PermanentError(f"{uri} is not a file of this tenant's tasks")
         return self.store.get(uri)
 
 

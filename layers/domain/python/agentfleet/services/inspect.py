@@ -16,6 +16,7 @@ from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.plan import CompiledPlan, PlanReader, Unit, expand, frontier
 from agentfleet.domain.result import Result, TaskState
 from agentfleet.ports import AgentStore, BlobStore, Clock, GoalStore, PlanStore, ResultStore
+from agentfleet.services.capability import blob_prefix
 from agentfleet.services.views import (
     AgentList,
     AgentView,
@@ -150,7 +151,7 @@ class Inspector:
         goal = self._own(tenant, goal_id)
         if not goal.state.is_final:
             raise IllegalTransition(f"goal {goal.id} is {goal.state}; it has a result once it has ended")
-        prefix = f"blobs/{goal.id}/"
+        prefix = blob_prefix(goal.tenant, goal.id)
         output, url = self._output(goal, "", goal.output)
         files = tuple(
             FileView(name=uri.partition(f"/{prefix}")[2], uri=uri, size=size, url=self._blobs.link(uri, LINK_LIFETIME))

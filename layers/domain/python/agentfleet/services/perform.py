@@ -133,7 +133,7 @@ class Performer:
             task_id=task.id,
             tenant=work.goal.tenant,
             attempt=work.delivery.attempt,
-            blobs=TaskFiles(self._blobs, f"blobs/{work.goal.id}/{task.id}"),
+            blobs=TaskFiles(self._blobs, work.goal.tenant, work.goal.id, task.id),
             clock=self._clock,
             deadline=min(batch.deadline, self._clock() + timedelta(seconds=work.unit.timeout)),
             fence=work.claim.fence if work.claim else None,
