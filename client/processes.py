@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 GRACE_SECONDS: Final = 5.0
 """How long a server may take to end by itself: the emulator polls on after a custom resource that hangs."""
 
@@ -78,11 +80,11 @@ def stop_server(pid: int, program: str) -> None:
 
 def is_running(pid: int, program: str) -> bool:
     """Whether process `pid` exists, is not a zombie, and has `program` in its command line."""
-    shown = subprocess.run(
-        ["ps", "-ww", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    status, _, command = shown.strip().partition(" ")
-    return bool(status) and not status.startswith("Z") and program in command
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and any(program in part for part in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_port(preferred: int | None = None) -> int:
