@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from agentfleet import charts
 from agentfleet.agent import PermanentError, TaskContext
 from functions.report import handler as report
 from tests.fakes.blobs import FakeBlobs
@@ -55,7 +56,7 @@ def render(context: TaskContext, *sections: Any, **given: Any) -> tuple[str, str
 
 def draw(**given: Any) -> ET.Element:
     """A chart as a parsed SVG document."""
-    plot = report._plot(report.Chart.model_validate(given), None, "chart")
+    plot = charts.lay_out(charts.Chart.model_validate(given), None, "chart")
     text = report._environment(html=True).get_template("chart.svg.j2").render(plot=plot, alone=True, height=1)
     return ET.fromstring(text)
 
@@ -283,7 +284,7 @@ def test_unknown_fields_are_refused() -> None:
 
 def test_chart_is_a_document(context: TaskContext, blobs: FakeBlobs) -> None:
     """report.chart stores an SVG of its own, with its style, a name for screen readers and its size."""
-    output = report.chart(report.Chart(kind="bar", x=["a", "b"], y=[1, 2], title="Two < three"), context)
+    output = report.chart(charts.Chart(kind="bar", x=["a", "b"], y=[1, 2], title="Two < three"), context)
 
     svg = ET.fromstring(blobs.get(output.uri))
     assert blobs.blobs[output.uri][1] == "image/svg+xml"
@@ -370,7 +371,7 @@ def test_charts_stay_in_their_frame(kind: str, points: list[tuple[Any, float | N
 def test_ticks_are_round_and_span_the_values(low: float, span: float, about: int) -> None:
     """Equal steps of 1, 2 or 5 times a power of ten, from below the least to above the greatest, and not too many."""
     high = low + span
-    ticks = report._ticks(low, high, about)
+    ticks = charts.round_ticks(low, high, about)
 
     step = ticks[1] - ticks[0]
     slack = 1e-4 * step
@@ -401,4 +402,4 @@ def test_ticks_are_round_and_span_the_values(low: float, span: float, about: int
 )
 def test_numbers_are_written_for_people(value: float, format: Any, short: bool, text: str) -> None:
     """Separators, few digits, a real minus sign, and units where room is short."""
-    assert report._number(value, format, short=short) == text
+    assert charts.written(value, format, short=short) == text
