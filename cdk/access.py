@@ -120,6 +120,16 @@ class FleetAccess:
         """Read the objects under these prefixes."""
         return self._objects("ReadObjects", "GetObject", prefixes)
 
+    def list_objects(self, *prefixes: Prefix) -> Permissions:
+        """List what lies under these prefixes: for the API only."""
+        statement = iam.PolicyStatement(
+            sid="ListObjects",
+            actions=["s3:ListBucket"],
+            resources=[self.bucket.bucket_arn],
+            conditions={"StringLike": {"s3:prefix": [f"{prefix}/*" for prefix in prefixes]}},
+        )
+        return Permissions((statement,))
+
     def write_objects(self, *prefixes: Prefix) -> Permissions:
         """Write objects under these prefixes."""
         return self._objects("WriteObjects", "PutObject", prefixes)

@@ -107,6 +107,7 @@ class ApiStack(Stack):
             + access.put_events()
             + access.use_key()
             + access.read_objects("plans", "outputs", "blobs")
+            + access.list_objects("blobs")
             + access.write_objects("plans", "outputs", "blobs")
             + access.run_the_fleet(),
             memory=1024,

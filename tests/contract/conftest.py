@@ -45,30 +45,32 @@ def _on_moto() -> Iterator[Callable[[], World]]:
         clients.threads.shutdown()
 
 
-def _on_emulator(folder: Path) -> Iterator[Callable[[], World]]:
-    """An emulator of our own, with nothing deployed in it."""
+@pytest.fixture(scope="session")
+def emulator_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
+    """Clients of an emulator of our own, with nothing deployed in it."""
     Toolchain(ROOT, lambda _: None).ensure_emulator()
-    cloud = LocalCloud(ROOT, folder)
+    cloud = LocalCloud(ROOT, tmp_path_factory.mktemp("emulator"))
     cloud.start()
     try:
         clients = _clients(cloud.endpoint)
         build(clients)
-        yield lambda: AwsWorld(clients)
+        yield clients
         clients.threads.shutdown()
     finally:
         cloud.stop()
 
 
-@pytest.fixture(scope="session", params=WORLDS)
-def worlds(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], World]]:
-    """Makes worlds of one kind, one per test."""
+@pytest.fixture(scope="module", params=WORLDS)
+def worlds(request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
+    """Makes worlds of one kind, one per test. By module, so that moto is switched off again before other tests run."""
     match request.param:
         case "fake":
             yield FakeWorld
         case "moto":
             yield from _on_moto()
         case _:
-            yield from _on_emulator(tmp_path_factory.mktemp("emulator"))
+            clients = request.getfixturevalue("emulator_clients")
+            yield lambda: AwsWorld(clients)
 
 
 @pytest.fixture
