@@ -82,6 +82,7 @@ class FakePlans:
     def __init__(self) -> None:
         self.plans: dict[str, EncodedPlan] = {}
         self.reads: Counter[str] = Counter()
+        self._readers: dict[str, SegmentedPlan] = {}
         self._lock = Lock()
 
     def put(self, goal_id: str, plan: EncodedPlan) -> bool:
@@ -99,7 +100,9 @@ class FakePlans:
             self.reads[goal_id] += 1
             return plan.parts[part]
 
-        return SegmentedPlan(fetch)
+        if goal_id not in self._readers:
+            self._readers[goal_id] = SegmentedPlan(fetch)
+        return self._readers[goal_id]
 
 
 class FakeResults:

@@ -34,7 +34,7 @@ class Agent:
         self.capabilities: dict[str, Capability] = {}
         self.before: list[BeforeHook] = []
         self._runner: TaskRunner | None = None
-        self._loop: asyncio.Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def capability(self, name: str, *, idempotent: bool = False, timeout: float = 60.0, chunk: int = 1) -> Callable[[F], F]:
         """Declare a function as something this pool's agents can do. The function itself stays as it is.
@@ -64,9 +64,10 @@ class Agent:
         """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
         if self._runner is None or self._loop is None:
             self._runner = bootstrap.runner(self.pool, self.capabilities, self.before)
-            self._loop = asyncio.Runner()
+            # Not asyncio.Runner: its run() sets up a signal handler and prints its task's result, a sixth of a batch's CPU.
+            self._loop = asyncio.new_event_loop()
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())
-        batch = self._loop.run(self._runner.run(read_deliveries(event), cut_off))
+        batch = self._loop.run_until_complete(self._runner.run(read_deliveries(event), cut_off))
         _log(self.pool, batch)
         return {"batchItemFailures": batch.failures}
 

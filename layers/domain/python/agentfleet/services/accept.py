@@ -10,7 +10,7 @@ from agentfleet.domain.compile import closest, compile_plan
 from agentfleet.domain.errors import InvalidRequest, PermanentError
 from agentfleet.domain.goal import Goal, GoalState, Parent
 from agentfleet.domain.names import TENANT
-from agentfleet.domain.plan import CompiledPlan, PlanHeader
+from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
@@ -61,22 +61,22 @@ class Accepter:
             return self.resume(known), False
         plan = self._plan(request)
         compiled = compile_plan(plan, self._catalog, priority=request.priority, on_failure=request.on_failure)
-        header = self._store_plan(goal_id, compiled)
+        stored = self._store_plan(goal_id, compiled)
         goal = Goal(
             id=goal_id,
             tenant=tenant,
             name=request.name or request.playbook or plan.tasks[0].id,
             state=GoalState.SUBMITTED,
             created=now,
-            tasks=header.tasks,
-            shards=header.shards,
+            tasks=stored.header.tasks,
+            shards=stored.header.shards,
             priority=request.priority,
             on_failure=request.on_failure,
             labels=request.labels,
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
             return self.resume(self._goals.get([goal_id])[goal_id]), False
-        started = self.resume(goal)
+        started = self.resume(goal, stored)
         self._bus.publish(
             "GoalAccepted", {"goal": goal_id, "tenant": tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
         )
@@ -93,39 +93,40 @@ class Accepter:
         except InvalidRequest as error:
             raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
         child_id = ids.child_goal_id(goal.id, unit, slot)
-        header = self._store_plan(child_id, compiled)
+        stored = self._store_plan(child_id, compiled)
         child = Goal(
             id=child_id,
             tenant=goal.tenant,
             name=f"{goal.name}/{unit}",
             state=GoalState.PLANNING,
             created=self._clock(),
-            tasks=header.tasks,
-            shards=header.shards,
+            tasks=stored.header.tasks,
+            shards=stored.header.shards,
             priority=goal.priority,
             on_failure=goal.on_failure,
             parent=Parent(goal.id, unit, slot, ancestors),
         )
         if not self._goals.create(child):
             child = self._goals.get([child_id])[child_id]
-        return self.resume(child)
+        return self.resume(child, stored)
 
-    def resume(self, goal: Goal) -> Goal:
-        """Release the roots of a goal that is still PLANNING; any other is given back as it is."""
+    def resume(self, goal: Goal, stored: PlanReader | None = None) -> Goal:
+        """Release the roots of a goal that is still PLANNING; any other is given back as it is.
+
+        `stored` is its plan, if the caller has it at hand.
+        """
         if goal.state is not GoalState.PLANNING:
             return goal
-        plan = self._plans.read(goal.id)
+        plan = stored or self._plans.read(goal.id)
         self._releaser.release(goal, plan, plan.header.roots)
         running = goal.move(GoalState.RUNNING)
         if self._goals.replace(goal, running):
             return running
         return self._goals.get([goal.id])[goal.id]  # it ended meanwhile, or another submission was quicker
 
-    def _store_plan(self, goal_id: str, compiled: CompiledPlan) -> PlanHeader:
-        """The header of the plan that stands: a key used twice keeps the plan it came with first."""
-        if self._plans.put(goal_id, encode(compiled)):
-            return compiled.header
-        return self._plans.read(goal_id).header
+    def _store_plan(self, goal_id: str, compiled: CompiledPlan) -> PlanReader:
+        """The plan that stands: a key used twice keeps the plan it came with first."""
+        return compiled if self._plans.put(goal_id, encode(compiled)) else self._plans.read(goal_id)
 
     def _plan(self, request: GoalRequest) -> PlanSpec:
         if request.plan:
