@@ -79,7 +79,7 @@ class FleetClient(Connection):
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
-            self.pause(pause)
+            self.sleep(pause)
         return self.result(goal_id)
 
     def download(self, file: views.FileView) -> bytes:
@@ -89,6 +89,28 @@ class FleetClient(Connection):
     def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return self.run(calls.cancel_goal(goal_id))
+
+    def pause(self, goal_id: str) -> views.GoalView:
+        """Hold a running goal's tasks back; what runs is finished."""
+        return self.run(calls.pause_goal(goal_id))
+
+    def resume(self, goal_id: str) -> views.GoalView:
+        """Let a paused goal go on."""
+        return self.run(calls.resume_goal(goal_id))
+
+    def fork(
+        self,
+        goal_id: str,
+        keep: Sequence[str] = ("*",),
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        key: str | None = None,
+    ) -> views.GoalView:
+        """Run a goal again, as a new one, from the results of the tasks whose ids match `keep`.
+
+        `changes`: task id → dotted path inside its input → new value; those tasks and all that depend on them run again.
+        """
+        return self.run(calls.fork_goal(goal_id, keep, changes or {}, key))
 
     def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
         """Living agents."""
@@ -217,7 +239,7 @@ class AsyncFleetClient(AsyncConnection):
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
-            await self.pause(pause)
+            await self.sleep(pause)
         return await self.result(goal_id)
 
     async def download(self, file: views.FileView) -> bytes:
@@ -227,6 +249,28 @@ class AsyncFleetClient(AsyncConnection):
     async def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return await self.run(calls.cancel_goal(goal_id))
+
+    async def pause(self, goal_id: str) -> views.GoalView:
+        """Hold a running goal's tasks back; what runs is finished."""
+        return await self.run(calls.pause_goal(goal_id))
+
+    async def resume(self, goal_id: str) -> views.GoalView:
+        """Let a paused goal go on."""
+        return await self.run(calls.resume_goal(goal_id))
+
+    async def fork(
+        self,
+        goal_id: str,
+        keep: Sequence[str] = ("*",),
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        key: str | None = None,
+    ) -> views.GoalView:
+        """Run a goal again, as a new one, from the results of the tasks whose ids match `keep`.
+
+        `changes`: task id → dotted path inside its input → new value; those tasks and all that depend on them run again.
+        """
+        return await self.run(calls.fork_goal(goal_id, keep, changes or {}, key))
 
     async def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
         """Living agents."""

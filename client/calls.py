@@ -132,6 +132,25 @@ def cancel_goal(goal_id: str) -> Call[views.GoalView]:
     return Call("DELETE", f"/goals/{_step(goal_id)}", views.GoalView.model_validate_json)
 
 
+def pause_goal(goal_id: str) -> Call[views.GoalView]:
+    """Hold its tasks back."""
+    return Call("POST", f"/goals/{_step(goal_id)}/pause", views.GoalView.model_validate_json)
+
+
+def resume_goal(goal_id: str) -> Call[views.GoalView]:
+    """Let it go on."""
+    return Call("POST", f"/goals/{_step(goal_id)}/resume", views.GoalView.model_validate_json)
+
+
+def fork_goal(
+    goal_id: str, keep: Sequence[str], changes: Mapping[str, Mapping[str, Any]], key: str | None = None
+) -> Call[views.GoalView]:
+    """A key is made if none is given, as for a submission."""
+    body = _json({"keep": list(keep), "set": changes})
+    headers = {"idempotency-key": key or secrets.token_hex(16)}
+    return _send("POST", f"/goals/{_step(goal_id)}/fork", views.GoalView, body, headers=headers)
+
+
 def list_agents(capability: str | None, pool: str | None) -> Call[views.AgentList]:
     """Living agents."""
     return _get("/agents", views.AgentList, capability=capability, pool=pool)

@@ -35,7 +35,18 @@ def root(
 
 for _panel, _commands in {
     "This machine": (machine.up, machine.down, machine.status, machine.demo, machine.doctor),
-    "Goals": (goals.submit, goals.watch, goals.goals, results.tasks, results.task, results.result, goals.cancel),
+    "Goals": (
+        goals.submit,
+        goals.watch,
+        goals.goals,
+        results.tasks,
+        results.task,
+        results.result,
+        goals.cancel,
+        goals.pause,
+        goals.resume,
+        goals.fork,
+    ),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:

@@ -227,8 +227,36 @@ def get_result(goal_id: str) -> views.GoalResult:
 @app.delete("/goals/<goal_id>", tags=["goals"], summary="Cancel a goal", **answers(404, 409))
 def cancel_goal(goal_id: str) -> views.GoalView:
     """Again for one that is cancelled changes nothing; 409 for one that has ended otherwise."""
-    goal = api().cancel(goal_id, tenant())
+    goal = api().control.cancel(goal_id, tenant())
     return api().inspect.goal(goal.tenant, goal.id)
+
+
+@app.post("/goals/<goal_id>/pause", tags=["goals"], summary="Hold a goal's tasks back", **answers(404, 409))
+def pause_goal(goal_id: str) -> views.GoalView:
+    """What runs is finished; again for one that is paused changes nothing."""
+    return views.GoalView.of(api().control.pause(goal_id, tenant()))
+
+
+@app.post("/goals/<goal_id>/resume", tags=["goals"], summary="Let a paused goal go on", **answers(404, 409, 503))
+def resume_goal(goal_id: str) -> views.GoalView:
+    """For one that isn't paused it changes nothing."""
+    return views.GoalView.of(api().control.resume(goal_id, tenant()))
+
+
+@app.post(
+    "/goals/<goal_id>/fork",
+    tags=["goals"],
+    summary="Run a goal again from some of its results",
+    **answers(404, 503, success=202, description="Accepted"),
+)
+def fork_goal(
+    goal_id: str,
+    order: Annotated[views.ForkOrder, Body()],
+    key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Response[views.GoalView]:
+    """A new goal: kept results count, everything else runs."""
+    fork = api().control.fork(goal_id, tenant(), order.keep, order.set, key)
+    return Response(202, content_type=content_types.APPLICATION_JSON, body=views.GoalView.of(fork))
 
 
 @app.get("/tasks/<ref>", tags=["goals"], summary="A task with its input and output", **answers(404))

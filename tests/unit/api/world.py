@@ -15,7 +15,6 @@ from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
-from agentfleet.services.cancel import Canceller
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.playbooks import PlaybookShelf
@@ -99,7 +98,7 @@ class World:
         self.scaler = Scaler(self.pools, self.fleets, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
             accept=fleet.platform.accepter.accept,
-            cancel=Canceller(fleet.goals, fleet.platform.finisher),
+            control=fleet.platform.control,
             inspect=self.inspector,
             scale=self.scaler,
             learn=Librarian(self.knowledge, clock),

@@ -319,3 +319,17 @@ def test_every_command_and_option_is_explained() -> None:
             walk(inner, f"{path} {name}")
 
     walk(typer.main.get_command(app), "fleet")
+
+
+def test_a_goal_is_paused_resumed_and_forked(fleet: Fleet, world: World) -> None:
+    """An owner's hand from the command; a place that --set can't read is wrong usage."""
+    goal = world.submit({"id": "a"})
+
+    assert json.loads(fleet("pause", goal, "--json").stdout)["paused"]
+    assert json.loads(fleet("resume", goal, "--json").stdout)["paused"] is None
+    world.fleet.clock.advance(2)
+    world.fleet.settle()
+    forked = json.loads(fleet("fork", goal, "--keep", "a*", "--json").stdout)
+    assert forked["origin"] == goal
+    fleet("fork", goal, "--set", "a=1", code=2)
+    fleet("pause", goal, code=6)

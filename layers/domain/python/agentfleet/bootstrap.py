@@ -28,8 +28,8 @@ from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services.cancel import Canceller
 from agentfleet.services.capability import Capability
+from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.perform import BeforeHook
@@ -128,7 +128,7 @@ class Api:
     """What the HTTP API calls."""
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
-    cancel: Canceller
+    control: Controller
     inspect: Inspector
     scale: Scaler
     learn: Librarian
@@ -147,7 +147,7 @@ def api() -> Api:
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
-        cancel=Canceller(reach.goals, fleet.finisher),
+        control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
         scale=Scaler(pools, fleets, fleet.catalog, utc_now, secrets.randbits),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),

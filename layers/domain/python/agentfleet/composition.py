@@ -23,6 +23,7 @@ from agentfleet.ports import (
 )
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
+from agentfleet.services.control import Controller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.intake import EventIntake
 from agentfleet.services.perform import BeforeHook, Performer
@@ -69,6 +70,9 @@ class Platform:
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
+        self.control = Controller(
+            outside.goals, outside.plans, outside.results, self.finisher, self.releaser, outside.clock, random_bits
+        )
         self.accepter = Accepter(
             catalog, playbooks, outside.goals, outside.plans, self.releaser, outside.bus, outside.clock, random_bits
         )

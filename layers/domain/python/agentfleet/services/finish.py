@@ -86,6 +86,10 @@ class Finisher:
         if ended:
             self.end(goal, GoalState.SUCCEEDED, repeated=repeated)
 
+    def fill(self, goal: Goal, plan: PlanReader, done: Sequence[Result]) -> bool:
+        """Enter results into their joins and release nothing. Gives whether that completes the plan."""
+        return self._join(goal, plan, done)[1]
+
     def _join(self, goal: Goal, plan: PlanReader, done: Sequence[Result]) -> tuple[tuple[Range, ...], bool]:
         opened: list[Range] = []
         ended = False

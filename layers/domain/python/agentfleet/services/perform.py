@@ -135,7 +135,11 @@ class Performer:
             attempt=work.delivery.attempt,
             blobs=TaskFiles(self._blobs, work.goal.tenant, work.goal.id, task.id),
             clock=self._clock,
-            deadline=min(batch.deadline, self._clock() + timedelta(seconds=work.unit.timeout)),
+            deadline=min(
+                batch.deadline,
+                work.goal.deadline or batch.deadline,
+                self._clock() + timedelta(seconds=work.unit.timeout),
+            ),
             fence=work.claim.fence if work.claim else None,
             settings=self._settings,
         )

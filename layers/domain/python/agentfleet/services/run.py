@@ -6,13 +6,13 @@ is deleted. Whatever is repeated after a crash finds its result already there an
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
 from agentfleet.domain.errors import FleetError, NotFound, RetryableError
-from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.goal import Failure, Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
 from agentfleet.domain.result import retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
@@ -101,6 +101,9 @@ class TaskRunner:
                 batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
                 continue
             try:
+                if goal.paused:
+                    batch.drop(delivery)  # resuming sends whatever may run then
+                    continue
                 if goal.state.is_alive:
                     plan = self._stores.plans.read(goal.id)
                     batch.works.append(Work(delivery, goal, plan, plan.unit(pointer.unit)))
@@ -119,9 +122,15 @@ class TaskRunner:
         above = self._refresh({name for goal in found.values() if goal.parent for name in goal.parent.ancestors}, now)
         for goal in list(found.values()):
             ancestors = goal.parent.ancestors if goal.parent else ()
-            orphaned = not all(name in above and above[name].state.is_alive for name in ancestors)
-            if orphaned and goal.state.is_alive:
+            if not goal.state.is_alive:
+                continue
+            if not all(name in above and above[name].state.is_alive for name in ancestors):
                 found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
+            elif goal.deadline and now >= goal.deadline:
+                late = Failure("DeadlineExceeded", f"it had not ended by {goal.deadline:%Y-%m-%d %H:%M:%S} UTC")
+                found[goal.id] = self._finisher.end(goal, GoalState.FAILED, failure=late)
+            elif paused := next((above[name].paused for name in ancestors if above[name].paused), None):
+                found[goal.id] = replace(goal, paused=paused)
         return found
 
     def _refresh(self, wanted: set[str], now: datetime) -> dict[str, Goal]:

@@ -82,6 +82,12 @@ class GoalView(_View):
     """Tasks by state. Exact up to 2,000 tasks; above, RUNNING is what agents said last, and what is ready counts as WAITING.
     Null in listings of goals that have not ended."""
     created: datetime
+    deadline: datetime | None = None
+    """When it fails if it has not ended by then."""
+    paused: datetime | None = None
+    """Since when it has been held back."""
+    origin: str | None = None
+    """The goal that it was forked from."""
     finished: datetime | None = None
     duration: float | None = None
     """Seconds from acceptance to the end."""
@@ -102,6 +108,9 @@ class GoalView(_View):
             tasks=goal.tasks,
             counts=counts,
             created=goal.created,
+            deadline=goal.deadline,
+            paused=goal.paused,
+            origin=goal.origin,
             finished=goal.finished,
             duration=goal.duration,
             failure=FailureView.of(goal.failure),
@@ -113,6 +122,15 @@ class GoalView(_View):
     def done(self) -> int:
         """How many of its tasks have ended, as far as `counts` tells."""
         return sum((self.counts or {}).get(state, 0) for state in FINISHED)
+
+
+class ForkOrder(_Order):
+    """What to keep of a goal, and what to change."""
+
+    keep: Annotated[tuple[str, ...], Field(max_length=100)] = ("*",)
+    """Patterns of task ids whose successful results are taken over."""
+    set: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Task id → dotted path inside its input → new value. These tasks and all that depend on them run again."""
 
 
 class GoalPage(_View):
