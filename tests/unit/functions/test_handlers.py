@@ -52,6 +52,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
     (tmp_path / "playbooks.json").write_text(playbooks_json(read_playbooks(ROOT)), encoding="utf-8")
     monkeypatch.setattr(bootstrap, "PACKAGE", tmp_path)
     monkeypatch.setattr(flow.agent, "_runner", None)
+    monkeypatch.setattr(flow.agent, "_loop", None)
     made = (bootstrap.clients, bootstrap.platform)
     for one in made:
         one.cache_clear()
@@ -72,6 +73,8 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
             monkeypatch.setenv(name, value)
         yield clients
         clients.threads.shutdown()
+        if flow.agent._loop:
+            flow.agent._loop.close()
     for one in made:
         one.cache_clear()
 
