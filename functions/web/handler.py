@@ -211,9 +211,14 @@ def _addresses(host: str, port: int, private: bool) -> list[str]:
 
 
 def _reachable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, private: bool) -> bool:
-    """May an agent connect to it? An IPv4 address inside an IPv6 one is judged as what it leads to."""
+    """May an agent connect to it? A mapped or translated IPv4 address is judged as what it leads to; tunnels are refused.
+
+    Python versions differ in whether 6to4 (2002::/16) counts as global, and nothing public is served there any more (RFC 7526).
+    """
     if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if address.sixtofour or address.teredo:
+            return False
+        inside = address.ipv4_mapped
         if address in ipaddress.ip_network("64:ff9b::/96"):
             inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
@@ -440,11 +440,15 @@ def test_urls_are_made_safe(site: str, context: TaskContext) -> None:
     assert Site.seen[0][1] == "/a%20b/%C3%A9%20c?q=%C3%BC%20x&r=%26"
 
 
+@example(ipaddress.ip_address("2002:808:808::"))
+@example(ipaddress.ip_address("64:ff9b::7f00:1"))
+@example(ipaddress.ip_address("::ffff:8.8.8.8"))
 @given(st.ip_addresses())
 def test_reachable_means_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """Whatever may be reached by default is a global unicast address, and what private pools may reach is no less."""
     if web._reachable(address, False):
-        assert address.is_global
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        assert (mapped or address).is_global
         assert not (address.is_multicast or address.is_loopback or address.is_link_local)
         assert web._reachable(address, True)
 
