@@ -41,6 +41,8 @@ class Weather:
     batch: int = 10
     skew: float = 0.0
     """Seconds by which an environment's clock may be off, either way."""
+    twins: float = 0.0
+    """Probability that a message is sent twice, under two ids: a client that heard no answer sends again."""
     fan_out: int = 500
     arity: int = 256
     stored_as_bytes: bool = False
@@ -75,7 +77,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
             on_failure="skip" if rng.random() < 0.35 else "fail",
             priority=rng.choice(["high", "normal", "low"]),
             submissions=(0.0, *(rng.choice([0.0, 0.2, 5.0, 900.0]) for _ in range(repeats))),
-            cancel_at=rng.randint(1, 120) if rng.random() < 0.12 else None,
+            cancel_at=rng.randint(1, 120) if rng.random() < 0.2 else None,
         )
         goals.append(case)
     weather = Weather(
@@ -85,6 +87,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         environments=rng.choice([1, 2, 2, 3]),
         batch=rng.choice([1, 2, 5, 10]),
         skew=rng.choice([0.0, 0.0, 1.5, 20.0]),
+        twins=rng.choice([0.0, 0.0, 0.0, 0.1, 0.4]),
         fan_out=rng.choice([500, 500, 1, 3]),
         arity=rng.choice([256, 2, 2, 3]),
         stored_as_bytes=rng.random() < 0.1,

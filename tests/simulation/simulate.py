@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -11,11 +12,12 @@ from agentfleet.composition import Outside, Platform
 from agentfleet.domain import compile as compiling
 from agentfleet.domain import ids, names
 from agentfleet.domain.errors import IllegalTransition, NotFound
+from agentfleet.domain.result import Claim
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.services import accept, release
 from agentfleet.services.cancel import Canceller
 from agentfleet.services.capability import TaskContext
-from agentfleet.services.run import TaskRunner
+from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
 from tests.simulation import tables
 from tests.simulation.reference import Expected, expect
@@ -86,7 +88,6 @@ class Simulation:
         self._cancels: list[tuple[int, GoalCase]] = []
         self._places: dict[tuple[str, str], int] = {}
         self._environments = self._make_environments()
-        self._needs: dict[str, Expected] = {}
         world.startable = self._startable
         world.upcoming = self.queues.next_visible
         world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
@@ -120,10 +121,13 @@ class Simulation:
     def run(self) -> None:
         """To rest."""
         STAGE.world, STAGE.subplans = self.world, self.scenario.subplans
-        STAGE.starting, STAGE.claim_of = self._starting, self._claim_of
+        STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
         _narrow(self.scenario, self.plans)
         self.world.run()
+        for actors in self._environments.values():
+            for actor in actors:
+                actor.bury()
 
     # What can begin now.
 
@@ -135,12 +139,12 @@ class Simulation:
                 pool = pool.rpartition("-")[0]
             idle = next((one for one in self._environments[pool] if one.strand is None), None)
             if idle is not None:
-                found.append(lambda actor=idle, queue=queue: self._invoke(actor, queue))
+                found.append(partial(self._invoke, idle, queue))
         return found
 
     def _cancellable(self) -> list[Callable[[], None]]:
         due = [one for one in self._cancels if self.world.steps >= one[0]]
-        return [lambda one=one: self._cancel(one) for one in due]
+        return [partial(self._cancel, one) for one in due]
 
     def _cancel(self, entry: tuple[int, GoalCase]) -> None:
         self._cancels.remove(entry)
@@ -213,26 +217,35 @@ class Simulation:
 
     # What is watched while tasks run.
 
-    def _claim_of(self, goal_id: str, task_id: str, fence: int) -> Any:
+    def _unit_of(self, goal_id: str, task_id: str) -> int:
         if (goal_id, task_id) not in self._places:
             plan = self.plans.plans[goal_id]
             for number in range(plan.header.units):
                 for task in plan.unit(number).tasks:
                     self._places[goal_id, task.id] = number
-        return self.claims.granted[goal_id, self._places[goal_id, task_id], fence]
+        return self._places[goal_id, task_id]
+
+    def _claim_of(self, goal_id: str, task_id: str, fence: int) -> Claim:
+        return self.claims.granted[goal_id, self._unit_of(goal_id, task_id), fence]
 
     def _starting(self, context: TaskContext, value: dict[str, Any]) -> None:
-        """Everything a task waits for must have a result by now, and none that forbids it."""
+        """A task is about to run: may it, and does all that it waits for have a result?"""
+        violate, name = self.world.violate, f"task {context.task_id} of {context.goal_id}"
+        started = self.world.current.started_at
         expected = self._expected_of(context.goal_id)
-        plan = self.plans.plans[context.goal_id]
         if context.task_id not in expected.outcomes:
-            self.world.violate(f"task {context.task_id} of {context.goal_id} runs although it may not")
+            violate(f"{name} runs although it may not")
             return
-        needed = set(expected.needs[context.task_id])
-        for number in range(plan.header.units):
-            if needed and any(task.id in needed for task in plan.unit(number).tasks):
-                if (context.goal_id, number) not in self.results.results:
-                    self.world.violate(f"task {context.task_id} of {context.goal_id} runs before unit {number} has a result")
+        for needed in expected.needs[context.task_id]:
+            if (context.goal_id, self._unit_of(context.goal_id, needed)) not in self.results.results:
+                violate(f"{name} runs before {needed} has a result")
+        first = self.results.first.get((context.goal_id, self._unit_of(context.goal_id, context.task_id)))
+        if first is not None and first[0] < started and (context.attempt > 1 or context.fence is not None):
+            violate(f"{name} runs again, although its result was there when its message was received")
+        parent = self.goals.goals[context.goal_id].parent
+        for goal_id in (context.goal_id, *(parent.ancestors if parent else ())):
+            if self.goals.ended_at.get(goal_id, started) < started - GOAL_FRESH.total_seconds():
+                violate(f"{name} runs although goal {goal_id} had ended before its message was received")
 
     def _expected_of(self, goal_id: str) -> Expected:
         """What is expected of a goal, found through its parents if it is a sub-plan's."""
@@ -264,7 +277,7 @@ def restored() -> Iterator[None]:
 
 def run(scenario: Scenario, *, traced: bool = False) -> Report:
     """Run a scenario and check what it left behind."""
-    from tests.simulation.check import check  # noqa: PLC0415 - it needs the Simulation above
+    from tests.simulation.check import check
 
     trace: list[str] | None = [] if traced else None
     simulation = Simulation(scenario, trace)

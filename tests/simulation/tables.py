@@ -21,6 +21,7 @@ class Goals:
     def __init__(self, world: World) -> None:
         self.world = world
         self.goals: dict[str, Goal] = {}
+        self.ended_at: dict[str, float] = {}
 
     def create(self, goal: Goal) -> bool:
         return self.goals.setdefault(goal.id, goal) is goal
@@ -30,12 +31,19 @@ class Goals:
 
     def replace(self, before: Goal, after: Goal) -> bool:
         current = self.goals.get(before.id)
-        if current is None or current.state is not before.state:
+        if current is None or not self.matches(current, before):
             return False
         if current.state.is_final:
             self.world.violate(f"goal {before.id} had ended as {current.state} and was made {after.state}")
+        if after.state.is_final:
+            self.ended_at[after.id] = self.world.now
         self.goals[before.id] = after
         return True
+
+    @staticmethod
+    def matches(current: Goal, before: Goal) -> bool:
+        """The condition of the put."""
+        return current.state is before.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +82,16 @@ class Results:
     def __init__(self, world: World) -> None:
         self.world = world
         self.results: dict[tuple[str, int], Result] = {}
+        self.first: dict[tuple[str, int], tuple[float, Result]] = {}
+        """When each unit's result was first stored, and what it was."""
 
     def put(self, shards: int, results: Sequence[Result]) -> Sequence[Result]:
         cut = self.world.torn(len(results))
         standing = [self.store(result) for result in results[:cut]]
+        for result in results[:cut]:
+            place = (result.goal_id, result.unit)
+            if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
+                self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")
         if cut is not None:
             self.world.tear(Refused("part of the batch was throttled"))
         return standing
@@ -191,8 +205,11 @@ class Queues:
 
     def _send(self, messages: Sequence[tuple[str, Any]]) -> None:
         cut = self.world.torn(len(messages))
+        twins = self.world.weather.twins
         for queue, body in messages[:cut]:
             self.put(queue, body)
+            if twins and self.world.luck.random() < twins:
+                self.put(queue, body)
         if cut is not None:
             self.world.tear(DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken"))
 
@@ -299,4 +316,8 @@ def _brief(value: Any) -> str:
         return f"{{{', '.join(f'{_brief(name)}: {_brief(inner)}' for name, inner in value.items())}}}"
     if isinstance(value, str) and len(value) == 23:
         return value[-4:]
-    return f"{value!s:.60}"
+    if isinstance(value, Claim):
+        return f"fence {value.fence} of {value.owner}"
+    if value is None or isinstance(value, str | int | float | datetime | timedelta):
+        return f"{value!s:.60}"
+    return type(value).__name__

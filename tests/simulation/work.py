@@ -1,6 +1,7 @@
 """What the simulated agents can do: add up, fail as they are told, pay, delegate. And the ledger that they pay into."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.domain.result import Claim
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from tests.simulation.reference import number_of
-from tests.simulation.world import Actor, World
+from tests.simulation.world import Actor, Refused, World
 
 POOLS: Final = {
     "alpha": ("sim.add", "sim.pay", "sim.chunk", "sim.split"),
@@ -36,6 +37,8 @@ class Stage:
         self.starting: Callable[[TaskContext, dict[str, Any]], None] = lambda context, value: None
         self.claim_of: Callable[[str, str, int], Claim]
         """(goal, task, fence) → the claim that gave this fence."""
+        self.delete: Callable[[str, str], None] = lambda queue, receipt: None
+        """Deletes a message; only a mutant calls it."""
         self.ledger: dict[str, Entry] = {}
         self.fences: set[tuple[str, str, int]] = set()
         self.at_work: dict[tuple[str, str], list[tuple[Claim, Actor]]] = {}
@@ -79,16 +82,32 @@ async def pay(input: dict[str, Any], context: TaskContext) -> Any:
         STAGE.starting(context, input)
         if input.get("permanent"):
             _trouble(input, context)
-        fault = STAGE.world.before("ledger.charge")
-        key = context.idempotency_key
-        STAGE.ledger.setdefault(key, Entry(context.goal_id, context.task_id, context.fence))
-        STAGE.world.note(f"ledger.charge {context.task_id} fence {context.fence}")
-        if fault is not None:
-            STAGE.world.after(fault)
+        _charge(context)
         _trouble(input, context)
         return _answer(input)
     finally:
         _outside(context)
+
+
+def _charge(context: TaskContext) -> None:
+    """A call like any other, except that the payer tries again by itself when it is refused."""
+    world = STAGE.world
+    _wait(world)
+    while True:
+        with suppress(Refused):
+            fault = world.before("ledger.charge")
+            STAGE.ledger.setdefault(context.idempotency_key, Entry(context.goal_id, context.task_id, context.fence))
+            world.note(f"ledger.charge {context.task_id} fence {context.fence}")
+            if fault is not None:
+                world.after(fault)
+            break
+    _wait(world)
+
+
+def _wait(world: World) -> None:
+    """A payment takes its time: others may run meanwhile, and the payer may die."""
+    with suppress(Refused):
+        world.before("ledger.wait")
 
 
 async def deal(input: dict[str, Any], context: TaskContext) -> Any:
@@ -146,4 +165,3 @@ CATALOG: Final = Catalog(
         for pool, offered in CAPABILITIES.items()
     },
 )
-

@@ -64,6 +64,7 @@ class Actor:
         self.skew = skew
         self.strand: Strand | None = None
         self.wake_at = 0.0
+        self.started_at = 0.0
         self.cut_off = float("inf")
         """When the platform ends the invocation, if it does."""
         self.is_dead = False
@@ -216,7 +217,7 @@ class World:
 
     def start(self, actor: Actor, activity: Callable[[], None]) -> None:
         """Begin an activity and run it to its first halt."""
-        actor.is_dead, actor.torn, actor.wake_at = False, None, self.now
+        actor.is_dead, actor.torn, actor.wake_at, actor.started_at = False, None, self.now, self.now
         actor.strand = self._strands.free()
         self.busy.append(actor)
         self._turn(actor, lambda strand: strand.begin(activity))
