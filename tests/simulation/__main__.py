@@ -4,7 +4,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tests.simulation.scenario import Scenario
@@ -29,9 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seeds = options.seeds
             found = _sweep(options.start, seeds, options.workers, lost_sends=options.lost_sends)
             failed = len(found)
-            for seed, violations in found:
-                print(f"seed {seed}: {violations[0]}")
-            for seed, _ in found[:SHOWN]:
+            for seed in found[:SHOWN]:
                 _explain(run_seed(seed, lost_sends=options.lost_sends))
     elapsed = time.perf_counter() - started
     print(f"{seeds} seeds, {failed} violations, {seeds / elapsed:.0f} seeds/s")
@@ -48,13 +46,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _sweep(start: int, seeds: int, workers: int, *, lost_sends: bool) -> list[tuple[int, list[str]]]:
+def _sweep(start: int, seeds: int, workers: int, *, lost_sends: bool) -> list[int]:
+    """The seeds that failed, each printed as soon as it is known."""
     parts = [(first, min(first + PART, start + seeds), lost_sends) for first in range(start, start + seeds, PART)]
     if workers <= 1:
-        return sorted(one for part in parts for one in _run_part(part))
+        return _tell(map(_run_part, parts))
     numbers = multiprocessing.Value("i", 0)
     with multiprocessing.get_context("fork").Pool(workers, _keep_to_one_core, (numbers,)) as pool:
-        return sorted(one for found in pool.imap_unordered(_run_part, parts) for one in found)
+        return _tell(pool.imap_unordered(_run_part, parts))
+
+
+def _tell(parts: Iterable[list[tuple[int, list[str]]]]) -> list[int]:
+    failed = []
+    for part in parts:
+        for seed, violations in part:
+            print(f"seed {seed}: {violations[0]}", flush=True)
+            failed.append(seed)
+    return sorted(failed)
 
 
 def _keep_to_one_core(numbers: "multiprocessing.sharedctypes.Synchronized[int]") -> None:

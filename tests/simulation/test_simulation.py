@@ -10,9 +10,9 @@ import pytest
 from tests.simulation.__main__ import main
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants.mutant import Mutant
-from tests.simulation.scenario import scenario_of
+from tests.simulation.scenario import scenario_of, with_weather
 from tests.simulation.shrink import shrink
-from tests.simulation.simulate import Report, restored, run_seed
+from tests.simulation.simulate import Report, restored, run, run_seed
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 1000
@@ -54,6 +54,15 @@ def test_a_seed_is_always_the_same_run() -> None:
 
     assert run_seed(7, traced=True).trace == here
     assert there.stdout.splitlines() == here
+
+
+def test_given_faults_strike_as_drawn_ones_did() -> None:
+    """What shrinking starts from: the same run, its faults written down."""
+    drawn = next(report for seed in range(50) if len((report := run_seed(seed, traced=True)).faults) > 3)
+
+    given = run(with_weather(drawn.scenario, faults=drawn.faults), traced=True)
+
+    assert given.trace == drawn.trace
 
 
 def _first_failure(mutant: Mutant) -> Report | None:

@@ -100,6 +100,8 @@ class World:
         self.steps = 0
         self.order = random.Random(seed * 2 + 1)
         self.luck = random.Random(seed * 2 + 2)
+        self.ill_luck = random.Random(seed ^ 0x5EED)
+        """Draws which faults strike and when, and nothing else: given faults then strike exactly as drawn ones did."""
         self.faults: list[tuple[int, str]] = []
         """What has happened so far."""
         self.violations: list[str] = []
@@ -146,7 +148,7 @@ class World:
             if kind:
                 after = self._strike(kind, label)
         elif self.steps == self._next_fault:
-            kind = self.luck.choice(KINDS)
+            kind = self.ill_luck.choice(KINDS)
             after = self._strike(kind, label)
             self._next_fault = self.steps + self._gap() if len(self.faults) < self.weather.budget else 0
         if self.weather.switch and self.order.random() < self.weather.switch:
@@ -160,7 +162,7 @@ class World:
         raise Refused("the answer was lost")
 
     def _gap(self) -> int:
-        return 1 + int(self.luck.expovariate(1.0 / self.weather.calm))
+        return 1 + int(self.ill_luck.expovariate(1.0 / self.weather.calm))
 
     def _strike(self, kind: str, label: str) -> str | None:
         self.faults.append((self.steps, kind))
