@@ -11,11 +11,11 @@ from unittest.mock import patch
 from agentfleet.composition import Outside, Platform
 from agentfleet.domain import compile as compiling
 from agentfleet.domain import ids, names
-from agentfleet.domain.errors import IllegalTransition, NotFound
+from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.result import Claim
 from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
-from agentfleet.services.cancel import Canceller
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
@@ -79,7 +79,7 @@ class Simulation:
             random_bits=lambda _: next(bits),
             fraction=world.order.random,
         )
-        self.canceller = Canceller(watched["goals"], self.platform.finisher)
+        self.watched_goals: GoalStore = watched["goals"]
         self.expected: dict[str, Expected] = {}
         """By goal id, of the goals that were submitted."""
         self.cancelled: dict[str, str] = {}
@@ -154,10 +154,12 @@ class Simulation:
         def activity() -> None:
             self.cancelled.setdefault(goal_id, "asked")
             try:
-                self.canceller(goal_id, TENANT)
+                goal = self.watched_goals.get([goal_id]).get(goal_id)
+                if goal is None:
+                    self.world.note("nothing to cancel yet")
+                    return
+                self.platform.finisher.cancel(goal)
                 self.cancelled[goal_id] = "yes"
-            except NotFound:
-                self.world.note("nothing to cancel yet")
             except IllegalTransition:
                 if self.cancelled[goal_id] != "yes":
                     self.cancelled[goal_id] = "late"

@@ -6,7 +6,6 @@ import pytest
 
 from agentfleet.agent import Agent, SubPlan
 from agentfleet.domain.goal import GoalState
-from agentfleet.services.cancel import Canceller
 from tests.fakes.fleet import InProcessFleet, Killed
 
 QUEUE = "fleet-work-normal"
@@ -52,7 +51,7 @@ def calls_of(fleet: InProcessFleet) -> list[str]:
 def cancel(fleet: InProcessFleet, goal_id: str) -> None:
     """As a user does."""
     fleet.faults.arm(None)
-    Canceller(fleet.goals, fleet.platform.finisher)(goal_id, "acme")
+    fleet.platform.finisher.cancel(fleet.goal(goal_id))
 
 
 def test_a_half_made_sub_plan_ends_with_its_goal() -> None:
