@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
 
-from agentfleet.domain.errors import FleetError, NotFound, PermanentError, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, PermanentError, RetryableError
 from agentfleet.domain.goal import Failure
 from agentfleet.domain.plan import Place, PlannedTask
 from agentfleet.domain.result import Result, TaskOutcome, TaskState, retry_delay
@@ -91,7 +91,11 @@ class Performer:
         attempt = work.delivery.attempt
         raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
         if any(isinstance(value, SubPlan) for value in raw):
-            refusal = self._delegate(work, raw)
+            try:
+                refusal = self._delegate(work, raw)
+            except DeliveryFailed as error:
+                batch.give_back(work, error)  # no attempt of the task's: its sub-plan may be on its way already
+                return
             if refusal is None:
                 batch.drop(work)
                 return
@@ -145,12 +149,14 @@ class Performer:
         )
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
-        """Start the sub-plan; the error if that can't be."""
+        """Start the sub-plan; the error if that can't be. Raises DeliveryFailed if a queue did not take its roots."""
         plan = raw[0]
         if len(raw) > 1 or not isinstance(plan, SubPlan):
             return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
         try:
             self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output})
+        except DeliveryFailed:
+            raise
         except FleetError as error:
             return error
         return None

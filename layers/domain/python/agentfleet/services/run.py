@@ -110,10 +110,17 @@ class TaskRunner:
                     continue
                 if delivery.attempt > 1:
                     self._finisher.confirm_end(goal, pointer.unit)
+                    self._end_sub_plan(goal, pointer.unit)
                 batch.drop(delivery)
             except (FleetError, IndexError) as error:
                 batch.give_back(delivery, error)
         self._presence.working([f"{work.goal.id}/{task.id}" for work in batch.works for task in work.unit.tasks])
+
+    def _end_sub_plan(self, goal: Goal, unit: int) -> None:
+        """Who delegated may have died before the sub-plan's roots were sent: no message of its own would ever end it."""
+        for child in self._stores.goals.get([ids.child_goal_id(goal.id, unit, 0)]).values():
+            if child.state.is_alive:
+                self._finisher.end(child, GoalState.CANCELLED)
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
         """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
