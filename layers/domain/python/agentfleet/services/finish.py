@@ -189,7 +189,7 @@ class Finisher:
 
     def cancel(self, goal: Goal) -> Goal:
         """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended."""
-        ended = self.end(goal, GoalState.CANCELLED)
+        ended = self.end(goal, GoalState.CANCELLED, repeated=True)  # again: the first time may have died before telling
         if ended.state is not GoalState.CANCELLED:
             raise IllegalTransition(f"goal {goal.id} is {ended.state} already: there is nothing left to cancel")
         return ended
