@@ -63,7 +63,7 @@ class Autoscaler:
     def _scale(self, spec: PoolSpec) -> Decision:
         [pool] = self._pools.read([spec.name])
         record = self._records.get(spec.name)
-        decision, memory = decide(self._observe(spec, pool), record and record.memory)
+        decision, memory = decide(self._observe(spec, pool), record.memory if record else None)
         if decision.action is not Action.HOLD:
             decision, memory = self._apply(spec, decision, memory)
         self._records.put(spec.name, replace(record or ScalingRecord(memory), memory=memory).note(decision))
