@@ -78,6 +78,17 @@ async def measure_all(cloud: LocalCloud, console: Console) -> dict[str, dict[str
     return found
 
 
+def _write(rows: dict[str, dict[str, Any]]) -> None:
+    results = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "workload": {"tasks": TASKS, "capability": CAPABILITY, "seconds_per_task": TASK_SECONDS, "runs": RUNS},
+        "machine": {"cpus": os.cpu_count()},
+        "target": {"batch_1": {"sooner": TARGET}},
+        **rows,
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Measure, and write the results; 1 if the target was missed, 2 if it could not be measured."""
     stop_on_termination()
@@ -87,19 +98,12 @@ def main() -> int:
         cloud.stop()
         cloud.up()
         rows = asyncio.run(measure_all(cloud, console))
+        _write(rows)
     except (BenchFailed, FleetClientError, LocalCloudError) as error:
         console.print(str(error), style="red", markup=False)
         return 2
     finally:
         cloud.stop()
-    results = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "workload": {"tasks": TASKS, "capability": CAPABILITY, "seconds_per_task": TASK_SECONDS, "runs": RUNS},
-        "machine": {"cpus": os.cpu_count()},
-        "target": {"batch_1": {"sooner": TARGET}},
-        **rows,
-    }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0 if rows["batch_1"]["sooner"] >= TARGET else 1
 
 
