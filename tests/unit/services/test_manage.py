@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentfleet import bootstrap
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RetryableError
 from agentfleet.domain.fleet import Fleet
@@ -138,7 +139,7 @@ def test_metrics_are_asked_for_where_they_count() -> None:
 def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """It answers with pool and action, and logs a line with the reason for each."""
     world = World()
-    monkeypatch.setattr(function.bootstrap, "autoscaler", lambda: world.autoscaler)
+    monkeypatch.setattr(bootstrap, "autoscaler", lambda: world.autoscaler)
     context: Any = SimpleNamespace(
         function_name="fleet-manage-fleet", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="test"
     )
