@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentfleet.domain.scaling import CALM_PASSES, KEPT, Action, Decision, Memory, Observation, ScalingRecord, decide
@@ -197,6 +197,7 @@ def pools(draw: st.DrawFn) -> SimulatedPool:
     )
 
 
+@settings(deadline=None)
 @given(pools())
 def test_whatever_happens_a_pool_stays_within_its_limits_and_never_flaps(pool: SimulatedPool) -> None:
     """Limits hold after every pass; no growth within three passes of a halving, no decay without calm; each says why."""
@@ -217,6 +218,7 @@ def test_whatever_happens_a_pool_stays_within_its_limits_and_never_flaps(pool: S
             assert pool.sizes[number] == max(pool.least, pool.decisions[number].before // 2)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 90), st.integers(0, 1000))
 def test_any_constant_load_that_fits_converges(load: int, phase: int) -> None:
     """From wherever the load begins, the size is the same over the last twenty minutes and carries the load."""
