@@ -60,8 +60,11 @@ class FleetAccess:
     def dead_letter_queues(self) -> list[str]:
         """Names of every dead-letter queue of the fleet."""
         own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
-        pools = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
-        return [*pools, *(names.dead_letters(queue) for queue in own)]
+        return [*self._pool_dead_letters, *(names.dead_letters(queue) for queue in own)]
+
+    @property
+    def _pool_dead_letters(self) -> list[str]:
+        return [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
 
     @property
     def pool_functions(self) -> list[str]:
@@ -134,16 +137,37 @@ class FleetAccess:
         """Write objects under these prefixes."""
         return self._objects("WriteObjects", "PutObject", prefixes)
 
+    def manage_the_fleet(self) -> Permissions:
+        """Look at the pools' queues and metrics, move their concurrency and remember why: for the fleet manager only."""
+        read_metrics = iam.PolicyStatement(
+            sid="ReadMetrics",
+            actions=["cloudwatch:GetMetricData"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
+        )
+        # cdk-nag knows one reason per role and resource: this one stands for the triggers' as well.
+        reason = (
+            "lambda:ListEventSourceMappings and cloudwatch:GetMetricData accept no resource (Service Authorization Reference)."
+        )
+        return (
+            self.use_table("registry")
+            + self.use_key()
+            + self._watch_and_move([*self.task_queues, *self._pool_dead_letters])
+            + Permissions((read_metrics,), {"*": reason})
+        )
+
     def run_the_fleet(self) -> Permissions:
         """Look at every queue, move the pools' concurrency and read their logs: for the API only."""
         own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
-        queues = [*self.task_queues, *own, *self.dead_letter_queues]
+        return self._watch_and_move([*self.task_queues, *own, *self.dead_letter_queues]) + self._read_pool_logs()
+
+    def _watch_and_move(self, queues: Iterable[str]) -> Permissions:
+        """See how full these queues are, and move the concurrency of every pool."""
         concurrency = ("GetFunctionConcurrency", "PutFunctionConcurrency", "DeleteFunctionConcurrency")
         return (
             allow("WatchQueues", "sqs", ("GetQueueAttributes",), *(self.queue_arn(queue) for queue in queues))
             + allow("MoveConcurrency", "lambda", concurrency, *self._function_arns)
             + self._move_triggers()
-            + self._read_pool_logs()
         )
 
     @property

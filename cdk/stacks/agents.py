@@ -10,6 +10,7 @@ from constructs import Construct
 from agentfleet.domain import names
 from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
 from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
@@ -35,6 +36,9 @@ class AgentsStack(Stack):
         )
         self.release_tasks = self._worker(
             "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+        )
+        self.manage_fleet = FleetManager(
+            self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
         )
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:

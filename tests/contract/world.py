@@ -26,6 +26,7 @@ from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.ports import (
@@ -40,6 +41,7 @@ from agentfleet.ports import (
     PlanStore,
     PoolControl,
     ResultStore,
+    ScalingStore,
     TaskQueues,
 )
 from tests.fakes import (
@@ -55,6 +57,7 @@ from tests.fakes import (
     FakePools,
     FakeQueues,
     FakeResults,
+    FakeScalings,
     FixedClock,
 )
 
@@ -101,6 +104,7 @@ class World(ABC):
     blobs: BlobStore
     agents: AgentStore
     fleets: FleetStore
+    scalings: ScalingStore
     knowledge: KnowledgeStore
 
     @staticmethod
@@ -172,6 +176,7 @@ class FakeWorld(World):
         self.blobs = FakeBlobs()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
+        self.scalings = FakeScalings()
         self.knowledge = FakeKnowledge()
         self._pools: dict[str, FakePools] = {}
 
@@ -224,6 +229,7 @@ class AwsWorld(World):
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
+        self.scalings = DynamoScalings(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)

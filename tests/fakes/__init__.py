@@ -4,7 +4,7 @@ from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import START, FixedClock
 from tests.fakes.queues import FakeQueues
-from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools
+from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools, FakeScalings, FakeSignals
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 __all__ = [
@@ -21,5 +21,7 @@ __all__ = [
     "FakePools",
     "FakeQueues",
     "FakeResults",
+    "FakeScalings",
+    "FakeSignals",
     "FixedClock",
 ]

@@ -17,6 +17,9 @@ WILDCARDS = {
 }
 """Ends (or, for log groups, beginnings) of the only resources in a role's policy that may hold a `*`."""
 
+UNBOUND = {"FindTriggers": "lambda:ListEventSourceMappings", "ReadMetrics": "cloudwatch:GetMetricData"}
+"""Statements whose one action accepts no resource."""
+
 
 def queues(templates: Templates) -> list[Resource]:
     """Every SQS queue."""
@@ -161,9 +164,9 @@ def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
             continue
         assert not [action for action in as_list(statement["Action"]) if "*" in action], resource
         for arn in map(flat, as_list(statement.get("Resource", []))):
-            if statement.get("Sid") == "FindTriggers":
-                # ListEventSourceMappings accepts no resource; the statement is bound to the region instead.
-                assert statement["Action"] == "lambda:ListEventSourceMappings"
+            if statement.get("Sid") in UNBOUND:
+                # The action accepts no resource; the statement is bound to the region instead.
+                assert statement["Action"] == UNBOUND[statement["Sid"]]
                 assert "Condition" in statement
             elif "*" in arn:
                 assert any(known in arn for known in WILDCARDS), f"{resource}: {arn}"
@@ -191,11 +194,34 @@ def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
     assert "What fleet-flow may do" not in writers
 
 
-def test_only_the_api_moves_concurrency(templates: Templates) -> None:
+def test_only_the_api_and_the_fleet_manager_move_concurrency(templates: Templates) -> None:
     """A task can't give its own pool more than the fleet manager does."""
     movers = {name for name, _ in role_statements(templates, "MoveConcurrency")}
 
-    assert movers == {"What fleet-serve-api may do"}
+    assert movers == {"What fleet-serve-api may do", "What fleet-manage-fleet may do"}
+
+
+def test_the_fleet_manager_is_called_each_minute_and_sees_no_goals(templates: Templates) -> None:
+    """It needs queues, metrics and the registry; not what tenants have submitted."""
+    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "ScheduleExpression" in rule.properties]
+    (target,) = rule.properties["Targets"]
+    manager = templates.target(rule, target["Arn"])
+    role = templates.target(manager, manager.properties["Role"])
+
+    assert rule.properties["ScheduleExpression"] == "rate(1 minute)"
+    assert manager.properties["FunctionName"] == rule.properties["Name"] == "fleet-manage-fleet"
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    sids = {statement.get("Sid") for resource, statement in templates.statements() if str(resource) == str(role)}
+    assert sids == {
+        None,
+        "UseRegistryTable",
+        "UseKey",
+        "WatchQueues",
+        "MoveConcurrency",
+        "MoveTriggers",
+        "FindTriggers",
+        "ReadMetrics",
+    }
 
 
 def test_a_pool_consumes_its_own_queues_only(templates: Templates) -> None:
@@ -261,7 +287,7 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
 
 def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) -> None:
     """What cannot be delivered is kept beside what could not be accepted."""
-    (rule,) = templates.of_type("AWS::Events::Rule")
+    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "EventPattern" in rule.properties]
     (target,) = rule.properties["Targets"]
 
     assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}

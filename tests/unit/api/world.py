@@ -20,7 +20,7 @@ from agentfleet.services.learn import Librarian
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeKnowledge, FakePools
+from tests.fakes import FakeFleets, FakeKnowledge, FakePools, FakeScalings
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -93,9 +93,10 @@ class World:
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
         self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
+        self.scalings = FakeScalings()
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
-        self.scaler = Scaler(self.pools, self.fleets, self.catalog, clock, lambda _: next(bits))
+        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             control=fleet.platform.control,

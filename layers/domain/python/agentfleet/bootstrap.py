@@ -22,6 +22,8 @@ from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.scaling import DynamoScalings
+from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.composition import Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
@@ -32,6 +34,7 @@ from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
+from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
@@ -145,12 +148,29 @@ def api() -> Api:
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+    )
+
+
+@lru_cache(maxsize=1)
+def autoscaler() -> Autoscaler:
+    """For manage_fleet."""
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return Autoscaler(
+        LambdaPools(aws.sqs, aws.functions, aws.logs, catalog, settings.queue_url_prefix, aws.threads),
+        CloudWatchSignals(aws.cloudwatch, catalog),
+        DynamoFleets(aws.dynamodb, settings.registry_table),
+        DynamoScalings(aws.dynamodb, settings.registry_table),
+        catalog,
+        utc_now,
     )

@@ -10,6 +10,7 @@ from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.domain.scaling import ScalingRecord
 
 T = TypeVar("T")
 
@@ -151,6 +152,40 @@ class FleetStore(Protocol):
 
     def list(self, tenant: str) -> Sequence[Fleet]:
         """A tenant's fleets that have not been released, newest first."""
+
+    def holder(self, pool: str) -> str | None:
+        """Id of the newest fleet, of whatever tenant, that holds this pool and has not been released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is measured of a pool beside its queues' depth."""
+
+    oldest_age: float | None = None
+    """Seconds that the oldest message of its queues has been there; None where nobody measures it."""
+    throttles: int = 0
+    """In the last three minutes, as the next two."""
+    errors: int = 0
+    invocations: int = 0
+    spent: float = 0.0
+    """Dollars of Lambda since midnight UTC."""
+
+
+class PoolSignals(Protocol):
+    """What a monitoring service knows of pools."""
+
+    def read(self, pool: str, now: datetime) -> Signals:
+        """The pool's signals as far as they are told by now: minutes late, on AWS."""
+
+
+class ScalingStore(Protocol):
+    """What the fleet manager remembers, by pool."""
+
+    def get(self, pool: str) -> ScalingRecord | None:
+        """None for a pool that no pass has looked at."""
+
+    def put(self, pool: str, record: ScalingRecord) -> None:
+        """Store or replace."""
 
 
 class PoolControl(Protocol):

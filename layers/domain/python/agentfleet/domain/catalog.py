@@ -5,6 +5,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from agentfleet.domain.scaling import ScalingMode
+
 
 class CapabilitySpec(BaseModel):
     """One thing that a pool's agents can do, as its decorator declares it."""
@@ -37,6 +39,12 @@ class PoolSpec(BaseModel):
     batch: int = 10
     timeout: int = 60
     """Seconds that one invocation may take."""
+    memory: int = 512
+    """MB of an agent."""
+    scaling: ScalingMode = "auto"
+    """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
+    daily_budget: float | None = None
+    """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 

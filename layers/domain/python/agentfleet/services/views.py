@@ -11,6 +11,7 @@ from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
 from agentfleet.domain.result import TaskState
+from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 from agentfleet.ports import Document
 
 FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
@@ -254,6 +255,35 @@ class CapabilityView(_View):
     """How many tasks may share one message."""
 
 
+class DecisionView(_View):
+    """What the fleet manager decided about a pool."""
+
+    at: datetime
+    since: datetime | None = None
+    """Of holds in a row only the latest is kept; the first was then."""
+    action: Action
+    before: int
+    """Concurrency that it found."""
+    concurrency: int
+    """Concurrency that it wants."""
+    reason: str
+    applied: bool
+    """False for a hold, in a dry run, and when the change was refused."""
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        """The view of a decision."""
+        return cls(
+            at=decision.at,
+            since=decision.since,
+            action=decision.action,
+            before=decision.before,
+            concurrency=decision.concurrency,
+            reason=decision.reason,
+            applied=decision.applied,
+        )
+
+
 class PoolView(_View):
     """A pool as it is now."""
 
@@ -271,9 +301,20 @@ class PoolView(_View):
     """Messages in its dead-letter queue."""
     settled: bool
     """False while a change of concurrency is still taking hold."""
+    scaling: ScalingMode = "off"
+    """Does the fleet manager move its concurrency?"""
+    decisions: tuple[DecisionView, ...] = ()
+    """What it decided last, newest first: one in a list of pools, at most 20 for a single pool."""
 
     @classmethod
-    def of(cls, pool: Pool, description: str, capabilities: tuple[CapabilityView, ...]) -> Self:
+    def of(
+        cls,
+        pool: Pool,
+        description: str,
+        capabilities: tuple[CapabilityView, ...],
+        scaling: ScalingMode,
+        record: ScalingRecord | None,
+    ) -> Self:
         """The view of a pool as it is now, with what its declaration says."""
         return cls(
             name=pool.name,
@@ -286,6 +327,8 @@ class PoolView(_View):
             in_flight=pool.in_flight,
             dead=pool.dead,
             settled=pool.settled,
+            scaling=scaling,
+            decisions=tuple(map(DecisionView.of, record.decisions)) if record else (),
         )
 
 
