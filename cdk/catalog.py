@@ -28,6 +28,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "accept-goals",
         "authorize-request",
         "events",
+        "heal-work",
         "knowledge",
         "registry",
         "release",

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from agentfleet.domain import dead_letters, healing
+from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 from tests.infra.templates import Resource, Templates, as_list, flat
 
 DAY = 86_400
@@ -165,6 +167,10 @@ def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
                 # ListEventSourceMappings accepts no resource; the statement is bound to the region instead.
                 assert statement["Action"] == "lambda:ListEventSourceMappings"
                 assert "Condition" in statement
+            elif statement.get("Sid") == "ReadQueueAges":
+                # Neither does GetMetricData, which can only read numbers.
+                assert statement["Action"] == "cloudwatch:GetMetricData"
+                assert "Condition" in statement
             elif "*" in arn:
                 assert any(known in arn for known in WILDCARDS), f"{resource}: {arn}"
 
@@ -261,12 +267,39 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
 
 def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) -> None:
     """What cannot be delivered is kept beside what could not be accepted."""
-    (rule,) = templates.of_type("AWS::Events::Rule")
+    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "EventPattern" in rule.properties]
     (target,) = rule.properties["Targets"]
 
     assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}
     assert templates.target(rule, target["Arn"]).properties["QueueName"] == "fleet-submissions"
     assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == "fleet-submissions-dead"
+
+
+def test_the_healer_is_started_every_two_minutes(templates: Templates) -> None:
+    """And each run is over before the next begins."""
+    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "ScheduleExpression" in rule.properties]
+    (target,) = rule.properties["Targets"]
+    healer = templates.target(rule, target["Arn"])
+
+    assert rule.properties["ScheduleExpression"] == "rate(2 minutes)"
+    assert healer.properties["FunctionName"] == "fleet-heal-work"
+    assert healer.properties["Timeout"] < 120
+
+
+def test_only_the_healer_and_the_api_touch_dead_letters(templates: Templates) -> None:
+    """And neither can take anything out of a queue that an agent works on."""
+    tenders = dict(role_statements(templates, "TendDeadLetters"))
+
+    assert set(tenders) == {"What fleet-heal-work may do", "What fleet-serve-api may do"}
+    for statement in tenders.values():
+        assert all(flat(arn).endswith("-dead") for arn in as_list(statement["Resource"]))
+
+
+def test_the_domain_knows_what_the_queues_are_deployed_with(templates: Templates) -> None:
+    """Diagnosis and patience reckon with these numbers."""
+    assert (MAX_RECEIVES, VISIBILITY_PER_TIMEOUT) == (dead_letters.MAX_RECEIVES, healing.VISIBILITY_PER_TIMEOUT)
+    release = next(queue for queue in queues(templates) if queue.properties["QueueName"] == "fleet-release")
+    assert release.properties["VisibilityTimeout"] == healing.RELEASE_VISIBILITY.total_seconds()
 
 
 @pytest.mark.parametrize("output", ["ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus"])
