@@ -65,7 +65,7 @@ def test_finished_units_are_told_with_their_time_and_failures(world: World) -> N
 def test_queues_are_counted_without_receiving_from_them(world: World) -> None:
     """What waits and what is in flight; an empty queue is empty."""
     pool = world.make_pool()
-    high, low = (names.task_queue(FLEET, pool, priority) for priority in ("high", "low"))  # type: ignore[arg-type]
+    high, low = (names.task_queue(FLEET, pool, priority) for priority in ("high", "low"))
     world.queues.send_tasks([TaskMessage("g", unit, "acme", pool, "high") for unit in range(3)])
     world.take(high, 1)
 

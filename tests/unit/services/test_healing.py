@@ -48,7 +48,7 @@ def run_to_rest(fleet: InProcessFleet) -> None:
 
 def tend(fleet: InProcessFleet, goal_id: str, rounds: int = 12) -> list[HealReport]:
     """Run, and heal whatever stands still, until the goal has ended."""
-    reports = []
+    reports: list[HealReport] = []
     run_to_rest(fleet)
     while fleet.goal(goal_id).state.is_alive:
         assert len(reports) < rounds, fleet.goal(goal_id)
@@ -248,7 +248,7 @@ def test_a_wide_join_with_lost_members_completes() -> None:
             return 0
         return real(goal, shards, join, slots)
 
-    again.joins.add = forgetful  # type: ignore[method-assign]
+    again.joins.add = forgetful  # type: ignore[method-assign,assignment]
     reports = tend(again, goal_id)
 
     assert again.goal(goal_id).counts == {"SUCCEEDED": width + 2}
