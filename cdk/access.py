@@ -170,6 +170,34 @@ class FleetAccess:
             + self._move_triggers()
         )
 
+    def find_living(self) -> Permissions:
+        """Find the goals that have not ended: for the healer and the API only."""
+        table = names.table(self.fleet.name, "work")
+        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
+        return allow("FindLiving", "dynamodb", ("Query",), index)
+
+    def watch_queues(self) -> Permissions:
+        """Count what is in every queue that a goal's messages may be in."""
+        queues = [*self.task_queues, names.release_queue(self.fleet.name)]
+        return allow("WatchQueues", "sqs", ("GetQueueAttributes",), *(self.queue_arn(queue) for queue in queues))
+
+    def read_queue_ages(self) -> Permissions:
+        """Ask CloudWatch how old the oldest messages are."""
+        statement = iam.PolicyStatement(
+            sid="ReadQueueAges",
+            actions=["cloudwatch:GetMetricData"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
+        )
+        reason = "cloudwatch:GetMetricData accepts no resource (Actions, resources, and condition keys for Amazon CloudWatch)."
+        return Permissions((statement,), {"*": reason})
+
+    def tend_dead_letters(self) -> Permissions:
+        """Look at the pools' dead letters, and take out what has been dealt with."""
+        queues = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
+        actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
+        return allow("TendDeadLetters", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
+
     @property
     def _function_arns(self) -> list[str]:
         return [self._arn("lambda", "function", function) for function in self.pool_functions]

@@ -29,6 +29,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "accept-goals",
         "authorize-request",
         "events",
+        "heal-work",
         "knowledge",
         "manage-fleet",
         "registry",

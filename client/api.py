@@ -7,7 +7,7 @@ from typing import Any
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import views
+from agentfleet.services import health_views, views
 from client import calls
 from client.connection import AsyncConnection, Connection
 from client.errors import WaitTimeout
@@ -176,6 +176,26 @@ class FleetClient(Connection):
         """Forget a document. Raises NotFoundError."""
         self.run(calls.delete_document(domain, document_id))
 
+    def heal(self) -> health_views.HealView:
+        """Run the healer now."""
+        return self.run(calls.heal())
+
+    def incidents(self) -> health_views.IncidentSummary:
+        """Goals that stood still, and how they were healed."""
+        return self.run(calls.get_incidents())
+
+    def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Messages that their queues have given up, each with its diagnosis."""
+        return self.run(calls.list_dead_letters(pool, limit)).letters
+
+    def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Send a dead letter's task again, or all that can run. Gives those that were."""
+        return self.run(calls.redrive_dead_letters(pool, key)).letters
+
+    def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
+        """Take a dead letter out of its queue; what it was is kept with the reason."""
+        return self.run(calls.bury_dead_letter(pool, key, reason))
+
     def health(self) -> views.HealthView:
         """Does the API answer?"""
         return self.run(calls.get_health())
@@ -335,6 +355,26 @@ class AsyncFleetClient(AsyncConnection):
     async def delete_document(self, domain: str, document_id: str) -> None:
         """Forget a document. Raises NotFoundError."""
         await self.run(calls.delete_document(domain, document_id))
+
+    async def heal(self) -> health_views.HealView:
+        """Run the healer now."""
+        return await self.run(calls.heal())
+
+    async def incidents(self) -> health_views.IncidentSummary:
+        """Goals that stood still, and how they were healed."""
+        return await self.run(calls.get_incidents())
+
+    async def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Messages that their queues have given up, each with its diagnosis."""
+        return (await self.run(calls.list_dead_letters(pool, limit))).letters
+
+    async def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Send a dead letter's task again, or all that can run. Gives those that were."""
+        return (await self.run(calls.redrive_dead_letters(pool, key))).letters
+
+    async def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
+        """Take a dead letter out of its queue; what it was is kept with the reason."""
+        return await self.run(calls.bury_dead_letter(pool, key, reason))
 
     async def health(self) -> views.HealthView:
         """Does the API answer?"""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import views
+from agentfleet.services import health_views, views
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -230,6 +230,32 @@ def add_document(title: str, text: str, domain: str) -> Call[views.DocumentView]
 def delete_document(domain: str, document_id: str) -> Call[None]:
     """Forget a document."""
     return Call("DELETE", f"/knowledge/{_step(domain)}/{_step(document_id)}", _nothing)
+
+
+def heal() -> Call[health_views.HealView]:
+    """Run the healer."""
+    return _send("POST", "/heal", health_views.HealView, _json({}))
+
+
+def get_incidents() -> Call[health_views.IncidentSummary]:
+    """Goals that stood still."""
+    return _get("/health/incidents", health_views.IncidentSummary)
+
+
+def list_dead_letters(pool: str | None, limit: int | None) -> Call[health_views.DeadLetterList]:
+    """Dead letters."""
+    return _get("/dead-letters", health_views.DeadLetterList, pool=pool, limit=limit)
+
+
+def redrive_dead_letters(pool: str, key: str | None) -> Call[health_views.DeadLetterList]:
+    """Sent again it finds them gone."""
+    return _send("POST", f"/dead-letters/{_step(pool)}/redrive", health_views.DeadLetterList, _json({"key": key}))
+
+
+def bury_dead_letter(pool: str, key: str, reason: str) -> Call[health_views.DeadLetterView]:
+    """Take one out of its queue. Not sent again: it would not be found."""
+    body = _json({"key": key, "reason": reason})
+    return _send("POST", f"/dead-letters/{_step(pool)}/bury", health_views.DeadLetterView, body, is_repeatable=False)
 
 
 def get_health() -> Call[views.HealthView]:

@@ -39,6 +39,12 @@ class DataStack(Stack):
             sort_key=dynamodb.Attribute(name="listed", type=dynamodb.AttributeType.STRING),
             projection_type=dynamodb.ProjectionType.ALL,
         )
+        self.work.add_global_secondary_index(
+            index_name="living",
+            partition_key=dynamodb.Attribute(name="living", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+        )
         self.registry = self._table(fleet, "registry")
         self.knowledge = self._table(fleet, "knowledge")
         self.bucket = self._bucket()

@@ -17,12 +17,15 @@ from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
@@ -33,13 +36,16 @@ from agentfleet.ports import (
     AgentStore,
     BlobStore,
     ClaimStore,
+    DeadLetters,
     FleetStore,
     GoalStore,
+    HealthStore,
     JoinStore,
     KnowledgeStore,
     MessageBus,
     PlanStore,
     PoolControl,
+    QueueWatch,
     ResultStore,
     ScalingStore,
     TaskQueues,
@@ -49,13 +55,16 @@ from tests.fakes import (
     FakeBlobs,
     FakeBus,
     FakeClaims,
+    FakeDeadLetters,
     FakeFleets,
     FakeGoals,
+    FakeHealth,
     FakeJoins,
     FakeKnowledge,
     FakePlans,
     FakePools,
     FakeQueues,
+    FakeQueueWatch,
     FakeResults,
     FakeScalings,
     FixedClock,
@@ -106,6 +115,9 @@ class World(ABC):
     fleets: FleetStore
     scalings: ScalingStore
     knowledge: KnowledgeStore
+    health: HealthStore
+    watch: QueueWatch
+    letters: DeadLetters
 
     @staticmethod
     def fresh(kind: str) -> str:
@@ -146,6 +158,10 @@ class World(ABC):
         """Let a pool's function have written these lines."""
 
     @abstractmethod
+    def bury(self, pool: str, body: str) -> None:
+        """Put a message into a pool's dead-letter queue."""
+
+    @abstractmethod
     def take(self, queue: str, n: int = 10) -> list[Received]:
         """Receive at most n visible messages."""
 
@@ -178,6 +194,9 @@ class FakeWorld(World):
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
         self.knowledge = FakeKnowledge()
+        self.health = FakeHealth()
+        self.watch = FakeQueueWatch(self._queues)
+        self.letters = FakeDeadLetters(self._queues)
         self._pools: dict[str, FakePools] = {}
 
     def other_plans(self) -> FakePlans:
@@ -200,6 +219,9 @@ class FakeWorld(World):
 
     def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
         self._pools[pool].lines[pool] = list(lines)
+
+    def bury(self, pool: str, body: str) -> None:
+        self._queues.put(names.pool_dead_letters(FLEET, pool), body)
 
     def take(self, queue: str, n: int = 10) -> list[Received]:
         return [Received(one["body"], one["receiptHandle"], one["attributes"]) for one in self._queues.take(queue, n)]
@@ -233,6 +255,9 @@ class AwsWorld(World):
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
+        self.health = DynamoHealth(database, f"{FLEET}-registry")
+        self.watch = SqsQueueWatch(clients.sqs, clients.cloudwatch, self.url_prefix, threads, lambda: datetime.now(UTC))
+        self.letters = SqsDeadLetters(clients.sqs, FLEET, self.url_prefix)
 
     def other_plans(self) -> DynamoPlans:
         clients = self.clients
@@ -287,6 +312,9 @@ class AwsWorld(World):
         events: Any = [{"timestamp": int(moment.timestamp() * 1000), "message": line} for moment, line in lines]
         self.clients.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
+    def bury(self, pool: str, body: str) -> None:
+        self.clients.sqs.send_message(QueueUrl=self.url_prefix + names.pool_dead_letters(FLEET, pool), MessageBody=body)
+
     def take(self, queue: str, n: int = 10) -> list[Received]:
         answer = self.clients.sqs.receive_message(
             QueueUrl=self.url_prefix + queue, MaxNumberOfMessages=n, MessageSystemAttributeNames=["All"]
@@ -314,7 +342,7 @@ def build(clients: Clients) -> None:
 
 
 def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
-    attributes = ["pk", "sk", *(["tenant", "listed"] if with_goals else [])]
+    attributes = ["pk", "sk", *(["tenant", "listed", "living"] if with_goals else [])]
     index = {
         "IndexName": "goals",
         "KeySchema": [{"AttributeName": "tenant", "KeyType": "HASH"}, {"AttributeName": "listed", "KeyType": "RANGE"}],
@@ -326,8 +354,13 @@ def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         "AttributeDefinitions": [{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
     }
+    living = {
+        "IndexName": "living",
+        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "pk", "KeyType": "RANGE"}],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
     if with_goals:
-        request["GlobalSecondaryIndexes"] = [index]
+        request["GlobalSecondaryIndexes"] = [index, living]
     clients.dynamodb.create_table(**request)
 
 

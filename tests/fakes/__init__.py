@@ -3,6 +3,7 @@
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import START, FixedClock
+from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools, FakeScalings, FakeSignals
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
@@ -13,12 +14,15 @@ __all__ = [
     "FakeBlobs",
     "FakeBus",
     "FakeClaims",
+    "FakeDeadLetters",
     "FakeFleets",
     "FakeGoals",
+    "FakeHealth",
     "FakeJoins",
     "FakeKnowledge",
     "FakePlans",
     "FakePools",
+    "FakeQueueWatch",
     "FakeQueues",
     "FakeResults",
     "FakeScalings",

@@ -13,10 +13,12 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.services.heal import HealReport
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import FixedClock
+from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
@@ -116,6 +118,13 @@ class InProcessFleet:
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,
         )
+        self.health, self.watch = FakeHealth(), FakeQueueWatch(self.queues)
+        self.healing = self.platform.healing(
+            *(
+                self.faults.wrap(port, name)
+                for port, name in ((self.watch, "watch"), (FakeDeadLetters(self.queues), "letters"), (self.health, "health"))
+            )
+        )
         self._runners: dict[str, TaskRunner] = {}
         self._environments = 0
         self.batch = 10
@@ -161,6 +170,10 @@ class InProcessFleet:
         """All environments are gone with what they knew; what they held comes back."""
         self._runners.clear()
         self.queues.expire_visibility()
+
+    def heal(self, by_person: bool = False) -> HealReport:
+        """One run of the healer, as its schedule starts it."""
+        return self.healing.healer.run(self.clock() + INVOCATION, by_person=by_person)
 
     def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
         """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""

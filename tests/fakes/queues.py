@@ -54,6 +54,8 @@ class FakeQueues:
         self.max_receives = max_receives
         self.sent = 0
         """Messages handed over so far."""
+        self.lose: set[int] = set()
+        """Numbers (from 0, as `sent` counts) of messages that are taken and never seen again."""
         self._queues: dict[str, _Queue] = {}
         self._failures: dict[str, int] = {}
         self._numbers = itertools.count(1)
@@ -133,6 +135,16 @@ class FakeQueues:
         waiting = sum(message.visible <= now for message in messages)
         return waiting, len(messages) - waiting
 
+    def oldest_sent(self, queue: str) -> datetime | None:
+        """When the oldest message of a queue, hidden or not, was sent."""
+        with self._lock:
+            return min((message.sent for message in self._queue(queue).values()), default=None)
+
+    def purge(self) -> None:
+        """Lose everything that is in any queue."""
+        with self._lock:
+            self._queues.clear()
+
     def bodies(self, queue: str) -> list[str]:
         """Every message of a queue, hidden or not, oldest first."""
         return [message.body for message in list(self._queue(queue).values())]
@@ -173,6 +185,9 @@ class FakeQueues:
                 if self._failures.get(queue, 0) > 0:
                     self._failures[queue] -= 1
                     refused += 1
+                    continue
+                if self.sent in self.lose:
+                    self.sent += 1
                     continue
                 identity = f"m{next(self._numbers):08d}"
                 self._queue(queue)[identity] = _Message(identity, body, group, now, now)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from agentfleet.domain import dead_letters, healing
+from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 from tests.infra.templates import Resource, Templates, as_list, flat
 
 DAY = 86_400
@@ -168,6 +170,10 @@ def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
                 # The action accepts no resource; the statement is bound to the region instead.
                 assert statement["Action"] == UNBOUND[statement["Sid"]]
                 assert "Condition" in statement
+            elif statement.get("Sid") == "ReadQueueAges":
+                # Neither does GetMetricData, which can only read numbers.
+                assert statement["Action"] == "cloudwatch:GetMetricData"
+                assert "Condition" in statement
             elif "*" in arn:
                 assert any(known in arn for known in WILDCARDS), f"{resource}: {arn}"
 
@@ -201,14 +207,20 @@ def test_only_the_api_and_the_fleet_manager_move_concurrency(templates: Template
     assert movers == {"What fleet-serve-api may do", "What fleet-manage-fleet may do"}
 
 
+def schedule(templates: Templates, expression: str) -> tuple[Any, dict[str, Any]]:
+    """The one rule with this schedule, and its one target."""
+    rules = templates.of_type("AWS::Events::Rule")
+    (rule,) = [rule for rule in rules if rule.properties.get("ScheduleExpression") == expression]
+    (target,) = rule.properties["Targets"]
+    return rule, target
+
+
 def test_the_fleet_manager_is_called_each_minute_and_sees_no_goals(templates: Templates) -> None:
     """It needs queues, metrics and the registry; not what tenants have submitted."""
-    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "ScheduleExpression" in rule.properties]
-    (target,) = rule.properties["Targets"]
+    rule, target = schedule(templates, "rate(1 minute)")
     manager = templates.target(rule, target["Arn"])
     role = templates.target(manager, manager.properties["Role"])
 
-    assert rule.properties["ScheduleExpression"] == "rate(1 minute)"
     assert manager.properties["FunctionName"] == rule.properties["Name"] == "fleet-manage-fleet"
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
     sids = {statement.get("Sid") for resource, statement in templates.statements() if str(resource) == str(role)}
@@ -293,6 +305,31 @@ def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) ->
     assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}
     assert templates.target(rule, target["Arn"]).properties["QueueName"] == "fleet-submissions"
     assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == "fleet-submissions-dead"
+
+
+def test_the_healer_is_started_every_two_minutes(templates: Templates) -> None:
+    """And each run is over before the next begins."""
+    rule, target = schedule(templates, "rate(2 minutes)")
+    healer = templates.target(rule, target["Arn"])
+
+    assert healer.properties["FunctionName"] == "fleet-heal-work"
+    assert healer.properties["Timeout"] < 120
+
+
+def test_only_the_healer_and_the_api_touch_dead_letters(templates: Templates) -> None:
+    """And neither can take anything out of a queue that an agent works on."""
+    tenders = dict(role_statements(templates, "TendDeadLetters"))
+
+    assert set(tenders) == {"What fleet-heal-work may do", "What fleet-serve-api may do"}
+    for statement in tenders.values():
+        assert all(flat(arn).endswith("-dead") for arn in as_list(statement["Resource"]))
+
+
+def test_the_domain_knows_what_the_queues_are_deployed_with(templates: Templates) -> None:
+    """Diagnosis and patience reckon with these numbers."""
+    assert (MAX_RECEIVES, VISIBILITY_PER_TIMEOUT) == (dead_letters.MAX_RECEIVES, healing.VISIBILITY_PER_TIMEOUT)
+    release = next(queue for queue in queues(templates) if queue.properties["QueueName"] == "fleet-release")
+    assert release.properties["VisibilityTimeout"] == healing.RELEASE_VISIBILITY.total_seconds()
 
 
 @pytest.mark.parametrize("output", ["ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus"])

@@ -105,6 +105,7 @@ class World:
             learn=Librarian(self.knowledge, clock),
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
+            healing=fleet.healing,
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

@@ -13,18 +13,21 @@ from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
-from agentfleet.composition import Outside, Platform
+from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
@@ -137,6 +140,21 @@ class Api:
     learn: Librarian
     registry: Registry
     playbooks: PlaybookShelf
+    healing: Healing
+
+
+def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
+    aws = clients()
+    watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
+    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
+    return fleet.healing(watch, letters, DynamoHealth(aws.dynamodb, settings.registry_table))
+
+
+@lru_cache(maxsize=1)
+def healing() -> Healing:
+    """For heal_work."""
+    settings = FleetSettings.from_env()
+    return _healing(compose(settings), settings)
 
 
 @lru_cache(maxsize=1)
@@ -157,6 +175,7 @@ def api() -> Api:
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        healing=_healing(fleet, settings),
     )
 
 

@@ -14,17 +14,23 @@ from agentfleet.ports import (
     BlobStore,
     ClaimStore,
     Clock,
+    DeadLetters,
     GoalStore,
+    HealthStore,
     JoinStore,
     MessageBus,
     PlanStore,
+    QueueWatch,
     ResultStore,
     TaskQueues,
 )
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
+from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
+from agentfleet.services.heal import Healer
+from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
@@ -47,6 +53,15 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Healing:
+    """The services that look after goals."""
+
+    healer: Healer
+    office: DeadLetterOffice
+    incidents: IncidentLog
 
 
 class Platform:
@@ -108,3 +123,12 @@ class Platform:
         return TaskRunner(
             capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction
         )
+
+    def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
+        """The services that look after goals, over these queues and this memory."""
+        reach, catalog, clock = self.outside, self.catalog, self.outside.clock
+        goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
+        incidents = IncidentLog(health, goals, results, clock)
+        office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
+        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
+        return Healing(healer, office, incidents)

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
+from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.domain.scaling import ScalingRecord
@@ -44,6 +46,13 @@ class GoalStore(Protocol):
         A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
         """
 
+    def living(self, limit: int, cursor: str | None) -> Page[str]:
+        """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
+
+        Whoever follows the cursors to the end has been shown every goal that was alive all the while. A page may be short
+        and still have a cursor.
+        """
+
 
 class PlanStore(Protocol):
     """Compiled plans by goal. Never changed once written, so they may be kept in memory for ever."""
@@ -66,6 +75,9 @@ class ResultStore(Protocol):
 
     def tally(self, goal_id: str, shards: int) -> dict[TaskState, int]:
         """How many tasks ended how."""
+
+    def finished(self, goal_id: str, shards: int) -> dict[int, Finished]:
+        """Every unit that has a result, without reading the results themselves; may be a moment behind."""
 
 
 class JoinStore(Protocol):
@@ -223,3 +235,51 @@ class KnowledgeStore(Protocol):
 
     def delete(self, tenant: str, domain: str, document_id: str) -> bool:
         """False if there was none."""
+
+
+class QueueWatch(Protocol):
+    """What can be seen of queues without receiving from them."""
+
+    def look(self, queues: Iterable[str]) -> dict[str, QueueLook]:
+        """These queues (by name) now. Raises NotFound naming one that isn't there."""
+
+
+class DeadLetters(Protocol):
+    """The pools' dead-letter queues."""
+
+    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
+        """Receive at most `limit`, hidden from others for a minute; none if it is empty. Raises NotFound."""
+
+    def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        """Make received ones visible again at once."""
+
+    def delete(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        """Delete received ones."""
+
+
+class HealthStore(Protocol):
+    """What the healer remembers and reports."""
+
+    def rounds(self) -> Rounds:
+        """What the last run left; empty before the first."""
+
+    def keep_rounds(self, rounds: Rounds) -> None:
+        """For the next run."""
+
+    def open_incidents(self) -> dict[str, Incident]:
+        """Incidents that are not healed, by goal."""
+
+    def record(self, incident: Incident) -> None:
+        """Store an incident as it is now: once it is healed it is not open any more."""
+
+    def healed(self, limit: int) -> Sequence[Incident]:
+        """The incidents that were healed last, newest first."""
+
+    def file_letter(self, record: LetterRecord) -> None:
+        """Store, or replace, what became of a dead letter."""
+
+    def letter(self, pool: str, key: str) -> LetterRecord | None:
+        """What became of a task's dead letter before."""
+
+    def letters(self, pool: str, limit: int) -> Sequence[LetterRecord]:
+        """What became of a pool's dead letters, at most `limit`, last seen first."""

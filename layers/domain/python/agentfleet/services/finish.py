@@ -1,7 +1,7 @@
 """What follows when units are done: joins, releases, and the goal's end."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -100,6 +100,13 @@ class Finisher:
             ended = ended or unit.ends
             for waiting, slot in unit.joins:
                 reached[waiting].append(slot)
+        filled, completed = self._fill(goal, plan, reached)
+        return to_ranges(sorted(set(expand([*opened, *filled])))), ended or completed
+
+    def _fill(self, goal: Goal, plan: PlanReader, reached: Mapping[int, Sequence[int]]) -> tuple[list[Range], bool]:
+        """Unite joins with these slots, up their trees; gives what that opened, and whether the goal is done."""
+        opened: list[Range] = []
+        ended = False
         while reached:
             above: dict[int, list[int]] = defaultdict(list)
             for number, slots in sorted(reached.items()):
@@ -111,7 +118,14 @@ class Finisher:
                 if join.above:
                     above[join.above[0]].append(join.above[1])
             reached = above
-        return to_ranges(sorted(set(expand(opened)))), ended
+        return opened, ended
+
+    def rejoin(self, goal: Goal, plan: PlanReader, slots: Mapping[int, Sequence[int]]) -> None:
+        """Unite joins with slots that somebody should have added, and carry on from those that this completes."""
+        opened, ended = self._fill(goal, plan, slots)
+        self._releaser.release(goal, plan, to_ranges(sorted(set(expand(opened)))))
+        if ended:
+            self.end(goal, GoalState.SUCCEEDED, repeated=True)
 
     def end(self, goal: Goal, state: GoalState, *, failure: Failure | None = None, repeated: bool = False) -> Goal:
         """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then."""
