@@ -2,6 +2,7 @@
 
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
+from tests.fakes.cache import FakeCache
 from tests.fakes.clock import START, FixedClock
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools
@@ -12,6 +13,7 @@ __all__ = [
     "FakeAgents",
     "FakeBlobs",
     "FakeBus",
+    "FakeCache",
     "FakeClaims",
     "FakeFleets",
     "FakeGoals",
