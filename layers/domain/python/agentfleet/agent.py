@@ -118,6 +118,9 @@ def _log(pool: str, batch: Batch) -> None:
     """
     logger = Logger(service=pool)
     tenants = {work.goal.tenant for work in batch.settled}
+    more: dict[str, Any] = {"postponed": len(batch.postponed)} if batch.postponed else {}
+    if batch.cache:
+        more["cache"] = batch.cache
     logger.info(
         "batch",
         tenant=next(iter(tenants), None) if len(tenants) < 2 else "*",
@@ -125,8 +128,7 @@ def _log(pool: str, batch: Batch) -> None:
         settled=len(batch.settled),
         dropped=len(batch.dropped),
         returned=len(batch.returned),
-        **({"postponed": len(batch.postponed)} if batch.postponed else {}),
-        **({"cache": batch.cache} if batch.cache else {}),
+        **more,
         tasks=[f"{work.goal.id}/{task.id}" for work in batch.settled[:10] for task in work.unit.tasks[:10]],
     )
     for message_id, returned in batch.returned.items():

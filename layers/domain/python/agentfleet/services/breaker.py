@@ -235,5 +235,5 @@ def read_policy(settings: Mapping[str, Any]) -> BreakerPolicy:
     allowed = ("failures", "window", "recovery", "trial")
     if unknown := sorted(set(settings) - set(allowed)):
         raise ValueError(f"breaker: there is no setting {', '.join(unknown)}; allowed are {', '.join(allowed)}")
-    times = {name: timedelta(seconds=float(settings[name])) for name in allowed[1:] if name in settings}
+    times: dict[str, Any] = {name: timedelta(seconds=float(settings[name])) for name in allowed[1:] if name in settings}
     return replace(BreakerPolicy(failures=int(settings.get("failures", BreakerPolicy().failures))), **times)
