@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -172,10 +172,11 @@ def test_a_dead_store_lets_calls_through() -> None:
     """A breaker that can't be read or stored holds in this environment alone."""
 
     class Dead(LocalBreakers):
-        def read(self, dependency: str) -> Any:
+        def read(self, dependency: str) -> tuple[Breaker, int]:
             raise OSError("gone")
 
-        write = read  # type: ignore[assignment]
+        def write(self, dependency: str, breaker: Breaker, version: int, expires: datetime) -> bool:
+            raise OSError("gone")
 
     clock = FixedClock()
     breakers = Breakers(Dead(), clock, POLICY)
