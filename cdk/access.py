@@ -18,7 +18,7 @@ from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
 Table = Literal["work", "registry", "knowledge"]
-Prefix = Literal["plans", "outputs", "blobs"]
+Prefix = Literal["plans", "outputs", "blobs", "cache"]
 TABLE_VARIABLES: Final[dict[Table, str]] = {"work": "WORK_TABLE", "registry": "REGISTRY_TABLE", "knowledge": "KNOWLEDGE_TABLE"}
 
 KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
@@ -80,9 +80,11 @@ class FleetAccess:
             "RELEASE_QUEUE_URL": self.release_queue_url,
         } | {TABLE_VARIABLES[table]: names.table(self.fleet.name, table) for table in tables}
 
-    def carry_out_plans(self, grants: Iterable[Grant]) -> Permissions:
-        """What releasing tasks and writing their results takes, and the blobs that `grants` allow."""
+    def carry_out_plans(self, grants: Iterable[Grant], *, cached: bool = False) -> Permissions:
+        """What releasing tasks and writing their results takes, the blobs that `grants` allow, and a cache of results."""
         allowed = sorted(_GRANTED[grant] for grant in grants)
+        if cached:
+            allowed += [("read", "cache"), ("write", "cache")]
         return (
             self.use_table("work")
             + self.use_table("registry")

@@ -81,6 +81,8 @@ class AgentsStack(Stack):
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
+        cached = any(capability.cacheable for capability in pool.spec.capabilities)
+        cache_url = self._foundation.stage.cache_url
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -91,8 +93,9 @@ class AgentsStack(Stack):
                 pool=pool,
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
-                environment=self._access.environment("work", "registry"),
-                permissions=self._access.carry_out_plans(pool.grants) + self._access.consume(*queues),
+                environment=self._access.environment("work", "registry")
+                | ({"CACHE_URL": cache_url} if cached and cache_url else {}),
+                permissions=self._access.carry_out_plans(pool.grants, cached=cached) + self._access.consume(*queues),
                 topic=topic,
             ),
         )

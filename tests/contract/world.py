@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
@@ -35,6 +36,7 @@ from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.ports import (
     AgentStore,
     BlobStore,
+    BreakerStore,
     ClaimStore,
     DeadLetters,
     FleetStore,
@@ -50,6 +52,7 @@ from agentfleet.ports import (
     ScalingStore,
     TaskQueues,
 )
+from agentfleet.services.breaker import LocalBreakers
 from tests.fakes import (
     FakeAgents,
     FakeBlobs,
@@ -111,6 +114,7 @@ class World(ABC):
     queues: TaskQueues
     bus: MessageBus
     blobs: BlobStore
+    breakers: BreakerStore
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
@@ -190,6 +194,7 @@ class FakeWorld(World):
         self._bus = FakeBus()
         self.bus = self._bus
         self.blobs = FakeBlobs()
+        self.breakers = LocalBreakers()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -248,6 +253,7 @@ class AwsWorld(World):
         self.joins = DynamoJoins(database, self.table, self.clock)
         self.claims = DynamoClaims(database, self.table)
         self.blobs = S3Blobs(files, self.bucket)
+        self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")

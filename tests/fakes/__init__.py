@@ -2,6 +2,7 @@
 
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
+from tests.fakes.cache import FakeCache
 from tests.fakes.clock import START, FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
@@ -13,6 +14,7 @@ __all__ = [
     "FakeAgents",
     "FakeBlobs",
     "FakeBus",
+    "FakeCache",
     "FakeClaims",
     "FakeDeadLetters",
     "FakeFleets",

@@ -13,6 +13,8 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.cache import CacheManager
 from agentfleet.services.heal import HealReport
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
@@ -89,12 +91,16 @@ def catalog_of(*agents: Agent) -> Catalog:
 class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
-    def __init__(self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None) -> None:
+    def __init__(
+        self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None, cache: CacheManager | None = None
+    ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
+        self.breakers = LocalBreakers()
+        self.cache = cache
         self.faults = Faults()
         watched = {
             name: self.faults.wrap(port, name)
@@ -108,6 +114,7 @@ class InProcessFleet:
                 "bus": self.bus,
                 "blobs": self.blobs,
                 "agents": self.entries,
+                "breakers": self.breakers,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
@@ -160,7 +167,7 @@ class InProcessFleet:
             self._environments += 1
             agent = self.agents[pool]
             self._runners[pool] = self.platform.runner(
-                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before
+                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before, cache=self.cache
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))

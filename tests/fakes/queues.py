@@ -64,10 +64,12 @@ class FakeQueues:
     # What agents do.
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
-        self._send([(names.task_queue(self.fleet, one.pool, one.priority), one.body(), one.tenant) for one in messages])
+        self._send(
+            [(names.task_queue(self.fleet, one.pool, one.priority), one.body(), one.tenant, one.delay) for one in messages]
+        )
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
-        self._send([(names.release_queue(self.fleet), message.body(), None) for message in messages])
+        self._send([(names.release_queue(self.fleet), message.body(), None, timedelta()) for message in messages])
 
     def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
         with self._lock:
@@ -108,7 +110,7 @@ class FakeQueues:
 
     def put(self, queue: str, body: str, group: str | None = None) -> None:
         """Send any body to any queue."""
-        self._send([(queue, body, group)])
+        self._send([(queue, body, group, timedelta())])
 
     def fail_sends(self, queue: str, count: int) -> None:
         """Refuse the next `count` messages that are sent to a queue."""
@@ -177,11 +179,11 @@ class FakeQueues:
     def _queue(self, name: str) -> _Queue:
         return self._queues.setdefault(name, {})
 
-    def _send(self, messages: Sequence[tuple[str, str, str | None]]) -> None:
+    def _send(self, messages: Sequence[tuple[str, str, str | None, timedelta]]) -> None:
         refused = 0
         with self._lock:
             now = self.clock()
-            for queue, body, group in messages:
+            for queue, body, group, delay in messages:
                 if self._failures.get(queue, 0) > 0:
                     self._failures[queue] -= 1
                     refused += 1
@@ -190,7 +192,7 @@ class FakeQueues:
                     self.sent += 1
                     continue
                 identity = f"m{next(self._numbers):08d}"
-                self._queue(queue)[identity] = _Message(identity, body, group, now, now)
+                self._queue(queue)[identity] = _Message(identity, body, group, now, now + min(delay, timedelta(minutes=15)))
                 self.sent += 1
         if refused:
             raise DeliveryFailed(f"{refused} of {len(messages)} messages were not taken: refused by the test")

@@ -14,6 +14,7 @@ WILDCARDS = {
     "<fleet-bucket>/plans/*": "objects are named by goal",
     "<fleet-bucket>/outputs/*": "objects are named by goal and task",
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
+    "<fleet-bucket>/cache/*": "cached values are named by a digest",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
 }
@@ -89,9 +90,9 @@ def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templat
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert encryption["BucketKeyEnabled"] is True
-    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
-    assert rule["ExpirationInDays"] == 90
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    rules = {rule.get("Prefix", ""): rule for rule in bucket.properties["LifecycleConfiguration"]["Rules"]}
+    assert {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items()} == {"": 90, "cache/": 8}
+    assert rules[""]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
 
 
 def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> None:

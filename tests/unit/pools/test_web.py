@@ -1,6 +1,7 @@
 """HTTP against a real server on the loopback address, and against addresses that must never be reached."""
 
 import gzip
+import http.client
 import ipaddress
 import json
 import socket
@@ -555,3 +556,27 @@ def test_any_text_is_a_page(source: str) -> None:
     page = web._Page(f"<p>{source}</p>")
 
     assert "\n\n" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("control", "seconds"),
+    [
+        ("max-age=60", 60.0),
+        ("public, max-age=60, s-maxage=30", 30.0),
+        ("max-age=60, private", 0.0),
+        ("no-store", 0.0),
+        ("max-age=soon", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_response_says_how_long_it_may_be_kept(control: str, seconds: float) -> None:
+    """Only what a shared cache may keep is kept, for as long as the server says less the response's age."""
+    headers = http.client.HTTPMessage()
+    headers["Cache-Control"] = control
+    fresh = web._fresh_seconds(web._Answer(200, headers, b""))
+    headers["Age"] = "10"
+
+    assert fresh == seconds
+    assert web._fresh_seconds(web._Answer(200, headers, b"")) == max(0.0, seconds - 10)
+    headers["Set-Cookie"] = "id=1"
+    assert web._fresh_seconds(web._Answer(200, headers, b"")) == 0.0

@@ -85,5 +85,6 @@ def test_an_agents_own_work_is_a_pipeline() -> None:
         "execute",
         "store",
         "release",
+        "postpone",
         "retry",
     ]

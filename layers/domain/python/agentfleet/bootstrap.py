@@ -4,12 +4,14 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from random import random
 from typing import Any, Final
 
 from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
@@ -33,6 +35,7 @@ from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
+from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
@@ -82,6 +85,7 @@ def outside(settings: FleetSettings) -> Outside:
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -126,7 +130,29 @@ def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[B
     if settings.pool != pool:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
     agent_id = f"{pool}-{secrets.token_hex(4)}"
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings)
+    cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
+    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+
+
+def _cache(settings: PoolSettings) -> CacheManager:
+    """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
+    from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
+    from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
+    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+
+    memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
+    objects = Tier(
+        "s3",
+        S3Cache(clients().s3, settings.bucket, utc_now),
+        longest=timedelta(days=7),
+        max_bytes=4 * 1024 * 1024,
+        least=timedelta(minutes=1),
+    )
+    if not settings.cache_url:
+        return CacheManager([memory, objects], None, utc_now, random)
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
+    return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import random
 from typing import Any
 
@@ -12,6 +12,7 @@ from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
     BlobStore,
+    BreakerStore,
     ClaimStore,
     Clock,
     DeadLetters,
@@ -25,6 +26,8 @@ from agentfleet.ports import (
     TaskQueues,
 )
 from agentfleet.services.accept import Accepter
+from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
+from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
@@ -35,6 +38,7 @@ from agentfleet.services.intake import EventIntake
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
+from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import Router
 from agentfleet.services.run import Stores, TaskRunner
 
@@ -53,6 +57,7 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+    breakers: BreakerStore = field(default_factory=LocalBreakers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,9 @@ class Platform:
         *,
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
+        cache: CacheManager | None = None,
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool."""
+        """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -117,11 +123,13 @@ class Platform:
             self._fraction,
             settings=settings,
             before=before,
+            reuse=None if cache is None else ResultReuse(cache),
+            breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction
+            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:

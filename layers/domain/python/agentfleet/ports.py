@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from agentfleet.domain.breaker import Breaker
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
 from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
 from agentfleet.domain.fleet import Agent, Fleet, Pool
@@ -98,7 +99,10 @@ class TaskQueues(Protocol):
     """The queues between agents."""
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
-        """Hand over every message to its pool's queue. Raises DeliveryFailed if some were not taken."""
+        """Hand over every message to its pool's queue, which keeps it back for the message's delay.
+
+        Raises DeliveryFailed if some were not taken.
+        """
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
         """Hand over to the release queue. Raises DeliveryFailed if some were not taken."""
@@ -283,3 +287,39 @@ class HealthStore(Protocol):
 
     def letters(self, pool: str, limit: int) -> Sequence[LetterRecord]:
         """What became of a pool's dead letters, at most `limit`, last seen first."""
+
+
+class CacheTier(Protocol):
+    """One tier of a cache: text by key, forgotten after a time or whenever the tier likes. Safe to use from many threads."""
+
+    def get(self, key: str) -> str | None:
+        """The text, None if it was never put or is forgotten. Raises CacheUnavailable."""
+
+    def put(self, key: str, text: str, lifetime: timedelta) -> None:
+        """Store or replace, for at most this long. Raises CacheUnavailable."""
+
+    def delete(self, key: str) -> None:
+        """Forget; an absent key is none the worse for it. Raises CacheUnavailable."""
+
+
+class CacheLock(Protocol):
+    """Locks that end by themselves, shared by all processes."""
+
+    def acquire(self, key: str, owner: str, lease: timedelta) -> bool:
+        """Take the lock unless somebody has it. Raises CacheUnavailable."""
+
+    def release(self, key: str, owner: str) -> None:
+        """Give it back if `owner` still has it. Raises CacheUnavailable."""
+
+
+class BreakerStore(Protocol):
+    """Circuit breakers by dependency, shared by all processes; each write names the version that it replaces."""
+
+    def read(self, dependency: str) -> tuple[Breaker, int]:
+        """The breaker and its version; a new one of version 0 if there is none. Read consistently."""
+
+    def write(self, dependency: str, breaker: Breaker, version: int, expires: datetime) -> bool:
+        """Store it as version + 1 if `version` is still the newest. False if it isn't: nothing was changed.
+
+        It is forgotten some time after `expires`.
+        """

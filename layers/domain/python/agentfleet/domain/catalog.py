@@ -22,6 +22,12 @@ class CapabilitySpec(BaseModel):
     """Seconds."""
     chunk: int = 1
     """How many tasks may share one message."""
+    cacheable: bool = False
+    """A result may answer later tasks with the same input."""
+    keep: float = 3600.0
+    """For so many seconds."""
+    version: str = ""
+    """What made the results; empty: the content of the handler's file."""
 
 
 class PoolSpec(BaseModel):
