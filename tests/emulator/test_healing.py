@@ -1,7 +1,10 @@
 """Losses on the deployed stack: queues emptied in the middle of a goal, and messages that nobody could handle."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 from agentfleet.domain.goal import GoalState
 from client.api import FleetClient
@@ -19,6 +22,17 @@ def heal(aws: Aws) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(answer["Payload"].read())
     assert "FunctionError" not in answer, told
     return told
+
+
+@pytest.fixture(autouse=True)
+def unscheduled(aws: Aws) -> Iterator[None]:
+    """The healer runs when a test says so, and at no other time."""
+    events = aws("events")
+    rules = [rule["Name"] for rule in events.list_rules()["Rules"] if rule.get("ScheduleExpression") == "rate(2 minutes)"]
+    assert len(rules) == 1
+    events.disable_rule(Name=rules[0])
+    yield
+    events.enable_rule(Name=rules[0])
 
 
 def test_a_goal_whose_messages_are_lost_is_healed(client: FleetClient, aws: Aws) -> None:
