@@ -3,30 +3,19 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from agentfleet.domain.dead_letters import Action, Cause, LetterRecord
 from agentfleet.domain.healing import Incident, IncidentKind
 from agentfleet.services.dead_letters import Examined
 from agentfleet.services.heal import HealReport
 from agentfleet.services.incidents import HealthSummary
+from agentfleet.services.views import Order, View
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-class _View(BaseModel):
-    """What is shown. A client of an older version ignores fields that it doesn't know."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class _Order(BaseModel):
-    """What is taken: a field that doesn't exist is an error, not a surprise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class HealView(_View):
+class HealView(View):
     """What one run of the healer did."""
 
     looked: int
@@ -61,7 +50,7 @@ class HealView(_View):
         )
 
 
-class IncidentView(_View):
+class IncidentView(View):
     """A goal that stood still."""
 
     goal: str
@@ -95,7 +84,7 @@ class IncidentView(_View):
         )
 
 
-class IncidentSummary(_View):
+class IncidentSummary(View):
     """Your goals that stood still, the newest first."""
 
     open: tuple[IncidentView, ...]
@@ -118,7 +107,7 @@ class IncidentSummary(_View):
         )
 
 
-class DeadLetterView(_View):
+class DeadLetterView(View):
     """A message that its queue has given up."""
 
     pool: str
@@ -155,13 +144,13 @@ class DeadLetterView(_View):
         )
 
 
-class DeadLetterList(_View):
+class DeadLetterList(View):
     """Dead letters by pool."""
 
     letters: tuple[DeadLetterView, ...]
 
 
-class LetterRecordView(_View):
+class LetterRecordView(View):
     """What became of a dead letter."""
 
     key: str
@@ -180,20 +169,20 @@ class LetterRecordView(_View):
         return cls(**{name: getattr(record, name) for name in cls.model_fields})
 
 
-class LetterRecordList(_View):
+class LetterRecordList(View):
     """What became of a pool's dead letters, last seen first."""
 
     records: tuple[LetterRecordView, ...]
 
 
-class RedriveOrder(_Order):
+class RedriveOrder(Order):
     """Which dead letters to send again."""
 
     key: Key | None = None
     """One letter's; all that can run without it."""
 
 
-class BurialOrder(_Order):
+class BurialOrder(Order):
     """A dead letter to take out of its queue."""
 
     key: Key

@@ -18,19 +18,19 @@ FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
 """The states in which nothing happens to a task any more."""
 
 
-class _View(BaseModel):
+class View(BaseModel):
     """What is shown. A client of an older version ignores fields that it doesn't know."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class _Order(BaseModel):
+class Order(BaseModel):
     """What is taken: a field that doesn't exist is an error, not a surprise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ProblemView(_View):
+class ProblemView(View):
     """One thing wrong with a request."""
 
     field: str
@@ -39,7 +39,7 @@ class ProblemView(_View):
     """What is wrong with it and what is allowed."""
 
 
-class ErrorView(_View):
+class ErrorView(View):
     """The body of every error response."""
 
     error: str
@@ -55,7 +55,7 @@ class ErrorView(_View):
         return cls(error=error, message=message, problems=shown)
 
 
-class FailureView(_View):
+class FailureView(View):
     """Why a task or a goal failed."""
 
     error: str
@@ -69,7 +69,7 @@ class FailureView(_View):
         return cls(error=failure.error, message=failure.message, task=failure.task) if failure else None
 
 
-class GoalView(_View):
+class GoalView(View):
     """A goal as its owner sees it."""
 
     id: str
@@ -125,7 +125,7 @@ class GoalView(_View):
         return sum((self.counts or {}).get(state, 0) for state in FINISHED)
 
 
-class ForkOrder(_Order):
+class ForkOrder(Order):
     """What to keep of a goal, and what to change."""
 
     keep: Annotated[tuple[str, ...], Field(max_length=100)] = ("*",)
@@ -134,14 +134,14 @@ class ForkOrder(_Order):
     """Task id → dotted path inside its input → new value. These tasks and all that depend on them run again."""
 
 
-class GoalPage(_View):
+class GoalPage(View):
     """Goals, newest first. Give `cursor` back for more; null: there are none."""
 
     goals: tuple[GoalView, ...]
     cursor: str | None = None
 
 
-class TaskView(_View):
+class TaskView(View):
     """A task of a goal."""
 
     id: str
@@ -163,7 +163,7 @@ class TaskView(_View):
     """The goal that carries the task out, if it was delegated."""
 
 
-class TaskPage(_View):
+class TaskPage(View):
     """Tasks in the order of the plan. Give `cursor` back for more; null: there are none."""
 
     tasks: tuple[TaskView, ...]
@@ -184,7 +184,7 @@ class TaskDetail(TaskView):
     """Seconds that one attempt may take."""
 
 
-class FileView(_View):
+class FileView(View):
     """A file that a goal left behind."""
 
     name: str
@@ -196,7 +196,7 @@ class FileView(_View):
     """Gives the file to whoever holds this address, for one hour."""
 
 
-class GoalResult(_View):
+class GoalResult(View):
     """What came of a goal."""
 
     goal: GoalView
@@ -206,7 +206,7 @@ class GoalResult(_View):
     files: tuple[FileView, ...] = ()
 
 
-class AgentView(_View):
+class AgentView(View):
     """One worker: an execution environment of a pool, a container, or a remote agent."""
 
     id: str
@@ -237,13 +237,13 @@ class AgentView(_View):
         )
 
 
-class AgentList(_View):
+class AgentList(View):
     """Living agents by pool."""
 
     agents: tuple[AgentView, ...]
 
 
-class CapabilityView(_View):
+class CapabilityView(View):
     """One thing that a pool's agents can do."""
 
     name: str
@@ -255,7 +255,7 @@ class CapabilityView(_View):
     """How many tasks may share one message."""
 
 
-class DecisionView(_View):
+class DecisionView(View):
     """What the fleet manager decided about a pool."""
 
     at: datetime
@@ -284,7 +284,7 @@ class DecisionView(_View):
         )
 
 
-class PoolView(_View):
+class PoolView(View):
     """A pool as it is now."""
 
     name: str
@@ -332,32 +332,32 @@ class PoolView(_View):
         )
 
 
-class PoolList(_View):
+class PoolList(View):
     """Every pool, by name."""
 
     pools: tuple[PoolView, ...]
 
 
-class PoolChange(_Order):
+class PoolChange(Order):
     """Another size for a pool."""
 
     concurrency: Annotated[int, Field(ge=1, le=1000)]
 
 
-class LogLine(_View):
+class LogLine(View):
     """A line that an agent logged."""
 
     at: datetime
     message: str
 
 
-class LogPage(_View):
+class LogPage(View):
     """The newest lines of a pool, oldest first."""
 
     lines: tuple[LogLine, ...]
 
 
-class FleetOrder(_Order):
+class FleetOrder(Order):
     """Pools to be sized for a purpose."""
 
     size: Annotated[int, Field(ge=1, le=1000)]
@@ -366,13 +366,13 @@ class FleetOrder(_Order):
     """What the fleet must be able to do; null: everything there is."""
 
 
-class FleetChange(_Order):
+class FleetChange(Order):
     """Another size for a fleet."""
 
     size: Annotated[int, Field(ge=1, le=1000)]
 
 
-class FleetView(_View):
+class FleetView(View):
     """Pools that you have sized for a purpose."""
 
     id: str
@@ -399,13 +399,13 @@ class FleetView(_View):
         )
 
 
-class FleetList(_View):
+class FleetList(View):
     """Your fleets that have not been released, newest first."""
 
     fleets: tuple[FleetView, ...]
 
 
-class ParameterView(_View):
+class ParameterView(View):
     """What a playbook asks for."""
 
     type: ParameterType
@@ -414,7 +414,7 @@ class ParameterView(_View):
     required: bool
 
 
-class PlaybookView(_View):
+class PlaybookView(View):
     """A named plan with parameters."""
 
     name: str
@@ -453,7 +453,7 @@ def _playbook(playbook: Playbook) -> dict[str, Any]:
     }
 
 
-class PlaybookList(_View):
+class PlaybookList(View):
     """Every playbook, by name."""
 
     playbooks: tuple[PlaybookView, ...]
@@ -463,7 +463,7 @@ Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 """A field of knowledge: lower-case letters, digits and hyphens."""
 
 
-class DocumentOrder(_Order):
+class DocumentOrder(Order):
     """A document to be kept."""
 
     domain: Domain = "general"
@@ -471,7 +471,7 @@ class DocumentOrder(_Order):
     text: Annotated[str, StringConstraints(min_length=1, max_length=300_000)]
 
 
-class DocumentView(_View):
+class DocumentView(View):
     """A document without its text."""
 
     id: str
@@ -493,13 +493,13 @@ class DocumentView(_View):
         )
 
 
-class DocumentList(_View):
+class DocumentList(View):
     """Documents, newest first."""
 
     documents: tuple[DocumentView, ...]
 
 
-class Finding(_View):
+class Finding(View):
     """A document that matches a search."""
 
     document: DocumentView
@@ -509,13 +509,13 @@ class Finding(_View):
     """The text around the first match."""
 
 
-class FindingList(_View):
+class FindingList(View):
     """What a search found, best first."""
 
     findings: tuple[Finding, ...]
 
 
-class HealthView(_View):
+class HealthView(View):
     """The API answers."""
 
     status: str = "ok"
