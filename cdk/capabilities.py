@@ -18,6 +18,7 @@ OPTIONS: Final[dict[str, tuple[type, ...]]] = {
     "cacheable": (bool,),
     "keep": (int, float),
     "version": (str,),
+    "approval": (str,),
 }
 MAX_CHUNK: Final = 100
 
@@ -98,6 +99,8 @@ def _declarations(source: _Source) -> Iterator[tuple[FunctionNode, ast.Call]]:
 def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: str) -> CapabilitySpec:
     name = _name(source, call)
     options = _options(source, call)
+    if options.get("approval", "required") != "required":
+        raise source.error(call, f"approval of {name!r} is {options['approval']!r}; it must be 'required', or left out")
     docstring = ast.get_docstring(function)
     if not docstring:
         raise source.error(function, f"capability {name!r} needs a docstring; planners choose by its first line")
@@ -108,6 +111,8 @@ def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: s
         raise source.error(call, f"chunk of {name!r} is {capability.chunk}; allowed are 1 to {MAX_CHUNK}")
     if capability.chunk > 1 and not capability.idempotent:
         raise source.error(call, f"chunk of {name!r} is {capability.chunk}, which needs idempotent=True")
+    if capability.chunk > 1 and capability.approval:
+        raise source.error(call, f"chunk of {name!r} is {capability.chunk}, but each task is approved alone: leave it out")
     if capability.cacheable and not capability.idempotent:
         raise source.error(call, f"{name!r} is cacheable, which needs idempotent=True")
     if capability.keep <= 0:

@@ -2,7 +2,8 @@
 
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.approval import ApprovalRule
+from agentfleet.domain.catalog import BudgetDefaults, Catalog, PoolSpec
 from agentfleet.domain.scaling import ScalingMode
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
@@ -64,12 +66,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class BudgetBlock(_Strict):
+    """The `[fleet.budget]` table: what may be spent where nobody says anything else."""
+
+    goal_dollars: float | None = Field(default=None, ge=0, strict=False)
+    """Of a goal that names no dollars of its own."""
+    tenant_dollars_per_day: float | None = Field(default=None, ge=0, strict=False)
+    """Of each tenant, per day (UTC)."""
+
+
 class FleetBlock(_Strict):
     """The `[fleet]` table."""
 
     name: FleetName
     scaling: ScalingMode = "auto"
     """For the pools that do not say their own."""
+    budget: BudgetBlock = BudgetBlock()
 
 
 class PoolBlock(_Strict):
@@ -120,6 +132,8 @@ class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
+    approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
+    """What a person must approve before it runs, beside what says so itself."""
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
 
 
@@ -158,8 +172,36 @@ def read_fleet(root: Path) -> FleetDefinition:
     """
     file = _read_file(root / "fleet.toml")
     pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
-    catalog = Catalog(fleet=file.fleet.name, pools={name: pool.spec for name, pool in pools.items()})
+    rules = tuple(file.approvals)
+    _check_rules(rules, pools)
+    pools = {name: replace(pool, spec=_approved_alone(pool.spec, rules)) for name, pool in pools.items()}
+    catalog = Catalog(
+        fleet=file.fleet.name,
+        pools={name: pool.spec for name, pool in pools.items()},
+        budget=BudgetDefaults(**file.fleet.budget.model_dump()),
+        approvals=rules,
+    )
     return FleetDefinition(root=root, catalog=catalog, pools=pools)
+
+
+def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefinition]) -> None:
+    """A rule that covers nothing would let pass what somebody meant to hold back."""
+    known = sorted(one.name for pool in pools.values() for one in pool.spec.capabilities)
+    for number, rule in enumerate(rules):
+        if not any(rule.covers(name) for name in known):
+            raise FleetError(
+                f"fleet.toml: approvals.{number}.capability: no capability matches {rule.capability!r}; there are "
+                f"{', '.join(known)}"
+            )
+
+
+def _approved_alone(spec: PoolSpec, rules: Sequence[ApprovalRule]) -> PoolSpec:
+    """Tasks that may need approval travel alone, so that each is asked about by itself."""
+    alone = tuple(
+        one.model_copy(update={"chunk": 1}) if any(rule.covers(one.name) for rule in rules) else one
+        for one in spec.capabilities
+    )
+    return spec.model_copy(update={"capabilities": alone})
 
 
 def _read_file(path: Path) -> FleetFile:

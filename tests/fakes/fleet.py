@@ -13,9 +13,12 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.heal import HealReport
+from agentfleet.services.kill import LocalKills
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
@@ -73,33 +76,47 @@ class _Watched:
         return lambda *args, **kwargs: self._faults.step(f"{self._name}.{attribute}", lambda: value(*args, **kwargs))
 
 
-def catalog_of(*agents: Agent) -> Catalog:
+def catalog_of(*agents: Agent, **rest: Any) -> Catalog:
     """The catalog that synth would read from these agents' code."""
     pools = {
         agent.pool: PoolSpec(
             name=agent.pool,
             capabilities=tuple(
-                CapabilitySpec(name=one.name, pool=agent.pool, idempotent=one.idempotent, timeout=one.timeout, chunk=one.chunk)
+                CapabilitySpec(
+                    name=one.name,
+                    pool=agent.pool,
+                    idempotent=one.idempotent,
+                    timeout=one.timeout,
+                    chunk=one.chunk,
+                    approval=one.approval,
+                )
                 for one in agent.capabilities.values()
             ),
         )
         for agent in agents
     }
-    return Catalog(fleet="fleet", pools=pools)
+    return Catalog(fleet="fleet", pools=pools, **rest)
 
 
 class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
     def __init__(
-        self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None, cache: CacheManager | None = None
+        self,
+        *agents: Agent,
+        playbooks: Mapping[str, Playbook] | None = None,
+        cache: CacheManager | None = None,
+        **rest: Any,
     ) -> None:
+        """`rest` are further fields of the catalog."""
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
-        self.breakers = LocalBreakers()
+        self.breakers, self.budgets, self.approvals, self.kills = (
+            LocalBreakers(), LocalBudgets(), LocalApprovals(), LocalKills()
+        )
         self.cache = cache
         self.faults = Faults()
         watched = {
@@ -115,12 +132,15 @@ class InProcessFleet:
                 "blobs": self.blobs,
                 "agents": self.entries,
                 "breakers": self.breakers,
+                "budgets": self.budgets,
+                "approvals": self.approvals,
+                "kills": self.kills,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, clock=self.clock),
-            catalog_of(*agents),
+            catalog_of(*agents, **rest),
             playbooks or {},
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,

@@ -94,7 +94,16 @@ class World:
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
         self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
         self.scalings = FakeScalings()
-        self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
+        self.inspector = Inspector(
+            fleet.goals,
+            fleet.plans,
+            fleet.results,
+            fleet.entries,
+            fleet.blobs,
+            self.catalog,
+            clock,
+            fleet.platform.approvals,
+        )
         bits = iter(range(1, 1 << 30))
         self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
@@ -106,6 +115,7 @@ class World:
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             healing=fleet.healing,
+            governance=fleet.platform.governance(),
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

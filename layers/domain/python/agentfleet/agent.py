@@ -6,7 +6,7 @@ The agent itself is the Lambda handler: point the function at `handler.agent`.
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aws_lambda_powertools import Logger
 
@@ -46,6 +46,7 @@ class Agent:
         cacheable: bool = False,
         keep: float = 3600.0,
         version: str = "",
+        approval: Literal["required"] | None = None,
     ) -> Callable[[F], F]:
         """Declare a function as something this pool's agents can do. The function itself stays as it is.
 
@@ -53,6 +54,7 @@ class Agent:
         `timeout`: seconds. `chunk`: so many tasks may share one message and one result (idempotent ones only).
         `cacheable`: what it gives depends on its input alone, so that a result may answer later tasks of the same tenant for
         `keep` seconds (idempotent ones only); `version` names what made it, by default the handler file's content.
+        `approval="required"`: a person must approve each task before it runs, which waits at no cost until then.
         Raises ValueError for a name declared twice or options that don't go together, TypeError for a signature that isn't
         `(input: Model)` or `(input: Model, context: TaskContext)`.
         """
@@ -62,6 +64,10 @@ class Agent:
             raise ValueError(f"{name}: chunk={chunk} needs idempotent=True: a chunk is repeated as a whole")
         if cacheable and not idempotent:
             raise ValueError(f"{name}: cacheable=True needs idempotent=True: a kept result means that nothing is done")
+        if approval not in {None, "required"}:
+            raise ValueError(f"{name}: approval={approval!r} must be 'required', or left out")
+        if approval and chunk > 1:
+            raise ValueError(f"{name}: chunk={chunk} and approval='required' don't go together: each task is approved alone")
         if keep <= 0:
             raise ValueError(f"{name}: keep={keep} must be more than 0 seconds")
 
@@ -75,6 +81,7 @@ class Agent:
                 cacheable=cacheable,
                 keep=keep,
                 version=version,
+                approval=approval,
             )
             return function
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from random import random
 from typing import Any, Final
 
+from agentfleet.adapters.approvals import DynamoApprovals
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
+from agentfleet.adapters.budgets import DynamoBudgets
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
@@ -19,6 +21,7 @@ from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
@@ -29,7 +32,7 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
-from agentfleet.composition import Healing, Outside, Platform
+from agentfleet.composition import Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
@@ -86,6 +89,9 @@ def outside(settings: FleetSettings) -> Outside:
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
+        budgets=DynamoBudgets(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now),
+        approvals=DynamoApprovals(aws.dynamodb, settings.registry_table),
+        kills=DynamoKills(aws.dynamodb, settings.registry_table, utc_now),
     )
 
 
@@ -168,6 +174,7 @@ class Api:
     registry: Registry
     playbooks: PlaybookShelf
     healing: Healing
+    governance: Governance
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -197,12 +204,15 @@ def api() -> Api:
     return Api(
         accept=fleet.accepter.accept,
         control=fleet.control,
-        inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
+        inspect=Inspector(
+            reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now, fleet.approvals
+        ),
         scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         healing=_healing(fleet, settings),
+        governance=fleet.governance(),
     )
 
 

@@ -25,22 +25,26 @@ from agentfleet.ports import (
     ResultStore,
     TaskQueues,
 )
+from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.services.accept import Accepter
+from agentfleet.services.approval import ApprovalBook, ApprovalDesk, ApprovalGate, ApprovalPolicy, LocalApprovals
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
+from agentfleet.services.budget import Budgets, LocalBudgets
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
-from agentfleet.services.heal import Healer
+from agentfleet.services.heal import Healer, Standstills
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
+from agentfleet.services.kill import KillDesk, KillStage, KillSwitch, LocalKills
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import Router
-from agentfleet.services.run import Stores, TaskRunner
+from agentfleet.services.run import Gates, Stores, TaskRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,9 @@ class Outside:
     agents: AgentStore
     clock: Clock
     breakers: BreakerStore = field(default_factory=LocalBreakers)
+    budgets: BudgetStore = field(default_factory=LocalBudgets)
+    approvals: ApprovalStore = field(default_factory=LocalApprovals)
+    kills: KillStore = field(default_factory=LocalKills)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,15 @@ class Healing:
     healer: Healer
     office: DeadLetterOffice
     incidents: IncidentLog
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """The services by which people hold the fleet within bounds."""
+
+    budgets: Budgets
+    approvals: ApprovalDesk
+    kills: KillDesk
 
 
 class Platform:
@@ -85,16 +101,28 @@ class Platform:
         self.catalog = catalog
         self.playbooks = playbooks
         self.releaser = Releaser(Router(catalog), outside.queues)
+        self.switch = KillSwitch(outside.kills, outside.clock)
+        self.budgets = Budgets(outside.budgets, outside.clock, catalog.budget.day)
+        self.approval_policy = ApprovalPolicy(catalog)
+        self.approvals = ApprovalBook(self.approval_policy, outside.approvals)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.control = Controller(
-            outside.goals, outside.plans, outside.results, self.finisher, self.releaser, outside.clock, random_bits
+            outside.goals, outside.plans, outside.results, self.finisher, self.releaser, outside.clock, random_bits, self.switch
         )
         self.accepter = Accepter(
-            catalog, playbooks, outside.goals, outside.plans, self.releaser, outside.bus, outside.clock, random_bits
+            catalog,
+            playbooks,
+            outside.goals,
+            outside.plans,
+            self.releaser,
+            outside.bus,
+            outside.clock,
+            random_bits,
+            self.switch,
         )
         self.intake = EventIntake(self.accepter, outside.bus)
         self._fraction = fraction
@@ -125,11 +153,16 @@ class Platform:
             before=before,
             reuse=None if cache is None else ResultReuse(cache),
             breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
+            budgets=self.budgets,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
+        gates = Gates(
+            KillStage(self.switch, pool, outside.clock, self._fraction),
+            ApprovalGate(self.approval_policy, outside.approvals, outside.bus, capabilities, outside.clock),
+        )
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
+            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool, gates
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
@@ -138,5 +171,14 @@ class Platform:
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
-        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
+        standstills = Standstills(self.approvals, self.switch)
+        healer = Healer(
+            goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock, standstills
+        )
         return Healing(healer, office, incidents)
+
+    def governance(self) -> Governance:
+        """The services by which people hold the fleet within bounds."""
+        reach, clock = self.outside, self.outside.clock
+        desk = ApprovalDesk(reach.approvals, reach.goals, reach.plans, reach.results, self.releaser, clock)
+        return Governance(self.budgets, desk, KillDesk(reach.kills, self.catalog, clock))

@@ -33,6 +33,7 @@ CONFIG: Final = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
+ONCE: Final = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
 
 class Clients:
@@ -42,16 +43,22 @@ class Clients:
         self._session: Session | None = None
         self._lock = RLock()
 
-    def _make(self, service: str) -> Any:
+    def _make(self, service: str, config: Config = CONFIG) -> Any:
         with self._lock:  # making clients from one session isn't thread-safe (boto3 guide, 'Session')
             if self._session is None:
                 self._session = Session()
-            return self._session.create_client(service, config=CONFIG)
+            return self._session.create_client(service, config=config)
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The one DynamoDB client; pynamodb's models share it."""
         client: DynamoDBClient = self._make("dynamodb")
+        return client
+
+    @cached_property
+    def dynamodb_once(self) -> "DynamoDBClient":
+        """DynamoDB without tries of its own, for what must not be done twice."""
+        client: DynamoDBClient = self._make("dynamodb", ONCE)
         return client
 
     @cached_property

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agentfleet.domain.approval import ApprovalRule
+from agentfleet.domain.budget import Limits
 from agentfleet.domain.scaling import ScalingMode
 
 
@@ -28,6 +31,8 @@ class CapabilitySpec(BaseModel):
     """For so many seconds."""
     version: str = ""
     """What made the results; empty: the content of the handler's file."""
+    approval: Literal["required"] | None = None
+    """Must a person approve each of its tasks before it runs?"""
 
 
 class PoolSpec(BaseModel):
@@ -54,6 +59,25 @@ class PoolSpec(BaseModel):
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 
+class BudgetDefaults(BaseModel):
+    """`[fleet.budget]`: what may be spent where nobody says anything else. None: as much as you like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    goal_dollars: float | None = None
+    tenant_dollars_per_day: float | None = None
+
+    @property
+    def goal(self) -> Limits:
+        """Of a goal that names no dollars of its own."""
+        return Limits.of(dollars=self.goal_dollars)
+
+    @property
+    def day(self) -> Limits:
+        """Of a tenant's day (UTC)."""
+        return Limits.of(dollars=self.tenant_dollars_per_day)
+
+
 class Catalog(BaseModel):
     """Every pool of a fleet with its capabilities."""
 
@@ -61,6 +85,8 @@ class Catalog(BaseModel):
 
     fleet: str
     pools: dict[str, PoolSpec]
+    budget: BudgetDefaults = BudgetDefaults()
+    approvals: tuple[ApprovalRule, ...] = ()
 
     @cached_property
     def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:

@@ -48,6 +48,10 @@ class NotFound(FleetError):
     """No goal, task, agent, pool or fleet by that name."""
 
 
+class Forbidden(FleetError):
+    """Not for this caller, or not now; the message says why."""
+
+
 class PermanentError(FleetError):
     """Raised by a capability: trying again can't help. The task fails at once."""
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from agentfleet.domain.budget import Budget
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
 
@@ -91,6 +92,8 @@ class Goal:
     """Since when its tasks are held back; results of tasks that were running still count."""
     origin: str | None = None
     """The goal that it was forked from."""
+    budget: Budget | None = None
+    """What it may use up, and what the goals above it may; None where nothing limits it."""
     finished: datetime | None = None
     output: Any = None
     counts: dict[str, int] = field(default_factory=dict)
@@ -101,6 +104,12 @@ class Goal:
     def duration(self) -> float | None:
         """Seconds from acceptance to the end, once it has ended."""
         return (self.finished - self.created).total_seconds() if self.finished else None
+
+    def lateness(self, now: datetime) -> Failure | None:
+        """Why it has to fail now because its deadline is past; None while it isn't."""
+        if self.deadline is None or now < self.deadline:
+            return None
+        return Failure("DeadlineExceeded", f"it had not ended by {self.deadline:%Y-%m-%d %H:%M:%S} UTC")
 
     def move(self, to: GoalState, **changes: Any) -> "Goal":
         """The goal in its next state. Raises IllegalTransition."""

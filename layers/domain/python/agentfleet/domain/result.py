@@ -19,6 +19,7 @@ class TaskState(StrEnum):
     """Where a task stands. Only the last three are ever stored; the others follow from the plan and the results."""
 
     WAITING = "WAITING"
+    WAITING_FOR_APPROVAL = "WAITING_FOR_APPROVAL"
     READY = "READY"
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"

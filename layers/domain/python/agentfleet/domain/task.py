@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from agentfleet.domain.budget import MOST_DOLLARS, MOST_SECONDS, MOST_TOKENS, Limits
 from agentfleet.domain.errors import InvalidRequest, Problem
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
@@ -15,6 +16,8 @@ MAX_RETRIES: Final = 6
 """One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
 MAX_DEADLINE: Final = 30 * 86_400
 """Seconds: as long as goals are kept."""
+MAX_DEPTH: Final = 5
+"""How many goals deep delegation may go."""
 MAX_TASK_SECONDS: Final = 840
 """A Lambda invocation may take 900 s; the rest is for loading, storing and releasing."""
 
@@ -67,6 +70,22 @@ class PlanSpec(_Shape):
     """A template with references; by default the output of the tasks that nothing depends on."""
 
 
+class BudgetSpec(_Shape):
+    """What a goal, or a sub-plan, may use up. What isn't said is not limited here."""
+
+    dollars: Annotated[float, Field(ge=0, le=MOST_DOLLARS, allow_inf_nan=False)] | None = None
+    tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
+    seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
+    """Of what is set aside by time, such as calls of models, added up over all tasks."""
+    depth: Annotated[int, Field(ge=0, le=MAX_DEPTH)] | None = None
+    """How many levels of sub-plans may lie below."""
+
+    @property
+    def limits(self) -> Limits:
+        """Everything but the depth."""
+        return Limits.of(self.dollars, self.tokens, self.seconds)
+
+
 class GoalRequest(_Shape):
     """What is submitted, by whichever door: a plan, or the name of a playbook with its parameters."""
 
@@ -79,6 +98,8 @@ class GoalRequest(_Shape):
     deadline: Annotated[float, Field(gt=0, le=MAX_DEADLINE)] | None = None
     """Seconds from its acceptance after which the goal fails, whatever still runs."""
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = Field(default_factory=dict)
+    budget: BudgetSpec | None = None
+    """What the goal may use up, its sub-plans included; what isn't said is as the fleet's defaults are."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -128,6 +149,14 @@ def parse_request(body: Any) -> GoalRequest:
         return GoalRequest.model_validate(body)
     except ValidationError as error:
         raise InvalidRequest(problems_of(error, body)) from error
+
+
+def parse_budget(body: Mapping[str, Any]) -> BudgetSpec:
+    """Read the budget that a task gave its sub-plan. Raises InvalidRequest."""
+    try:
+        return BudgetSpec.model_validate(dict(body))
+    except ValidationError as error:
+        raise InvalidRequest(problems_of(error, body, "budget.")) from error
 
 
 def parse_plan(body: Mapping[str, Any]) -> PlanSpec:

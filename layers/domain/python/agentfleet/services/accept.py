@@ -1,10 +1,12 @@
 """Accept goals: check, compile, store, release the first tasks. The same goal submitted twice is one goal."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from agentfleet.domain import ids
+from agentfleet.domain.budget import Budget, Limits, goal_account, narrowed
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import closest, compile_plan
@@ -13,12 +15,10 @@ from agentfleet.domain.goal import Goal, GoalState, Parent
 from agentfleet.domain.names import TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
-from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
+from agentfleet.domain.task import MAX_DEPTH, BudgetSpec, GoalRequest, PlanSpec, parse_budget, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
+from agentfleet.services.kill import KillSwitch
 from agentfleet.services.release import Releaser
-
-MAX_DEPTH = 5
-"""How many goals deep delegation may go."""
 
 
 class Accepter:
@@ -38,6 +38,7 @@ class Accepter:
         bus: MessageBus,
         clock: Clock,
         random_bits: Callable[[int], int],
+        switch: KillSwitch,
     ) -> None:
         self._catalog = catalog
         self._playbooks = playbooks
@@ -47,12 +48,13 @@ class Accepter:
         self._bus = bus
         self._clock = clock
         self._random_bits = random_bits
+        self._switch = switch
 
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
 
-        Raises InvalidRequest, with nothing stored; DeliveryFailed if a queue did not take the first tasks (submit
-        again with the same key).
+        Raises InvalidRequest or, while the tenant is stopped, Forbidden, with nothing stored;
+        DeliveryFailed if a queue did not take the first tasks (submit again with the same key).
         """
         if not TENANT.fullmatch(tenant):
             raise InvalidRequest.of("tenant", f"may hold letters, digits and ._-, up to 64, not {tenant!r:.80}")
@@ -60,6 +62,7 @@ class Accepter:
         goal_id = ids.derived_goal_id(tenant, key) if key else ids.new_goal_id(now, self._random_bits)
         if key and (known := self._goals.get([goal_id]).get(goal_id)):
             return self.resume(known), False
+        self._switch.refuse(tenant)
         plan = self._plan(request)
         compiled = compile_plan(plan, self._catalog, priority=request.priority, on_failure=request.on_failure)
         stored = self._store_plan(goal_id, compiled)
@@ -75,6 +78,7 @@ class Accepter:
             on_failure=request.on_failure,
             labels=request.labels,
             deadline=now + timedelta(seconds=request.deadline) if request.deadline else None,
+            budget=self._budget(request.budget),
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
             return self.resume(self._goals.get([goal_id])[goal_id]), False
@@ -84,12 +88,20 @@ class Accepter:
         )
         return started, True
 
-    def delegate(self, goal: Goal, unit: int, slot: int, plan: Mapping[str, Any]) -> Goal:
-        """Start the sub-plan that a task returned. Raises PermanentError if it can't be accepted."""
+    def delegate(
+        self, goal: Goal, unit: int, slot: int, plan: Mapping[str, Any], budget: Mapping[str, Any] | None = None
+    ) -> Goal:
+        """Start the sub-plan that a task returned, within `budget` if it gave one, and within all that the goal itself may.
+
+        Raises PermanentError if it can't be accepted.
+        """
         ancestors = (*(goal.parent.ancestors if goal.parent else ()), goal.id)
         if len(ancestors) > MAX_DEPTH:
             raise PermanentError(f"the sub-plan would be {len(ancestors)} goals deep; at most {MAX_DEPTH}")
+        if goal.budget and goal.budget.depth == 0:
+            raise PermanentError(f"the budget of goal {goal.id} allows no sub-plan (depth 0)")
         try:
+            own = parse_budget(budget or {})
             spec = parse_plan(plan)
             compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure)
         except InvalidRequest as error:
@@ -108,6 +120,7 @@ class Accepter:
             on_failure=goal.on_failure,
             parent=Parent(goal.id, unit, slot, ancestors),
             deadline=goal.deadline,
+            budget=_within(goal, own),
         )
         if not self._goals.create(child):
             child = self._goals.get([child_id])[child_id]
@@ -127,6 +140,13 @@ class Accepter:
             return running
         return self._goals.get([goal.id])[goal.id]  # it ended meanwhile, or another submission was quicker
 
+    def _budget(self, asked: BudgetSpec | None) -> Budget | None:
+        """What was asked for, and the fleet's default where nothing was said about dollars."""
+        limits, depth = (asked.limits, asked.depth) if asked else (Limits(), None)
+        if limits.nanodollars is None:
+            limits = replace(limits, nanodollars=self._catalog.budget.goal.nanodollars)
+        return Budget(limits, depth) or None
+
     def _store_plan(self, goal_id: str, compiled: CompiledPlan) -> PlanReader:
         """The plan that stands: a key used twice keeps the plan it came with first."""
         return compiled if self._plans.put(goal_id, encode(compiled)) else self._plans.read(goal_id)
@@ -139,3 +159,8 @@ class Accepter:
             message = f"there is no playbook {name!r}; {closest(name, list(self._playbooks))}"
             raise InvalidRequest.of("playbook", message)
         return self._playbooks[name].instantiate(dict(request.parameters))
+
+
+def _within(goal: Goal, own: BudgetSpec) -> Budget | None:
+    account = goal_account(goal.id, goal.budget.limits) if goal.budget and goal.budget.limits else None
+    return narrowed(goal.budget, account, own.limits, own.depth)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -18,6 +18,7 @@ from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
 from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
+from agentfleet.services.budget import TaskBudget
 
 LINK_LIFETIME: Final = timedelta(hours=1)
 
@@ -28,6 +29,8 @@ class SubPlan:
 
     tasks: list[dict[str, Any]]
     output: Any = None
+    budget: dict[str, Any] | None = None
+    """`dollars`, `tokens`, `seconds`, `depth`: what it may use up, within all that the goal itself may."""
 
 
 def blob_prefix(tenant: str, goal_id: str = "", task: str = "") -> str:
@@ -85,6 +88,8 @@ class TaskContext:
     breakers: Breakers | None = None
     """What `breaker` gives guards of; None: this task has breakers of its own."""
     keeping: Keeping = field(default_factory=Keeping)
+    budget: TaskBudget = field(default_factory=TaskBudget)
+    """Set money, tokens or seconds aside before spending them: `with context.budget.reserve(dollars=0.05) as held: …`."""
 
     @property
     def idempotency_key(self) -> str:
@@ -140,6 +145,7 @@ class Capability:
         cacheable: bool = False,
         keep: float = 3600.0,
         version: str = "",
+        approval: Literal["required"] | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -148,6 +154,7 @@ class Capability:
         self.chunk = chunk
         self.cacheable = cacheable
         self.keep = timedelta(seconds=keep)
+        self.approval = approval
         self._version = version
         self.description = (inspect.getdoc(function) or "").partition("\n")[0]
         self.is_async = inspect.iscoroutinefunction(function)

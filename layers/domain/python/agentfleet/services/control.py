@@ -14,6 +14,7 @@ from agentfleet.domain.result import Result, TaskState
 from agentfleet.domain.task import MAX_INPUT_BYTES
 from agentfleet.ports import Clock, GoalStore, PlanStore, ResultStore
 from agentfleet.services.finish import Finisher
+from agentfleet.services.kill import KillSwitch
 from agentfleet.services.release import Releaser
 
 PART: Final = 500
@@ -35,6 +36,7 @@ class Controller:
         releaser: Releaser,
         clock: Clock,
         random_bits: Callable[[int], int],
+        switch: KillSwitch,
     ) -> None:
         self._goals = goals
         self._plans = plans
@@ -43,6 +45,7 @@ class Controller:
         self._releaser = releaser
         self._clock = clock
         self._random_bits = random_bits
+        self._switch = switch
 
     def _own(self, goal_id: str, tenant: str) -> Goal:
         goal = self._goals.get([goal_id]).get(goal_id)
@@ -105,7 +108,8 @@ class Controller:
 
         `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over. A task whose input is
         changed runs again, and so does all that depends on it, kept or not. The same `key` gives the same fork once.
-        Raises NotFound, InvalidRequest naming the task or path, DeliveryFailed (fork again with the key).
+        Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
+        DeliveryFailed (fork again with the key).
         """
         source = self._own(goal_id, tenant)
         now = self._clock()
@@ -113,6 +117,7 @@ class Controller:
         known = self._goals.get([fork_id]).get(fork_id)
         if known and known.state is not GoalState.PLANNING:
             return known
+        self._switch.refuse(tenant)
         old = self._plans.read(source.id).whole()
         plan = _changed(old, changes)
         kept = self._kept(source, plan, keep, changes)
@@ -129,6 +134,7 @@ class Controller:
             on_failure=source.on_failure,
             labels=source.labels,
             origin=source.id,
+            budget=source.budget and replace(source.budget, above=()),
         )
         fork = fork if self._goals.create(fork) else self._goals.get([fork_id])[fork_id]
         results: list[Result] = []

@@ -26,9 +26,11 @@ from agentfleet.domain.healing import (
 )
 from agentfleet.domain.plan import CompiledPlan, frontier, is_complete, to_ranges
 from agentfleet.ports import Clock, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
+from agentfleet.services.approval import ApprovalBook
 from agentfleet.services.dead_letters import DeadLetterOffice, Visit
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
+from agentfleet.services.kill import KillSwitch
 from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
 
@@ -55,6 +57,14 @@ class HealReport:
     """What could not be repaired, and why."""
     complete: bool
     """Were all living goals looked at? If not, the next run goes on from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standstills:
+    """What may keep a goal standing still on purpose."""
+
+    approvals: ApprovalBook
+    switch: KillSwitch
 
 
 @dataclass(slots=True)
@@ -102,7 +112,9 @@ class Healer:
         releaser: Releaser,
         finisher: Finisher,
         clock: Clock,
+        standstills: Standstills,
     ) -> None:
+        self._standstills = standstills
         self._goals = goals
         self._plans = plans
         self._results = results
@@ -190,12 +202,16 @@ class Healer:
         if self._is_orphan(goal):
             self._finisher.end(goal, GoalState.CANCELLED)
             return view.now, _Repair(IncidentKind.ORPHANED)
+        if late := goal.lateness(view.now):
+            self._finisher.end(goal, GoalState.FAILED, failure=late)  # nothing of it need be in a queue to notice
+            return view.now, None
         before = view.open.get(goal.id)
         quiet = max(goal.created, before.repaired) if before else goal.created
         if quiet + view.lag >= view.now:
             return quiet, None
         plan = self._plans.read(goal.id).whole()
         pools, queues = self._reach(goal, plan)
+        quiet = max(quiet, self._standstills.switch.quiet_until(goal.tenant, pools) or quiet)
         wait = self._wait(view, pools, queues, before)
         horizons = [view.horizons[name] for name in queues]
         if not is_lost(quiet, horizons, wait):
@@ -248,12 +264,18 @@ class Healer:
         told = [child for child in children.values() if child.state.is_final and lost(child.finished or child.created)]
         for child in told:
             self._finisher.end(child, child.state, repeated=True)
-        missing = [unit for unit in waiting if unit not in children and self._may_send(goal, plan, unit, view.visit)]
+        asked = self._standstills.approvals.of(goal.id, (plan.unit(number) for number in waiting))
+        held = {unit for unit, one in asked.items() if one.decided is None or not lost(one.decided)}
+        missing = [
+            unit
+            for unit in waiting
+            if unit not in children and unit not in held and self._may_send(goal, plan, unit, view.visit)
+        ]
         if missing:
             self._finisher.rejoin(goal, plan, open_joins(plan, done.keys()))
             self._releaser.release(goal, plan, to_ranges(missing))
         kind = IncidentKind.UNSENT
-        if goal.state is GoalState.PLANNING and (missing or not waiting or children):
+        if goal.state is GoalState.PLANNING and (missing or not waiting or children or held):
             kind = IncidentKind.STUCK_PLANNING
             self._goals.replace(goal, goal.move(GoalState.RUNNING))
         elif told and not missing:

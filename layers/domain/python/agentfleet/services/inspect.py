@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from agentfleet.domain.approval import Decision
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
@@ -16,6 +17,7 @@ from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.plan import CompiledPlan, PlanReader, Unit, expand, frontier
 from agentfleet.domain.result import Result, TaskState
 from agentfleet.ports import AgentStore, BlobStore, Clock, GoalStore, PlanStore, ResultStore
+from agentfleet.services.approval import ApprovalBook
 from agentfleet.services.capability import blob_prefix
 from agentfleet.services.views import (
     AgentList,
@@ -65,10 +67,14 @@ class _Window:
     """By task id."""
     delegated: frozenset[int]
     """Unfinished units whose sub-goal is at work."""
+    asked: frozenset[int] = frozenset()
+    """Units that wait for somebody's approval."""
 
     def state(self, unit: Unit, slot: int) -> TaskState:
         if result := self.results.get(unit.number):
             return result.outcomes[slot].state
+        if unit.number in self.asked and not self.goal.state.is_final:
+            return TaskState.WAITING_FOR_APPROVAL
         if unit.tasks[slot].id in self.running or unit.number in self.delegated:
             return TaskState.RUNNING
         return TaskState.READY if unit.number in self.ready and not self.goal.state.is_final else TaskState.WAITING
@@ -86,6 +92,7 @@ class Inspector:
         blobs: BlobStore,
         catalog: Catalog,
         clock: Clock,
+        approvals: ApprovalBook,
     ) -> None:
         self._goals = goals
         self._plans = plans
@@ -94,6 +101,7 @@ class Inspector:
         self._blobs = blobs
         self._catalog = catalog
         self._clock = clock
+        self._approvals = approvals
         self._kept: OrderedDict[str, _Known] = OrderedDict()
 
     def goal(self, tenant: str, goal_id: str) -> GoalView:
@@ -252,7 +260,10 @@ class Inspector:
         # More than a page of ready units are a wide fan-out in its queues; asking for each whether it delegated is dear.
         asked = list(children)[:MAX_PAGE] if not goal.state.is_final else []
         delegated = frozenset(children[child.id] for child in self._get_all(asked))
-        return _Window(goal, tuple(units), results, ready, running, delegated)
+        waiting = [unit for unit in units if unit.number in ready and not goal.state.is_final]
+        requests = self._approvals.of(goal.id, waiting)
+        pending = frozenset(unit for unit, one in requests.items() if one.decision is Decision.PENDING)
+        return _Window(goal, tuple(units), results, ready, running, delegated, pending)
 
     def _running(self, goal: Goal) -> dict[str, Agent]:
         """The goal's tasks that agents say they work on."""

@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from agentfleet.domain.errors import InvalidRequest
+from agentfleet.domain.errors import Forbidden, InvalidRequest, Problem
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.messages import BadMessage
 from agentfleet.domain.task import parse_request
@@ -32,8 +32,9 @@ class EventIntake:
             if not isinstance(tenant, str) or not tenant:
                 raise InvalidRequest.of("tenant", f"must be a name, not {tenant!r:.80}")
             return self._accepter.accept(parse_request(detail), tenant, f"event:{event_id}")[0]
-        except InvalidRequest as error:
-            problems = [problem.as_dict() for problem in error.problems]
+        except (InvalidRequest, Forbidden) as error:
+            found = error.problems if isinstance(error, InvalidRequest) else (Problem("tenant", str(error)),)
+            problems = [problem.as_dict() for problem in found]
             self._bus.publish("GoalRejected", {"event": event_id, "tenant": str(tenant)[:128], "problems": problems})
             return None
 

@@ -14,6 +14,7 @@ from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskSta
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
+from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
@@ -43,6 +44,7 @@ class Performer:
         before: Sequence[BeforeHook] = (),
         reuse: ResultReuse | None = None,
         breakers: Breakers | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -55,6 +57,7 @@ class Performer:
         self._before = before
         self._reuse = reuse
         self._breakers = breakers
+        self._budgets = budgets
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -85,7 +88,7 @@ class Performer:
         if not self._before:
             return
         for work in batch.works:
-            for slot, value in enumerate(work.inputs):
+            for slot, value in enumerate(work.inputs if work.awaits_doing else ()):
                 if not isinstance(value, TaskOutcome | Exception):
                     work.inputs[slot] = _attempt(self._call_hooks, self._context(work, work.unit.tasks[slot], batch), value)
 
@@ -171,6 +174,7 @@ class Performer:
             fence=work.claim.fence if work.claim else None,
             settings=self._settings,
             breakers=self._breakers,
+            budget=TaskBudget(self._budgets, work.goal),
         )
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
@@ -179,7 +183,7 @@ class Performer:
         if len(raw) > 1 or not isinstance(plan, SubPlan):
             return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
         try:
-            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output})
+            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output}, plan.budget)
         except DeliveryFailed:
             raise
         except FleetError as error:

@@ -1,7 +1,7 @@
 """Carry out a batch of task messages: what every agent does, whatever its capabilities.
 
-The order within a batch is what makes a crash harmless: goal alive → claim → do → result → join → release → the message
-is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
+The order within a batch is what makes a crash harmless: goal alive → not stopped → approved → claim → do → result → join →
+release → the message is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
 """
 
 from collections import defaultdict
@@ -12,15 +12,16 @@ from typing import Final
 
 from agentfleet.domain import ids
 from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, RetryableError
-from agentfleet.domain.goal import Failure, Goal, GoalState
+from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
+from agentfleet.services.kill import Stopped
 from agentfleet.services.perform import Performer
-from agentfleet.services.pipeline import ProcessingPipeline
+from agentfleet.services.pipeline import ProcessingPipeline, Stage
 from agentfleet.services.registry import Presence
 from agentfleet.services.work import Batch, Delivery, Work
 
@@ -47,6 +48,14 @@ class Stores:
     queues: TaskQueues
 
 
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Stages that hold work back: what is stopped, and what nobody has approved."""
+
+    stop: Stage[Batch]
+    approve: Stage[Batch]
+
+
 class TaskRunner:
     """Runs batches of messages through one pipeline of stages."""
 
@@ -61,6 +70,7 @@ class TaskRunner:
         clock: Clock,
         fraction: Callable[[], float],
         pool: str,
+        gates: Gates,
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
@@ -75,9 +85,11 @@ class TaskRunner:
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
             .add_stage(self._load, name="load")
+            .add_stage(gates.stop, name="stop")
             .add_stage(self._recall, name="recall")
-            .add_stage(self._claim, name="claim")
             .add_stage(performer.read_inputs, name="validate")
+            .add_stage(gates.approve, name="approve")
+            .add_stage(self._claim, name="claim")
             .add_stage(performer.run_hooks, name="before-hooks")
             .add_stage(performer.execute, name="execute")
             .add_stage(self._store, name="store")
@@ -143,8 +155,7 @@ class TaskRunner:
                 continue
             if not all(name in above and above[name].state.is_alive for name in ancestors):
                 found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
-            elif goal.deadline and now >= goal.deadline:
-                late = Failure("DeadlineExceeded", f"it had not ended by {goal.deadline:%Y-%m-%d %H:%M:%S} UTC")
+            elif late := goal.lateness(now):
                 found[goal.id] = self._finisher.end(goal, GoalState.FAILED, failure=late)
             elif paused := next((above[name].paused for name in ancestors if above[name].paused), None):
                 found[goal.id] = replace(goal, paused=paused)
@@ -236,7 +247,8 @@ class TaskRunner:
                 work.unit.priority,
                 delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
                 spent=delivery.attempt - 1,
-                postponed=delivery.postponed + 1,
+                # What is stopped may be so for days; that says nothing about a dependency that can't be called.
+                postponed=max(1, delivery.postponed) if isinstance(error, Stopped) else delivery.postponed + 1,
             )
             try:
                 self._stores.queues.send_tasks([message])

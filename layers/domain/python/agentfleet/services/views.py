@@ -152,7 +152,8 @@ class TaskView(View):
     pool: str | None = None
     """The pool that works on it; null if several offer the capability and none has started."""
     state: TaskState
-    """WAITING for others, READY (in a queue), RUNNING, or ended. A task of an ended goal that never ran stays WAITING."""
+    """WAITING for others, WAITING_FOR_APPROVAL by a person, READY (in a queue), RUNNING, or ended. A task of an ended goal that
+    never ran stays WAITING."""
     agent: str | None = None
     attempt: int | None = None
     started: datetime | None = None
