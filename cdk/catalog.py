@@ -220,7 +220,9 @@ def _explain(file: str, detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
         allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: PoolBlock}
-        fields = allowed.get(len(detail["loc"]), PoolBlock).model_fields
+        named: dict[tuple[str, int], type[BaseModel]] = {("approvals", 3): ApprovalRule, ("fleet", 3): BudgetBlock}
+        place = (detail["loc"][0], len(detail["loc"]))
+        fields = named.get(place, allowed.get(len(detail["loc"]), PoolBlock)).model_fields
         return f"{file}: {where}: unknown field; allowed are {', '.join(fields)}"
     got = "" if detail["type"] in {"missing", "value_error"} else f" (got {detail['input']!r})"
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"

@@ -55,10 +55,10 @@ class ApiStack(Stack):
             self,
             "ApiKeys",
             secret_name=self._api_keys_name,
-            description="JSON object: tenant → API key",
+            description="JSON object: tenant → API key; $operators → the tenants that may change what all share",
             encryption_key=self._access.key,
             generate_secret_string=secretsmanager.SecretStringGenerator(
-                secret_string_template="{}",  # noqa: S106 (an empty JSON object)
+                secret_string_template=json.dumps({"$operators": ["default"]}),
                 generate_string_key="default",
                 # Said twice: the emulator heeds only the list of characters.
                 exclude_punctuation=True,

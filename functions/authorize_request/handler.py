@@ -30,10 +30,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
     An exception would answer 500, which is right if the secret can't be read: nobody's key is known then.
     """
-    tenant = keys().tenant(key) if (key := read_key(event)) else None
+    caller = keys().caller(key) if (key := read_key(event)) else None
     # Whether, never which: a key in a log is a key given away.
-    logger.info("authorized" if tenant else "refused", tenant=tenant, has_key=key is not None)
-    return {"isAuthorized": tenant is not None, "context": {"tenant": tenant} if tenant else {}}
+    logger.info("authorized" if caller else "refused", tenant=caller and caller.tenant, has_key=key is not None)
+    return {"isAuthorized": caller is not None, "context": caller.as_context() if caller else {}}
 
 
 def read_key(event: dict[str, Any]) -> str | None:

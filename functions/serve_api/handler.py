@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
@@ -15,28 +16,19 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Que
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from agentfleet.bootstrap import api, utc_now
-from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidRequest, NotFound, Problem
+from agentfleet.domain.errors import DeliveryFailed, Forbidden, IllegalTransition, InvalidRequest, NotFound, Problem
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.services import health_views as health
 from agentfleet.services import openapi, views
+from agentfleet.services.authorize import Caller, Unauthorized, caller_of
 from agentfleet.services.bodies import UnreadableBody, unpack
+from agentfleet.services.openapi import answers
 
 VERSION: Final = "1.0.0"
 HEAL_TIME: Final = timedelta(seconds=15)
 """Of the 29 that a request may take."""
-ERRORS: Final = {
-    400: "The body can't be read",
-    401: "No key, or not a valid one",
-    404: "There is no such thing, or it isn't yours",
-    409: "Not in the state it is in",
-    413: "The body is too large",
-    415: "The body is not JSON",
-    422: "What is wrong is listed by field",
-    500: "Our fault",
-    503: "Not taken in full: send it again with the same Idempotency-Key",
-}
 
 logger = Logger()
 
@@ -57,10 +49,6 @@ Cursor = Annotated[str | None, Query(max_length=1024, description="Where the pag
 DomainQuery = Annotated[str | None, Query(max_length=64, description="Only documents of this domain")]
 
 
-class Unauthorized(Exception):
-    """The request came past no authorizer that names a tenant."""
-
-
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the HTTP API (payload format 2.0)."""
     try:
@@ -76,27 +64,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _tenant_of(event: dict[str, Any]) -> str | None:
-    authorizer = event.get("requestContext", {}).get("authorizer") or {}
-    tenant = (authorizer.get("lambda") or {}).get("tenant")
-    return tenant if isinstance(tenant, str) and tenant else None
+    try:
+        return caller_of(event).tenant
+    except Unauthorized:
+        return None
+
+
+def caller() -> Caller:
+    """Whose request this is, as the authorizer says. Raises Unauthorized."""
+    return caller_of(app.current_event.raw_event)
 
 
 def tenant() -> str:
-    """Whose request this is, as the authorizer says. Raises Unauthorized."""
-    if found := _tenant_of(app.current_event.raw_event):
-        return found
-    raise Unauthorized
+    """Whose request this is. Raises Unauthorized."""
+    return caller().tenant
 
 
-def answers(
-    *errors: int, success: int = 200, description: str = "Done", also: dict[int, tuple[str, type]] | None = None
-) -> dict[str, Any]:
-    """The `status_code` and `responses` of a route: what it gives, and which errors it may end in."""
-    others = {**(also or {}), **{status: (ERRORS[status], views.ErrorView) for status in (401, 422, *errors)}}
-    responses: dict[int, Any] = {success: {"description": description}}
-    for status, (meaning, model) in others.items():
-        responses[status] = {"description": meaning, "content": {"application/json": {"model": model}}}
-    return {"status_code": success, "responses": responses}
+def operator() -> str:
+    """Whose request this is, if it may change what all tenants share. Raises Unauthorized, Forbidden."""
+    return caller().operator.tenant
 
 
 def _error(status: int, error: str, message: str, problems: tuple[Problem, ...] = ()) -> Response[Any]:
@@ -143,8 +129,12 @@ def _conflict(error: IllegalTransition) -> Response[Any]:
     return _error(409, "conflict", str(error))
 
 
-def _unauthorized(_: Unauthorized) -> Response[Any]:
-    return _error(401, "unauthorized", "give a key: Authorization: Bearer …")
+def _unauthorized(error: Unauthorized) -> Response[Any]:
+    return _error(401, "unauthorized", str(error))
+
+
+def _forbidden(error: Forbidden) -> Response[Any]:
+    return _error(403, "forbidden", str(error))
 
 
 def _not_json(_: RequestUnsupportedContentType) -> Response[Any]:
@@ -162,6 +152,10 @@ def _failed(error: Exception) -> Response[Any]:
     return _error(500, "internal_error", f"something went wrong on our side; quote request {request_id}")
 
 
+# At the root of the function's archive there is no package, in a project's tests there is.
+_governance = import_module(f"{__package__}.governance" if __package__ else "governance")
+app.include_router(_governance.router)
+
 for _raised, _answer in {
     InvalidRequest: _invalid,
     RequestValidationError: _unreadable,
@@ -171,6 +165,7 @@ for _raised, _answer in {
     NotFoundError: _no_route,
     IllegalTransition: _conflict,
     Unauthorized: _unauthorized,
+    Forbidden: _forbidden,
     DeliveryFailed: _unavailable,
     Exception: _failed,
 }.items():
@@ -183,7 +178,7 @@ for _raised, _answer in {
     summary="Submit a goal",
     description="202 for a new goal; 200 with the goal that was made before, if the Idempotency-Key was used already. "
     "The body may be gzipped (Content-Encoding: gzip), up to 32 MB unpacked.",
-    **answers(400, 413, 415, 503, success=202, description="Accepted", also={200: ("Accepted before", views.GoalView)}),
+    **answers(400, 403, 413, 415, 503, success=202, description="Accepted", also={200: ("Accepted before", views.GoalView)}),
 )
 def submit_goal(
     request: Annotated[GoalRequest, Body()],
@@ -251,7 +246,7 @@ def resume_goal(goal_id: str) -> views.GoalView:
     "/goals/<goal_id>/fork",
     tags=["goals"],
     summary="Run a goal again from some of its results",
-    **answers(404, 503, success=202, description="Accepted"),
+    **answers(403, 404, 503, success=202, description="Accepted"),
 )
 def fork_goal(
     goal_id: str,
@@ -293,10 +288,10 @@ def get_pool(name: str) -> views.PoolView:
     return api().scale.pool(name)
 
 
-@app.patch("/pools/<name>", tags=["pools"], summary="Change a pool's concurrency", **answers(404))
+@app.patch("/pools/<name>", tags=["pools"], summary="Change a pool's concurrency", **answers(403, 404))
 def scale_pool(name: str, change: Annotated[views.PoolChange, Body()]) -> views.PoolView:
-    """Takes hold a little later; `settled` tells when."""
-    tenant()
+    """Operators only. Takes hold a little later; `settled` tells when."""
+    operator()
     return api().scale.scale_pool(name, change.concurrency)
 
 
@@ -386,10 +381,10 @@ def delete_document(domain: str, document_id: str) -> Response[None]:
     return Response(204)
 
 
-@app.post("/heal", tags=["health"], summary="Run the healer now", **answers())
+@app.post("/heal", tags=["health"], summary="Run the healer now", **answers(403))
 def heal() -> health.HealView:
-    """By the same rules as on its schedule: what a queue may still hold is not sent again."""
-    tenant()
+    """Operators only. By the same rules as on its schedule: what a queue may still hold is not sent again."""
+    operator()
     return health.HealView.of(api().healing.healer.run(utc_now() + HEAL_TIME, by_person=True))
 
 
@@ -403,29 +398,29 @@ def list_incidents() -> health.IncidentSummary:
 def list_dead_letters(
     pool: Annotated[str | None, Query(max_length=64, description="Only this pool's")] = None, limit: Limit = 50
 ) -> health.DeadLetterList:
-    """With a diagnosis each; not those that belong to others."""
-    found = api().healing.office.lying(tenant(), pool, limit)
+    """With a diagnosis each: yours, or all for an operator."""
+    found = api().healing.office.lying(caller(), pool, limit)
     return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, found)))
 
 
 @app.get("/dead-letters/<pool>/records", tags=["health"], summary="What became of a pool's dead letters", **answers(404))
 def list_letter_records(pool: str, limit: Limit = 50) -> health.LetterRecordList:
     """Last seen first."""
-    records = api().healing.office.records(tenant(), pool, limit)
+    records = api().healing.office.records(caller(), pool, limit)
     return health.LetterRecordList(records=tuple(map(health.LetterRecordView.of, records)))
 
 
 @app.post("/dead-letters/<pool>/redrive", tags=["health"], summary="Send dead letters' tasks again", **answers(404, 503))
 def redrive_dead_letters(pool: str, order: Annotated[health.RedriveOrder, Body()]) -> health.DeadLetterList:
     """One by its key, or all that can run; gives those that were sent."""
-    sent = api().healing.office.redrive(tenant(), pool, order.key)
+    sent = api().healing.office.redrive(caller(), pool, order.key)
     return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, sent)))
 
 
 @app.post("/dead-letters/<pool>/bury", tags=["health"], summary="Take a dead letter out of its queue", **answers(404))
 def bury_dead_letter(pool: str, order: Annotated[health.BurialOrder, Body()]) -> health.DeadLetterView:
     """What it was is kept with the reason."""
-    return health.DeadLetterView.of(api().healing.office.bury(tenant(), pool, order.key, order.reason))
+    return health.DeadLetterView.of(api().healing.office.bury(caller(), pool, order.key, order.reason))
 
 
 @app.get("/health", tags=["about"], summary="Does the API answer?", **answers())

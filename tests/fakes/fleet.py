@@ -115,7 +115,10 @@ class InProcessFleet:
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
         self.breakers, self.budgets, self.approvals, self.kills = (
-            LocalBreakers(), LocalBudgets(), LocalApprovals(), LocalKills()
+            LocalBreakers(),
+            LocalBudgets(),
+            LocalApprovals(),
+            LocalKills(),
         )
         self.cache = cache
         self.faults = Faults()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.serve_api import handler
+from functions.serve_api import governance, handler
 from tests.unit.api.world import World
 
 
@@ -10,5 +10,6 @@ from tests.unit.api.world import World
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """The API's function, wired to a fleet in this process."""
     made = World()
-    monkeypatch.setattr(handler, "api", lambda: made.api)
+    for module in (handler, governance):
+        monkeypatch.setattr(module, "api", lambda: made.api)
     return made

@@ -10,7 +10,7 @@ import pytest
 from aws_lambda_powertools.utilities import parameters
 from moto import mock_aws
 
-from agentfleet.services.authorize import ApiKeys, UnreadableKeys
+from agentfleet.services.authorize import ApiKeys, Caller, UnreadableKeys
 from functions.authorize_request import handler
 from tests.unit.api.world import CONTEXT, recorded
 
@@ -118,13 +118,13 @@ def test_keys_are_remembered_for_a_minute() -> None:
     secret, clock = Secret('{"acme": "k"}'), Seconds()
     keys = ApiKeys(secret, clock)
 
-    assert {keys.tenant("k") for _ in range(100)} == {"acme"}
+    assert {keys.caller("k") for _ in range(100)} == {Caller("acme")}
     assert secret.reads == 1
     secret.text = '{"acme": "other"}'
     clock.now += 59
-    assert keys.tenant("k") == "acme"
+    assert keys.caller("k") == Caller("acme")
     clock.now += 1
-    assert keys.tenant("k") is None
+    assert keys.caller("k") is None
     assert secret.reads == 2
 
 
@@ -132,16 +132,16 @@ def test_a_new_key_works_soon_and_bad_keys_cost_little() -> None:
     """A miss reads the secret again, but not more often than every few seconds."""
     secret, clock = Secret('{"acme": "k"}'), Seconds()
     keys = ApiKeys(secret, clock)
-    keys.tenant("k")
+    keys.caller("k")
 
     secret.text = '{"acme": "k", "globex": "new"}'
-    assert keys.tenant("new") is None
+    assert keys.caller("new") is None
     clock.now += 5
-    assert keys.tenant("new") == "globex"
+    assert keys.caller("new") == Caller("globex")
     reads = secret.reads
     for _ in range(100):
         clock.now += 0.01
-        keys.tenant("guess")
+        keys.caller("guess")
     assert secret.reads == reads
 
 
@@ -149,6 +149,6 @@ def test_a_new_key_works_soon_and_bad_keys_cost_little() -> None:
 def test_a_secret_that_is_no_map_of_keys_is_an_error(text: str) -> None:
     """It fails loudly, saying the form that is wanted and nothing of the secret."""
     with pytest.raises(UnreadableKeys, match="must be a JSON object") as caught:
-        ApiKeys(Secret(text), Seconds()).tenant("k")
+        ApiKeys(Secret(text), Seconds()).caller("k")
 
     assert caught.value.__cause__ is None

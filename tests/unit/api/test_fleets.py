@@ -60,7 +60,7 @@ def test_pools_show_their_load_and_what_they_can_do(world: World) -> None:
 
     assert list(pools) == ["web", "work"]
     assert pools["work"]["waiting"] == 2
-    assert [one["name"] for one in pools["work"]["capabilities"]] == ["work.echo", "work.broken", "work.delegate"]
+    assert [one["name"] for one in pools["work"]["capabilities"]] == ["work.echo", "work.pay", "work.broken", "work.delegate"]
 
 
 def test_pools_show_what_the_fleet_manager_decided_and_why(world: World) -> None:

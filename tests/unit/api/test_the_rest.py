@@ -86,6 +86,11 @@ def test_every_route_that_is_about_a_tenant_needs_one(world: World) -> None:
         "/fleets/{fleet_id}": {"size": 3},
         "/pools/{name}": {"concurrency": 3},
         "/dead-letters/{pool}/redrive": {},
+        "/goals/{goal_id}/budget": {"dollars": 1},
+        "/approvals/{ref}/approve": {},
+        "/approvals/{ref}/reject": {"reason": "r"},
+        "/kills": {"kind": "all", "reason": "r"},
+        "/kills/lift": {"kind": "all"},
         "/dead-letters/{pool}/bury": {"key": "k", "reason": "r"},
     }
     for path, item in document["paths"].items():
@@ -134,7 +139,7 @@ def test_the_description_is_valid_and_complete(world: World) -> None:
 
     validate(document)
     operations = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
-    assert len({operation["operationId"] for _, operation in operations}) == len(operations) == 33
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations) == 42
     assert set(document["components"]["securitySchemes"]) == {"bearer"}
     assert document["security"] == [{"bearer": []}]
     for path, operation in operations:

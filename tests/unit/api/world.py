@@ -8,13 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
-from agentfleet.agent import Agent, SubPlan
+from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.bootstrap import Api
-from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.approval import ApprovalRule
+from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
+from agentfleet.services.authorize import Caller
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.playbooks import PlaybookShelf
@@ -34,6 +36,14 @@ web = Agent("web")
 async def echo(input: dict[str, Any]) -> Any:
     """What was given."""
     return input.get("value")
+
+
+@work.capability("work.pay", idempotent=True)
+async def pay(input: dict[str, Any], context: TaskContext) -> float:
+    """Spends dollars of its budget."""
+    with context.budget.reserve(dollars=input["most"]) as held:
+        held.spent(dollars=input["actual"])
+    return float(input["actual"])
 
 
 @work.capability("work.broken", idempotent=True)
@@ -88,7 +98,9 @@ class World:
     """A fleet, the services of the API over it, and its function."""
 
     def __init__(self) -> None:
-        self.fleet = InProcessFleet(work, web, playbooks={"greet": PLAYBOOK})
+        rules = (ApprovalRule(capability="work.*", when="ask"),)
+        day = BudgetDefaults(tenant_dollars_per_day=10.0)
+        self.fleet = InProcessFleet(work, web, playbooks={"greet": PLAYBOOK}, approvals=rules, budget=day)
         fleet, clock = self.fleet, self.fleet.clock
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
@@ -130,7 +142,7 @@ class World:
     def call(
         self, method: str, path: str, body: Any = None, *, tenant: str | None = "acme", headers: Any = None, **query: Any
     ) -> Answer:
-        """Send a request: `body` as JSON, or as it is if it is text."""
+        """Send a request: `body` as JSON, or as it is if it is text. The tenant acme is an operator."""
         event = copy.deepcopy(recorded("http_api_get_goals"))
         http = event["requestContext"]["http"]
         http["method"], http["path"], event["rawPath"] = method, path, path
@@ -139,7 +151,7 @@ class World:
         if tenant is None:
             del event["requestContext"]["authorizer"]
         else:
-            event["requestContext"]["authorizer"]["lambda"]["tenant"] = tenant
+            event["requestContext"]["authorizer"]["lambda"] = Caller(tenant, tenant == "acme").as_context()
         if body is not None:
             event["headers"].setdefault("content-type", "application/json")
             event["body"] = body if isinstance(body, str) else json.dumps(body)

@@ -12,11 +12,13 @@ from agentfleet.domain.errors import InvalidRequest, NotFound
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.messages import TaskPointer
 from agentfleet.domain.result import TaskState
+from agentfleet.services.authorize import Caller
 from tests.contract.making import goal
 from tests.fakes.fleet import InProcessFleet
 
 work = Agent("work")
 DEAD = "fleet-work-dead"
+ACME = Caller("acme", is_operator=True)
 
 
 @work.capability("work.one", idempotent=True)
@@ -215,7 +217,7 @@ TASK_OF_NOBODY = '{"goal":"gnobody","unit":0,"tenant":"acme"}'
 
 
 def test_a_person_lists_redrives_and_buries() -> None:
-    """Only what is one's own, or nobody's; what can't run is refused with the way out."""
+    """A tenant what is its own, an operator all; what can't run is refused with the way out."""
     fleet = InProcessFleet(work)
     office = fleet.healing.office
     goal_id = fleet.submit(TWO).id
@@ -223,21 +225,21 @@ def test_a_person_lists_redrives_and_buries() -> None:
     fleet.queues.put("fleet-work-normal", "?")
     die_quickly(fleet)
 
-    listed = office.lying("acme", None, 10)
+    listed = office.lying(ACME, None, 10)
     [strange] = [letter for letter in listed if letter.pointer is None]
     with pytest.raises(InvalidRequest, match="bury it with a reason"):
-        office.redrive("acme", "work", strange.key)
+        office.redrive(ACME, "work", strange.key)
     with pytest.raises(NotFound, match="no dead letter"):
-        office.redrive("acme", "work", "nothing.0")
+        office.redrive(ACME, "work", "nothing.0")
     with pytest.raises(NotFound, match="there is no pool"):
-        office.lying("acme", "wrok", 10)
-    buried = office.bury("acme", "work", strange.key, "a test of ours")
-    redriven = office.redrive("acme", "work", None)
+        office.lying(ACME, "wrok", 10)
+    buried = office.bury(ACME, "work", strange.key, "a test of ours")
+    redriven = office.redrive(Caller("acme"), "work", None)
 
     assert {letter.cause for letter in listed} == {Cause.UNREADABLE, Cause.RETURNED}
     assert buried.cause is Cause.UNREADABLE
     assert [letter.key for letter in redriven] == [f"{goal_id}.0"]
-    assert {record.reason for record in office.records("acme", "work", 10)} == {"a test of ours", "redriven by hand"}
+    assert {record.reason for record in office.records(ACME, "work", 10)} == {"a test of ours", "redriven by hand"}
     assert fleet.queues.depth(DEAD) == (1, 0)
     fleet.settle()
     assert fleet.goal(goal_id).state is GoalState.SUCCEEDED

@@ -78,9 +78,11 @@ def test_an_agents_own_work_is_a_pipeline() -> None:
 
     assert [name for level in runner.pipeline.levels for name in level] == [
         "load",
+        "stop",
         "recall",
-        "claim",
         "validate",
+        "approve",
+        "claim",
         "before-hooks",
         "execute",
         "store",

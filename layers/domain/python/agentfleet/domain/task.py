@@ -5,7 +5,16 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from agentfleet.domain.budget import MOST_DOLLARS, MOST_SECONDS, MOST_TOKENS, Limits
+from agentfleet.domain.budget import (
+    MEASURES,
+    MOST_DOLLARS,
+    MOST_SECONDS,
+    MOST_TOKENS,
+    Budget,
+    Limits,
+    in_units,
+    measure_name,
+)
 from agentfleet.domain.errors import InvalidRequest, Problem
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
@@ -79,6 +88,14 @@ class BudgetSpec(_Shape):
     """Of what is set aside by time, such as calls of models, added up over all tasks."""
     depth: Annotated[int, Field(ge=0, le=MAX_DEPTH)] | None = None
     """How many levels of sub-plans may lie below."""
+
+    @classmethod
+    def of(cls, budget: Budget) -> Self:
+        """A goal's own budget as its submitter wrote it."""
+        units = {
+            measure_name(one): in_units(one, most) for one in MEASURES if (most := getattr(budget.limits, one)) is not None
+        }
+        return cls(**units, depth=budget.depth)
 
     @property
     def limits(self) -> Limits:

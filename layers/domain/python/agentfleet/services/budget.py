@@ -99,11 +99,15 @@ class Budgets:
 
     def accounts(self, goal: Goal) -> tuple[Account, ...]:
         """The goal's own account, those of the goals above it, its tenant's day: as far as they have limits."""
-        budget = goal.budget
-        own = (goal_account(goal.id, budget.limits),) if budget and budget.limits else ()
-        above = budget.above if budget else ()
+        own = (self.own(goal),) if goal.budget and goal.budget.limits else ()
+        above = goal.budget.above if goal.budget else ()
         today = (self.today(goal.tenant),) if self._day else ()
         return (*own, *above, *today)
+
+    @staticmethod
+    def own(goal: Goal) -> Account:
+        """The goal's own account; its limits may be none."""
+        return goal_account(goal.id, goal.budget.limits if goal.budget else Limits())
 
     def today(self, tenant: str) -> Account:
         """A tenant's account of this day; its limits may be none."""

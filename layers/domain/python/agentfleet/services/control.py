@@ -47,7 +47,8 @@ class Controller:
         self._random_bits = random_bits
         self._switch = switch
 
-    def _own(self, goal_id: str, tenant: str) -> Goal:
+    def own(self, goal_id: str, tenant: str) -> Goal:
+        """A tenant's goal as it is stored. Raises NotFound, also for one that is somebody else's."""
         goal = self._goals.get([goal_id]).get(goal_id)
         if goal is None or goal.tenant != tenant:
             raise NotFound(f"there is no goal {goal_id}")
@@ -55,14 +56,14 @@ class Controller:
 
     def cancel(self, goal_id: str, tenant: str) -> Goal:
         """The cancelled goal; cancelling it again is fine. Raises NotFound, IllegalTransition if it ended otherwise."""
-        return self._finisher.cancel(self._own(goal_id, tenant))
+        return self._finisher.cancel(self.own(goal_id, tenant))
 
     def pause(self, goal_id: str, tenant: str) -> Goal:
         """Hold a running goal's tasks back: agents drop its messages within about a second; what runs is finished.
 
         Pausing again is fine. Raises NotFound, IllegalTransition for a goal that isn't running.
         """
-        goal = self._own(goal_id, tenant)
+        goal = self.own(goal_id, tenant)
         if goal.paused:
             return goal
         return self._mark(goal, replace(goal, paused=self._clock()), "paused")
@@ -72,7 +73,7 @@ class Controller:
 
         Raises NotFound, IllegalTransition for a goal that has ended, DeliveryFailed (resume again).
         """
-        goal = self._own(goal_id, tenant)
+        goal = self.own(goal_id, tenant)
         if not goal.paused:
             return goal
         running = self._mark(goal, replace(goal, paused=None), "resumed")
@@ -111,7 +112,7 @@ class Controller:
         Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
         DeliveryFailed (fork again with the key).
         """
-        source = self._own(goal_id, tenant)
+        source = self.own(goal_id, tenant)
         now = self._clock()
         fork_id = ids.derived_goal_id(tenant, f"fork:{goal_id}:{key}") if key else ids.new_goal_id(now, self._random_bits)
         known = self._goals.get([fork_id]).get(fork_id)

@@ -27,6 +27,7 @@ from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, ResultStore
+from agentfleet.services.authorize import Caller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.release import Releaser
@@ -133,8 +134,8 @@ class DeadLetterOffice:
             self._letters.give_back(pool, kept)
         return visit
 
-    def lying(self, tenant: str, pool: str | None, limit: int) -> Sequence[Examined]:
-        """Dead letters as they lie there, but not those that belong to others. Raises NotFound for an unknown pool."""
+    def lying(self, caller: Caller, pool: str | None, limit: int) -> Sequence[Examined]:
+        """Dead letters as they lie there: the caller's own, an operator's all. Raises NotFound for an unknown pool."""
         pools = sorted(self._catalog.pools) if pool is None else [self._known(pool)]
         found: list[Examined] = []
         for name in pools:
@@ -143,13 +144,13 @@ class DeadLetterOffice:
                 found.extend(self._examine(name, letter) for letter in taken)
             finally:
                 self._letters.give_back(name, taken)
-        return [one for one in found if one.tenant in {None, tenant}][:limit]
+        return [one for one in found if _may_touch(caller, one.tenant)][:limit]
 
-    def records(self, tenant: str, pool: str, limit: int) -> Sequence[LetterRecord]:
+    def records(self, caller: Caller, pool: str, limit: int) -> Sequence[LetterRecord]:
         """What became of a pool's earlier dead letters, last seen first. Raises NotFound."""
-        return [one for one in self._health.letters(self._known(pool), limit) if one.tenant in {None, tenant}]
+        return [one for one in self._health.letters(self._known(pool), limit) if _may_touch(caller, one.tenant)]
 
-    def redrive(self, tenant: str, pool: str, key: str | None) -> Sequence[Examined]:
+    def redrive(self, caller: Caller, pool: str, key: str | None) -> Sequence[Examined]:
         """Send a task's message again, or those of all letters whose goals live. Gives the ones that were.
 
         Raises NotFound, InvalidRequest for a letter whose task can't run any more.
@@ -162,15 +163,15 @@ class DeadLetterOffice:
                 raise InvalidRequest.of("key", f"{key} can't run any more ({one.cause}); bury it with a reason")
             return False
 
-        return self._by_hand(tenant, pool, key, Action.REDRIVE, "redriven by hand", may)
+        return self._by_hand(caller, pool, key, Action.REDRIVE, "redriven by hand", may)
 
-    def bury(self, tenant: str, pool: str, key: str, reason: str) -> Examined:
+    def bury(self, caller: Caller, pool: str, key: str, reason: str) -> Examined:
         """Take a letter out of its queue, and keep what it was and why. Raises NotFound."""
-        [buried] = self._by_hand(tenant, pool, key, Action.BURY, reason, lambda _: True)
+        [buried] = self._by_hand(caller, pool, key, Action.BURY, reason, lambda _: True)
         return buried
 
     def _by_hand(
-        self, tenant: str, pool: str, key: str | None, action: Action, reason: str, may: Callable[[Examined], bool]
+        self, caller: Caller, pool: str, key: str | None, action: Action, reason: str, may: Callable[[Examined], bool]
     ) -> Sequence[Examined]:
         taken, _ = self._take(self._known(pool))
         left = {letter.id: letter for letter in taken}
@@ -178,7 +179,7 @@ class DeadLetterOffice:
         try:
             for letter in taken:
                 one = self._examine(pool, letter)
-                if one.tenant in {None, tenant} and key in {None, one.key} and may(one):
+                if _may_touch(caller, one.tenant) and key in {None, one.key} and may(one):
                     self._carry_out(one, action, reason, by_person=True)
                     del left[letter.id]
                     done.append(one)
@@ -307,6 +308,11 @@ class DeadLetterOffice:
         if pool not in self._catalog.pools:
             raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, list(self._catalog.pools))}")
         return pool
+
+
+def _may_touch(caller: Caller, tenant: str | None) -> bool:
+    """A tenant its own letters; an operator everybody's, and those of which nobody can tell whose they are."""
+    return caller.is_operator or caller.tenant == tenant
 
 
 def _can_run(one: Examined) -> bool:

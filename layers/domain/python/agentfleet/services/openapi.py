@@ -1,10 +1,35 @@
-"""Finish the API's OpenAPI document: what its generator can't know of our errors."""
+"""The errors of the API in its OpenAPI document: which each route may end in, and what the generator can't know of them."""
 
 import json
 import re
-from typing import Any
+from typing import Any, Final
+
+from agentfleet.services.views import ErrorView
 
 _REFERENCE = "#/components/schemas/"
+ERRORS: Final = {
+    400: "The body can't be read",
+    401: "No key, or not a valid one",
+    403: "Not for this tenant, or stopped by an operator",
+    404: "There is no such thing, or it isn't yours",
+    409: "Not in the state it is in",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "What is wrong is listed by field",
+    500: "Our fault",
+    503: "Not taken in full: send it again with the same Idempotency-Key",
+}
+
+
+def answers(
+    *errors: int, success: int = 200, description: str = "Done", also: dict[int, tuple[str, type]] | None = None
+) -> dict[str, Any]:
+    """The `status_code` and `responses` of a route: what it gives, and which errors it may end in."""
+    others = {**(also or {}), **{status: (ERRORS[status], ErrorView) for status in (401, 422, *errors)}}
+    responses: dict[int, Any] = {success: {"description": description}}
+    for status, (meaning, model) in others.items():
+        responses[status] = {"description": meaning, "content": {"application/json": {"model": model}}}
+    return {"status_code": success, "responses": responses}
 
 
 def complete(document: str, *, error: str) -> str:

@@ -1,7 +1,8 @@
 """Carry out a batch of task messages: what every agent does, whatever its capabilities.
 
 The order within a batch is what makes a crash harmless: goal alive → not stopped → approved → claim → do → result → join →
-release → the message is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
+release → the message is deleted. Whatever is repeated after a crash finds its result already there and only joins and
+releases again.
 """
 
 from collections import defaultdict

@@ -12,6 +12,7 @@ from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
+from agentfleet.domain.task import BudgetSpec
 from agentfleet.ports import Document
 
 FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
@@ -89,6 +90,8 @@ class GoalView(View):
     """Since when it has been held back."""
     origin: str | None = None
     """The goal that it was forked from."""
+    budget: BudgetSpec | None = None
+    """The limits of its own, if it has any."""
     finished: datetime | None = None
     duration: float | None = None
     """Seconds from acceptance to the end."""
@@ -112,6 +115,7 @@ class GoalView(View):
             deadline=goal.deadline,
             paused=goal.paused,
             origin=goal.origin,
+            budget=BudgetSpec.of(goal.budget) if goal.budget else None,
             finished=goal.finished,
             duration=goal.duration,
             failure=FailureView.of(goal.failure),
