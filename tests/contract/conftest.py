@@ -19,7 +19,7 @@ WORLDS = ["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)]
 TRUST = dumps(
     {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 )
-SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs", "cloudwatch")
+SERVICES = ("dynamodb", "dynamodb_once", "s3", "sqs", "events", "functions", "logs", "cloudwatch")
 
 
 def _clients(endpoint: str | None = None) -> Clients:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
+from agentfleet.adapters.approvals import DynamoApprovals
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
+from agentfleet.adapters.budgets import DynamoBudgets
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
@@ -22,6 +24,7 @@ from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
@@ -52,7 +55,11 @@ from agentfleet.ports import (
     ScalingStore,
     TaskQueues,
 )
+from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
+from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.budget import LocalBudgets
+from agentfleet.services.kill import LocalKills
 from tests.fakes import (
     FakeAgents,
     FakeBlobs,
@@ -115,6 +122,9 @@ class World(ABC):
     bus: MessageBus
     blobs: BlobStore
     breakers: BreakerStore
+    budgets: BudgetStore
+    approvals: ApprovalStore
+    kills: KillStore
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
@@ -195,6 +205,7 @@ class FakeWorld(World):
         self.bus = self._bus
         self.blobs = FakeBlobs()
         self.breakers = LocalBreakers()
+        self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -254,6 +265,9 @@ class AwsWorld(World):
         self.claims = DynamoClaims(database, self.table)
         self.blobs = S3Blobs(files, self.bucket)
         self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
+        self.budgets = DynamoBudgets(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
+        self.approvals = DynamoApprovals(database, f"{FLEET}-registry")
+        self.kills = DynamoKills(database, f"{FLEET}-registry", self.clock)
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")

@@ -57,6 +57,8 @@ class LocalApprovals:
 
     def waiting(self, tenant: str, limit: int, cursor: str | None) -> Page[Approval]:
         """A tenant's requests that wait for a decision, oldest first."""
+        if cursor is not None and not cursor.isdecimal():
+            raise InvalidRequest.of("cursor", "is not one that a listing gave; leave it out to start from the oldest")
         with self._mutex:
             found = [one for one in self._approvals.values() if one.tenant == tenant and one.decision is Decision.PENDING]
         ordered = sorted(found, key=lambda one: (one.asked, one.goal_id, one.unit))
