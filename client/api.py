@@ -9,8 +9,8 @@ from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services import health_views, views
 from client import calls
-from client.connection import AsyncConnection, Connection
 from client.errors import WaitTimeout
+from client.governance import AsyncGoverning, Governing
 from client.retries import rhythm
 
 Submission = GoalRequest | Mapping[str, Any]
@@ -21,7 +21,7 @@ def _late(goal: views.GoalView, timeout: float) -> WaitTimeout:
     return WaitTimeout(f"goal {goal.id} is still {goal.state} after {timeout:g} s; it goes on")
 
 
-class FleetClient(Connection):
+class FleetClient(Governing):
     """The API, one call at a time: `FleetClient()`, or with a ClientConfig or a mapping of its fields.
 
     Every method raises ApiUnreachable, or the FleetApiError that fits the answer.
@@ -201,7 +201,7 @@ class FleetClient(Connection):
         return self.run(calls.get_health())
 
 
-class AsyncFleetClient(AsyncConnection):
+class AsyncFleetClient(AsyncGoverning):
     """The same for asyncio: every method is a coroutine with FleetClient's parameters, results and errors."""
 
     async def submit(self, goal: Submission, *, key: str | None = None) -> views.GoalView:

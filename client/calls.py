@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import health_views, views
+from agentfleet.services import governance_views, health_views, views
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -256,6 +256,48 @@ def bury_dead_letter(pool: str, key: str, reason: str) -> Call[health_views.Dead
     """Take one out of its queue. Not sent again: it would not be found."""
     body = _json({"key": key, "reason": reason})
     return _send("POST", f"/dead-letters/{_step(pool)}/bury", health_views.DeadLetterView, body, is_repeatable=False)
+
+
+def get_budget(goal_id: str | None) -> Call[governance_views.BudgetView]:
+    """A goal's budget, or the tenant's day."""
+    return _get(f"/goals/{_step(goal_id)}/budget" if goal_id is not None else "/budget", governance_views.BudgetView)
+
+
+def add_to_budget(goal_id: str, dollars: float, tokens: int, seconds: float) -> Call[governance_views.BudgetView]:
+    """Not sent again: it would be added twice."""
+    body = _json({"dollars": dollars, "tokens": tokens, "seconds": seconds})
+    return _send("POST", f"/goals/{_step(goal_id)}/budget", governance_views.BudgetView, body, is_repeatable=False)
+
+
+def list_approvals(limit: int | None, cursor: str | None) -> Call[governance_views.ApprovalPage]:
+    """One page of what waits for approval."""
+    return _get("/approvals", governance_views.ApprovalPage, limit=limit, cursor=cursor)
+
+
+def approve(ref: str, note: str | None) -> Call[governance_views.ApprovalView]:
+    """Again it is the same decision."""
+    return _send("POST", f"/approvals/{_step(ref)}/approve", governance_views.ApprovalView, _json({"note": note}))
+
+
+def reject(ref: str, reason: str) -> Call[governance_views.ApprovalView]:
+    """Again it is the same decision."""
+    return _send("POST", f"/approvals/{_step(ref)}/reject", governance_views.ApprovalView, _json({"reason": reason}))
+
+
+def list_kills() -> Call[governance_views.KillList]:
+    """What is stopped."""
+    return _get("/kills", governance_views.KillList)
+
+
+def kill(kind: str, name: str, reason: str) -> Call[governance_views.KillView]:
+    """Stop something; again changes nothing."""
+    return _send("POST", "/kills", governance_views.KillView, _json({"kind": kind, "name": name, "reason": reason}))
+
+
+def unkill(kind: str, name: str) -> Call[governance_views.KillView]:
+    """Let it go on. Not sent again: it would not be found."""
+    body = _json({"kind": kind, "name": name})
+    return _send("POST", "/kills/lift", governance_views.KillView, body, is_repeatable=False)
 
 
 def get_health() -> Call[views.HealthView]:

@@ -53,7 +53,7 @@ class InvalidRequestError(FleetApiError):
 
 
 class UnauthorizedError(FleetApiError):
-    """401, 403: no key, or not a valid one."""
+    """401, 403: no key, not a valid one, or not for this tenant."""
 
 
 class NotFoundError(FleetApiError):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import fleets, goals, healing, knowledge, machine, playbooks, results
+from client.cli import fleets, goals, governance, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -46,6 +46,14 @@ for _panel, _commands in {
         goals.pause,
         goals.resume,
         goals.fork,
+    ),
+    "Bounds": (
+        governance.budget,
+        governance.approvals,
+        governance.approve,
+        governance.reject,
+        governance.kill,
+        governance.unkill,
     ),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():

@@ -24,6 +24,9 @@ def submit(
     name: Annotated[str | None, typer.Option(help="What to call the goal.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="A label to keep with it.")] = None,
     priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option("--budget", metavar="K=N", help="A limit: dollars, tokens, seconds or depth.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key again gives the same goal.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch it.")] = False,
     as_json: Json = False,
@@ -34,10 +37,13 @@ def submit(
     with connect(ctx) as client:
         from client.sources import to_request  # noqa: PLC0415
 
-        parameters = _parameters(client, playbook, _pairs(param, "--param")) if param else None
+        parameters = _parameters(client, playbook, read_pairs(param, "--param")) if param else None
         request = to_request(file if file is not None else playbook or "", parameters)
         if label:
-            request["labels"] = {**request.get("labels", {}), **_pairs(label, "--label")}
+            request["labels"] = {**request.get("labels", {}), **read_pairs(label, "--label")}
+        if budget:
+            limits = {name: _typed(name, text, None) for name, text in read_pairs(budget, "--budget").items()}
+            request["budget"] = {**request.get("budget", {}), **limits}
         request |= {field: given for field, given in (("name", name), ("priority", priority)) if given}
         goal = client.submit(request, key=key)
         if watch:
@@ -54,7 +60,8 @@ def _say_submitted(goal: "GoalView") -> None:
     console().print(f"[bold]{goal.id}[/]  {goal.tasks} tasks  [dim]fleet watch {goal.id}[/]")
 
 
-def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+def read_pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`NAME=VALUE` options by name. Raises BadParameter."""
     pairs = {}
     for one in given or ():
         name, equals, value = one.partition("=")
@@ -188,7 +195,7 @@ def fork(
 ) -> None:
     """Run a goal again, as a new one, from some of its results."""
     changes: dict[str, dict[str, Any]] = {}
-    for place, text in _pairs(change, "--set").items():
+    for place, text in read_pairs(change, "--set").items():
         task, found, path = place.partition(".input.")
         if not found or not task or not path:
             raise typer.BadParameter(f"--set takes TASK.input.PATH=VALUE, not {place!r}")

@@ -26,7 +26,26 @@ ROWS: Final = 24
 MEMBERS: Final = 4
 """So many of a family's running or failed tasks are shown below it."""
 
-_TOLD: Final = (TaskState.RUNNING, TaskState.READY, TaskState.WAITING, TaskState.FAILED, TaskState.SKIPPED)
+_ORDER: Final = (
+    TaskState.FAILED,
+    TaskState.WAITING_FOR_APPROVAL,
+    TaskState.RUNNING,
+    TaskState.READY,
+    TaskState.WAITING,
+    TaskState.SUCCEEDED,
+)
+"""Which state of a family's tasks matters most."""
+_TOLD: Final = (
+    TaskState.WAITING_FOR_APPROVAL,
+    TaskState.RUNNING,
+    TaskState.READY,
+    TaskState.WAITING,
+    TaskState.FAILED,
+    TaskState.SKIPPED,
+)
+
+
+_SHOWN: Final = frozenset({TaskState.FAILED, TaskState.RUNNING, TaskState.WAITING_FOR_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +62,9 @@ class Family:
 
     @property
     def state(self) -> TaskState:
-        """What matters most about it: a failure, then work, then what is left to do."""
+        """What matters most about it: a failure, then what somebody must do, then work, then what is left to do."""
         counts = self.counts
-        for state in (TaskState.FAILED, TaskState.RUNNING, TaskState.READY, TaskState.WAITING, TaskState.SUCCEEDED):
+        for state in _ORDER:
             if counts[state]:
                 return state
         return TaskState.SKIPPED
@@ -84,7 +103,7 @@ class Watched:
                 tree.add(self._task(family.tasks[0]))
                 continue
             branch = tree.add(_family(family))
-            shown = [task for task in family.tasks if task.state in {TaskState.FAILED, TaskState.RUNNING}]
+            shown = [task for task in family.tasks if task.state in _SHOWN]
             for task in sorted(shown, key=lambda task: task.state is not TaskState.FAILED)[:MEMBERS]:
                 branch.add(self._task(task))
         return Group(self._title(), self._bar(), tree)  # the bar first: a tree too tall for the terminal is cut below
@@ -131,10 +150,15 @@ def _family(family: Family) -> Text:
     return line.append(f"  {family.tasks[0].capability}", style="dim")
 
 
+def words(state: TaskState) -> str:
+    """A state as one reads it in a sentence."""
+    return state.lower().replace("_", " ")
+
+
 def progress(goal: GoalView) -> str:
     """What its tasks are doing, in words."""
     counts = goal.counts or {}
-    return ", ".join(f"{counts[state]} {state.lower()}" for state in _TOLD if counts.get(state))
+    return ", ".join(f"{counts[state]} {words(state)}" for state in _TOLD if counts.get(state))
 
 
 def look(client: FleetClient, goal_id: str) -> tuple[GoalView, tuple[TaskView, ...]]:
@@ -163,8 +187,8 @@ def _watch_plain(client: FleetClient, goal_id: str, console: Console) -> GoalVie
     said = ""
     for pause in rhythm():
         goal = client.goal(goal_id)
-        words = progress(goal)
-        line = f"{goal.state} {goal.done}/{goal.tasks} done{f' ({words})' if words else ''}"
+        doing = progress(goal)
+        line = f"{goal.state} {goal.done}/{goal.tasks} done{f' ({doing})' if doing else ''}"
         if line != said:
             console.print(line, markup=False)
             said = line

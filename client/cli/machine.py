@@ -60,10 +60,12 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         url = client.config.api_url
         pools = client.pools()
         running = client.goals(GoalState.RUNNING, 200)
+        stopped = client.kills().kills
     found: dict[str, Any] = {
         "api_url": url,
         "goals_running": len(running.goals),
         "more_goals_running": running.cursor is not None,
+        "stopped": [kill.model_dump(mode="json") for kill in stopped],
         "pools": {
             pool.name: {
                 "concurrency": pool.concurrency,
@@ -77,11 +79,16 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
+    from rich.markup import escape  # noqa: PLC0415
+
+    from client.cli.governance import describe  # noqa: PLC0415
     from client.cli.show import console, table  # noqa: PLC0415
 
     out = console()
     more = "+" if running.cursor else ""
     out.print(f"[green]✓[/] {url}  [bold]{len(running.goals)}{more}[/] goals running")
+    for kill in stopped:
+        out.print(f"[bold red]■ stopped[/] {escape(describe(kill))}")
     rows = ((pool.name, pool.concurrency, pool.waiting, pool.in_flight, pool.dead) for pool in pools)
     headings = ("pool", "concurrency", "waiting", "in flight", "dead")
     out.print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:]))

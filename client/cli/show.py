@@ -18,6 +18,7 @@ GLYPHS: Final = {
     "COMPENSATING": ("↺", "yellow"),
     "CANCELLED": ("⊘", "yellow"),
     "WAITING": ("·", "dim"),
+    "WAITING_FOR_APPROVAL": ("⏸", "magenta"),
     "READY": ("○", "cyan"),
     "RUNNING": ("●", "blue"),
     "SUCCEEDED": ("✓", "green"),

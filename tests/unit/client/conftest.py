@@ -11,7 +11,7 @@ import pytest
 
 from client.api import AsyncFleetClient, FleetClient
 from client.config import ClientConfig
-from functions.serve_api import handler
+from functions.serve_api import governance, handler
 from tests.unit.api.world import World, recorded
 
 KEY = "test-key-of-acme"
@@ -54,6 +54,7 @@ class Gateway:
         event["rawPath"], event["rawQueryString"] = path, request.url.query.decode()
         event["queryStringParameters"] = dict(parse_qsl(request.url.query.decode()))
         event["headers"] = dict(request.headers)
+        event["requestContext"]["authorizer"]["lambda"]["operator"] = "yes"
         if request.content:
             is_text = request.headers.get("content-type") == "application/json"
             event["isBase64Encoded"] = not is_text
@@ -65,7 +66,8 @@ class Gateway:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A fleet in this process with its API. Whenever a client pauses, the fleet works a little."""
     made = World()
-    monkeypatch.setattr(handler, "api", lambda: made.api)
+    for module in (handler, governance):
+        monkeypatch.setattr(module, "api", lambda: made.api)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
+from agentfleet.services.authorize import Caller
 from agentfleet.services.views import FileView, GoalResult
 from client.api import FleetClient
 from client.cli.app import app
@@ -345,7 +346,9 @@ def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: Wor
         world.fleet.queues.put("fleet-work-dead", letter)
 
     listed = fleet("dlq", "list").stdout
-    strange = next(one.key for one in world.fleet.healing.office.lying("acme", "work", 10) if one.pointer is None)
+    strange = next(
+        one.key for one in world.fleet.healing.office.lying(Caller("acme", is_operator=True), "work", 10) if one.pointer is None
+    )
 
     assert "returned" in listed
     assert json.loads(fleet("dlq", "show", "work", strange).stdout)["body"] == "?"
