@@ -91,6 +91,8 @@ def _perform(
     if "when" in task and not _resolve(task["when"], expected, ids):
         return "SKIPPED", None
     value = task["input"]
+    if value.get("ask") == "no":
+        return "FAILED", None
     if value.get("permanent") or value.get("fails", 0) > task["retries"]:
         return "FAILED", None
     if "sub" in value:

@@ -94,7 +94,17 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         all_large=rng.random() < 0.3,
         lost_sends=lost_sends,
     )
+    _ask(random.Random(seed ^ 0xA5C), [goal.plan for goal in goals] + subplans)
     return Scenario(seed, tuple(goals), tuple(subplans), weather)
+
+
+def _ask(rng: random.Random, plans: list[Plan]) -> None:
+    """In some seeds a person must approve some tasks; what the answer will be stands in their input."""
+    share = rng.choice([0.0, 0.0, 0.0, 0.1, 0.4])
+    for plan in plans:
+        for task in plan["tasks"]:
+            if rng.random() < share and task["capability"] != "sim.chunk":
+                task["input"]["ask"] = "no" if rng.random() < 0.2 else "yes"
 
 
 class _Planner:

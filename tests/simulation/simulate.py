@@ -1,5 +1,6 @@
 """Run one seed: the real platform in a simulated world, from the first submission to rest."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from unittest.mock import patch
 from agentfleet.composition import Outside, Platform
 from agentfleet.domain import compile as compiling
 from agentfleet.domain import ids, names
+from agentfleet.domain.approval import Approval, Decision
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.result import Claim
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
+from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
@@ -38,6 +41,7 @@ PORTS: Final = {
     "queues": ("send_tasks", "send_releases", "hide"),
     "bus": ("publish",),
     "agents": ("put",),
+    "approvals": ("ask", "get", "of_goal", "decide"),
 }
 
 
@@ -70,6 +74,7 @@ class Simulation:
         self.goals, self.plans, self.results = tables.Goals(world), tables.Plans(world), tables.Results(world)
         self.joins, self.claims = tables.Joins(world), tables.Claims(world)
         self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
+        self.approvals = LocalApprovals()
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
@@ -84,6 +89,9 @@ class Simulation:
         """By goal id, of the goals that were submitted."""
         self.cancelled: dict[str, str] = {}
         """Goal id → "asked", "yes" (a cancellation was confirmed) or "late" (it was refused: the goal had ended)."""
+        self._desk = self.platform.governance().approvals
+        self._decided: set[tuple[str, int]] = set()
+        """(goal, unit) of what somebody decides about now, or has."""
         self._requests: dict[str, GoalRequest] = {}
         self._cancels: list[tuple[int, GoalCase]] = []
         self._places: dict[tuple[str, str], int] = {}
@@ -133,6 +141,7 @@ class Simulation:
 
     def _startable(self) -> list[Callable[[], None]]:
         found = self._cancellable() if self._cancels else []
+        found += self._decidable()
         for queue in self.queues.ready():
             pool = queue.removeprefix("fleet-")
             if pool not in self._environments:
@@ -167,6 +176,29 @@ class Simulation:
                 self.world.note(f"cancelling broke off: {error!r}")
 
         self.world.start(Actor("user"), activity)
+
+    def _decidable(self) -> list[Callable[[], None]]:
+        waiting = self.approvals.waiting(TENANT, 1000, None).items
+        return [partial(self._decide, one) for one in waiting if (one.goal_id, one.unit) not in self._decided]
+
+    def _decide(self, request: Approval) -> None:
+        """As the task's input says. Whoever can't be sure to have been heard says it again."""
+        self._decided.add((request.goal_id, request.unit))
+        decision = Decision.APPROVED if json.loads(request.input)["ask"] == "yes" else Decision.REJECTED
+
+        def activity() -> None:
+            while True:
+                try:
+                    self._desk.decide(TENANT, request.ref, decision, "as told")
+                except IllegalTransition:
+                    self.world.note(f"{request.ref} needs no decision any more")
+                except (Killed, Exception) as error:
+                    self.world.note(f"deciding about {request.ref} broke off: {error!r}")
+                    self.world.current.is_dead = False
+                    continue
+                return
+
+        self.world.start(Actor("approver"), activity)
 
     # Invocations.
 
@@ -238,6 +270,10 @@ class Simulation:
         if context.task_id not in expected.outcomes:
             violate(f"{name} runs although it may not")
             return
+        if value.get("ask"):
+            request = self.approvals.get(context.goal_id, self._unit_of(context.goal_id, context.task_id))
+            if request is None or request.decision is not Decision.APPROVED:
+                violate(f"{name} runs although nobody has approved it")
         for needed in expected.needs[context.task_id]:
             if (context.goal_id, self._unit_of(context.goal_id, needed)) not in self.results.results:
                 violate(f"{name} runs before {needed} has a result")

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.domain.result import Claim
@@ -164,4 +165,5 @@ CATALOG: Final = Catalog(
         )
         for pool, offered in CAPABILITIES.items()
     },
+    approvals=(ApprovalRule(capability="sim.*", when="ask"),),
 )

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from agentfleet.domain.approval import Approval
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.services import perform
 from agentfleet.services.accept import Accepter
+from agentfleet.services.approval import ApprovalGate, LocalApprovals
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.finish import EVENTS, Finisher
 from agentfleet.services.perform import Performer
@@ -125,11 +127,18 @@ def _leave_sub_plan(self: TaskRunner, goal: Goal, unit: int) -> None:
     """Leaves a sub-plan's goal to itself."""
 
 
+def _wait_for_nobody(self: ApprovalGate, batch: Batch) -> None:
+    """Lets everything through."""
+
+
 SERVICES: Final = (
     Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
     Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
     Mutant("sub-plans outlive their goal", TaskRunner, "_goals_now", _no_ancestors),
     Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=1400),
+    Mutant("nobody waits for approval", ApprovalGate, "__call__", _wait_for_nobody),
+    Mutant("what was rejected runs", Approval, "rejection", property(lambda approval: {"c": 0})),
+    Mutant("every request is a new one", LocalApprovals, "get", lambda self, goal_id, unit: None),
     Mutant("claims are skipped", TaskRunner, "_claim", _run_unclaimed),
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
