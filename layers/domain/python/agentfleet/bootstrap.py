@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,7 @@ from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
+from agentfleet.services.tools import ToolBox
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
 
 PACKAGE: Final = Path(__file__).parent
@@ -214,6 +216,13 @@ def api() -> Api:
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
     )
+
+
+def toolbox() -> ToolBox:
+    """For serve_mcp."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
