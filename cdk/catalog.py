@@ -132,9 +132,9 @@ class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
+    pools: dict[PoolName, PoolBlock] = Field(min_length=1)
     approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
     """What a person must approve before it runs, beside what says so itself."""
-    pools: dict[PoolName, PoolBlock] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

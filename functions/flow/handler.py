@@ -45,6 +45,13 @@ class WaitInput(Strict):
     value: Any = None
 
 
+class ApproveInput(Strict):
+    """What somebody is to look at before the goal goes on."""
+
+    question: str = Field(min_length=1, max_length=2000)
+    value: Any = None
+
+
 class MapInput(Strict):
     """One task of `capability` per item.
 
@@ -156,6 +163,12 @@ async def map_items(input: MapInput) -> SubPlan | list[Any] | dict[str, Any]:
         for place, item in enumerate(input.items)
     ]
     return SubPlan(tasks=tasks, output={"$from": "item.*"} if input.collect else {"count": len(tasks)})
+
+
+@agent.capability("flow.approve", idempotent=True, approval="required")
+async def approve(input: ApproveInput) -> Any:
+    """Wait at no cost until a person has approved it; gives back its value."""
+    return input.value
 
 
 @agent.capability("flow.choose", idempotent=True, chunk=10)

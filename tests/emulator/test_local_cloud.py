@@ -35,7 +35,7 @@ def test_the_key_opens_the_api_and_nothing_else_does(cloud: LocalCloud) -> None:
     """The secret's key is the one that the authorizer compares with."""
     secret = cloud.client("secretsmanager").get_secret_value(SecretId=cloud.outputs["ApiKeySecretArn"])
 
-    assert json.loads(secret["SecretString"]) == {"default": cloud.api_key}
+    assert json.loads(secret["SecretString"]) == {"$operators": ["default"], "default": cloud.api_key}
 
 
 def test_every_trigger_is_on(cloud: LocalCloud) -> None:

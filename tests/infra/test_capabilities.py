@@ -41,6 +41,13 @@ DOCSTRING = '"""Give back the input, louder."""'
         (DECORATOR, '@agent.capability("echo.say", chunk=2)', "7: chunk of 'echo.say' is 2, which needs idempotent=True"),
         (DECORATOR, '@agent.capability("echo.say", idempotent=True, chunk=0)', "7: chunk of 'echo.say' is 0; allowed are"),
         (DECORATOR, '@agent.capability("echo.say", cacheable=True)', "7: 'echo.say' is cacheable, which needs idempotent=True"),
+        (DECORATOR, '@agent.capability("echo.say", approval="maybe")', "7: approval of 'echo.say' is 'maybe'; it must be 'req"),
+        (DECORATOR, '@agent.capability("echo.say", approval=True)', "7: option approval must be a literal str"),
+        (
+            DECORATOR,
+            '@agent.capability("echo.say", idempotent=True, chunk=5, approval="required")',
+            "7: chunk of 'echo.say' is 5, but each task is approved alone",
+        ),
         (DECORATOR, '@agent.capability("echo.say", keep=0)', "7: keep of 'echo.say' is 0; it must be more than 0"),
         (DECORATOR, '@agent.capability("echo.say", retries=2)', "7: unknown capability option 'retries'; allowed are"),
         (DECORATOR, '@agent.capability("echo.say", **OPTIONS)', "7: unknown capability option '**'; allowed are"),

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from agentfleet.domain.approval import ApprovalRule
+from agentfleet.domain.budget import Limits
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from tests.infra.projects import FLEET, write_project
@@ -45,6 +47,28 @@ volume = 11
     spec = fleet.catalog.pools["echo"]
     assert (spec.timeout, spec.batch, spec.weight) == (300, 4, 5)
     assert (spec.min_concurrency, spec.concurrency, spec.max_concurrency) == (3, 7, 9)
+
+
+def test_budgets_and_approvals_arrive_in_the_catalog(tmp_path: Path) -> None:
+    """Defaults for goals and days, rules in their order; what a rule covers shares no message with anything."""
+    rules = """
+[[approvals]]
+capability = "echo.s*y"
+when = "loud"
+"""
+    bounds = FLEET + "[fleet.budget]\ngoal_dollars = 2\ntenant_dollars_per_day = 20.5\n" + rules
+    plain, bounded = tmp_path / "a", tmp_path / "b"
+    for folder in (plain, bounded):
+        folder.mkdir()
+
+    before = read_fleet(write_project(plain)).catalog
+    after = read_fleet(write_project(bounded, bounds)).catalog
+
+    assert (before.budget.goal, before.budget.day, before.approvals) == (Limits(), Limits(), ())
+    assert (after.budget.goal, after.budget.day) == (Limits.of(dollars=2), Limits.of(dollars=20.5))
+    assert after.approvals == (ApprovalRule(capability="echo.s*y", when="loud"),)
+    assert [one.chunk for one in before.pools["echo"].capabilities] == [10, 1]
+    assert [one.chunk for one in after.pools["echo"].capabilities] == [1, 1]
 
 
 def test_scaling_is_said_for_the_fleet_or_for_a_pool(tmp_path: Path) -> None:
@@ -112,12 +136,23 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
         (FLEET.replace("[pools.echo]", "[pools.Echo]"), "fleet.toml: pools.Echo: String should match pattern"),
         (FLEET.replace("[pools.echo]", "[pools.release]"), "fleet.toml: pools.release: is a name of the fleet's own"),
         (FLEET.replace("[pools.echo]", "[pools.other]"), "pools.other: functions/other/handler.py does not exist"),
-        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, pools"),
+        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, pools, approvals"),
         (
             FLEET.replace('name = "tiny"', 'name = "tiny"\nregion = "x"'),
             "fleet.region: unknown field; allowed are name,",
         ),
         ("[fleet", "fleet.toml: not valid TOML"),
+        (
+            FLEET + "[fleet.budget]\neuros = 1",
+            "fleet.budget.euros: unknown field; allowed are goal_dollars, tenant_dollars_per_day",
+        ),
+        (FLEET + "[fleet.budget]\ngoal_dollars = -1", "fleet.budget.goal_dollars: Input should be greater than or equal to 0"),
+        (FLEET + '[[approvals]]\ncapability = "mail.*"', "approvals.0.capability: no capability matches 'mail.*'; there are e"),
+        (FLEET + '[[approvals]]\ncapability = "echo.*"\nwhen = "]["', "approvals.0.when: is not valid JMESPath"),
+        (
+            FLEET + '[[approvals]]\ncapability = "echo.*"\nif = "x"',
+            "approvals.0.if: unknown field; allowed are capability, when",
+        ),
     ],
 )
 def test_a_wrong_file_is_explained(tmp_path: Path, fleet: str, says: str) -> None:

@@ -42,6 +42,12 @@ def test_wait_returns_its_value_after_the_time() -> None:
     assert 0.19 <= seconds < 0.6
 
 
+def test_approve_gives_back_what_was_shown() -> None:
+    """Once somebody has approved it; who waits for that is no agent, but nobody."""
+    assert flow.agent.capabilities["flow.approve"].approval == "required"
+    assert asyncio.run(flow.approve(flow.ApproveInput(question="Send it?", value=[1]))) == [1]
+
+
 def test_wait_is_bounded() -> None:
     """A wait that outlasts the function is refused before it starts."""
     with pytest.raises(ValidationError, match="less than or equal to 50"):

@@ -41,7 +41,7 @@ def test_every_capability_is_a_tool(world: World) -> None:
     """Under a name that model APIs accept, with its description and its input as an object."""
     tools = {tool.name: tool for tool in toolbox(world).tools}
 
-    assert tools.keys() == OWN | {"work__echo", "work__broken", "work__delegate", "web__fetch"}
+    assert tools.keys() == OWN | {"work__echo", "work__pay", "work__broken", "work__delegate", "web__fetch"}
     assert tools["work__echo"].description == "The capability work.echo"
     assert all(tool.input["type"] == "object" for tool in tools.values())
 
