@@ -20,7 +20,9 @@ from pydantic import (
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import BudgetDefaults, Catalog, PoolSpec
+from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.scaling import ScalingMode
+from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
@@ -104,6 +106,9 @@ class PoolBlock(_Strict):
     daily_budget: float | None = Field(default=None, gt=0, strict=False)
     """Dollars of Lambda per day; None: no limit."""
     grants: list[Grant] = Field(default_factory=list)
+    tools: list[str] = Field(default_factory=list, max_length=100)
+    """Names and patterns of the tools that its agents may call; without it none."""
+    guardrails: Guardrails = Guardrails()
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -149,6 +154,7 @@ class PoolDefinition:
     grants: frozenset[Grant]
     settings: dict[str, JsonValue]
     folder: Path
+    guardrails: Guardrails
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,7 @@ def read_fleet(root: Path) -> FleetDefinition:
     pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
     rules = tuple(file.approvals)
     _check_rules(rules, pools)
+    _check_tools(pools)
     pools = {name: replace(pool, spec=_approved_alone(pool.spec, rules)) for name, pool in pools.items()}
     catalog = Catalog(
         fleet=file.fleet.name,
@@ -192,6 +199,16 @@ def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefiniti
             raise FleetError(
                 f"fleet.toml: approvals.{number}.capability: no capability matches {rule.capability!r}; there are "
                 f"{', '.join(known)}"
+            )
+
+
+def _check_tools(pools: Mapping[str, PoolDefinition]) -> None:
+    known = sorted(one.name for pool in pools.values() for one in pool.spec.capabilities)
+    for name, pool in pools.items():
+        if unknown := unknown_tools(pool.spec.tools, known):
+            raise FleetError(
+                f"fleet.toml: pools.{name}.tools: nothing matches {', '.join(map(repr, unknown))}; there are "
+                f"{', '.join((*OWN_TOOLS, *known))}"
             )
 
 
@@ -250,4 +267,5 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> Po
         grants=frozenset(block.grants),
         settings=block.settings,
         folder=folder,
+        guardrails=block.guardrails,
     )

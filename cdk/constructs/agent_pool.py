@@ -62,7 +62,8 @@ class AgentPool(Construct):
                 handler="handler.agent",
                 layers=props.layers,
                 permissions=props.permissions,
-                environment={**props.environment, "POOL": spec.name, "POOL_SETTINGS": json.dumps(props.pool.settings)},
+                environment={**props.environment, "POOL": spec.name, "POOL_SETTINGS": json.dumps(props.pool.settings)}
+                | ({"POOL_GUARDRAILS": props.pool.guardrails.model_dump_json()} if props.pool.guardrails else {}),
                 memory=props.pool.memory,
                 timeout=spec.timeout,
                 reserved_concurrency=1 if spec.concurrency == 1 else None,

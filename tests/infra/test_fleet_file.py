@@ -6,6 +6,7 @@ import pytest
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.budget import Limits
+from agentfleet.domain.guardrails import Guardrails
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from tests.infra.projects import FLEET, write_project
@@ -69,6 +70,16 @@ when = "loud"
     assert after.approvals == (ApprovalRule(capability="echo.s*y", when="loud"),)
     assert [one.chunk for one in before.pools["echo"].capabilities] == [10, 1]
     assert [one.chunk for one in after.pools["echo"].capabilities] == [1, 1]
+
+
+def test_tools_and_guardrails_of_a_pool_arrive(tmp_path: Path) -> None:
+    """Tools in the catalog, where thinking agents find them; guardrails beside it, for the function's environment."""
+    block = 'tools = ["echo.*", "knowledge.search"]\n[pools.echo.guardrails]\noutput = { pii = "mask", injection = "block" }'
+
+    pool = read_fleet(write_project(tmp_path, FLEET + block)).pools["echo"]
+
+    assert pool.spec.tools == ("echo.*", "knowledge.search")
+    assert pool.guardrails == Guardrails(output={"pii": "mask", "injection": "block"})
 
 
 def test_scaling_is_said_for_the_fleet_or_for_a_pool(tmp_path: Path) -> None:
@@ -142,6 +153,14 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
             "fleet.region: unknown field; allowed are name,",
         ),
         ("[fleet", "fleet.toml: not valid TOML"),
+        (
+            FLEET + 'tools = ["echo.*", "htp.*"]',
+            "pools.echo.tools: nothing matches 'htp.*'; there are knowledge.search, echo.s",
+        ),
+        (
+            FLEET + '[pools.echo.guardrails]\ninput = { pii = "mask" }',
+            "guardrails.input.pii: Input should be 'block' or 'note'",
+        ),
         (
             FLEET + "[fleet.budget]\neuros = 1",
             "fleet.budget.euros: unknown field; allowed are goal_dollars, tenant_dollars_per_day",

@@ -37,6 +37,7 @@ from agentfleet.composition import Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
+from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
@@ -139,7 +140,15 @@ def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[B
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
     agent_id = f"{pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    return compose(settings).runner(
+        pool,
+        agent_id,
+        capabilities,
+        before=before,
+        settings=settings.settings,
+        cache=cache,
+        guardrails=Guardrails.model_validate(settings.guardrails),
+    )
 
 
 def _cache(settings: PoolSettings) -> CacheManager:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
+from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
@@ -35,6 +36,7 @@ from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
+from agentfleet.services.guardrail import Guard
 from agentfleet.services.heal import Healer, Standstills
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
@@ -136,6 +138,7 @@ class Platform:
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
+        guardrails: Guardrails | None = None,
     ) -> TaskRunner:
         """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
         outside = self.outside
@@ -154,6 +157,7 @@ class Platform:
             reuse=None if cache is None else ResultReuse(cache),
             breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
             budgets=self.budgets,
+            guard=Guard(pool, guardrails) if guardrails else None,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

@@ -20,6 +20,13 @@ def _required(environment: Mapping[str, str], name: str) -> str:
     return value
 
 
+def _json(environment: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(environment.get(name) or "{}")
+    except ValueError as error:
+        raise MissingSetting(f"environment variable {name} is not JSON: {error}") from error
+
+
 def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
     return {
         "fleet": _required(environment, "FLEET"),
@@ -69,14 +76,14 @@ class PoolSettings(FleetSettings):
     """ElastiCache replication group that agents sign in to by IAM; empty where Valkey asks for nothing of the sort."""
     cache_user: str = ""
     """Who they are to it."""
+    guardrails: dict[str, Any] = field(default_factory=dict)
+    """`[pools.<name>.guardrails]`."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
-        try:
-            settings = json.loads(environment.get("POOL_SETTINGS") or "{}")
-        except ValueError as error:
-            raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
-        return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings} | {
+        return {**_shared(environment), "pool": _required(environment, "POOL")} | {
+            "settings": _json(environment, "POOL_SETTINGS"),
+            "guardrails": _json(environment, "POOL_GUARDRAILS"),
             "cache_url": environment.get("CACHE_URL", ""),
             "cache_group": environment.get("CACHE_GROUP", ""),
             "cache_user": environment.get("CACHE_USER", ""),

@@ -61,6 +61,8 @@ class PoolSpec(BaseModel):
     daily_budget: float | None = None
     """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
     capabilities: tuple[CapabilitySpec, ...] = ()
+    tools: tuple[str, ...] = ()
+    """Names and patterns of the tools that its agents may call."""
 
 
 class BudgetDefaults(BaseModel):

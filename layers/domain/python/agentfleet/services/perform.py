@@ -17,6 +17,7 @@ from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
 from agentfleet.services.finish import fetch_outcomes, resolve_template
+from agentfleet.services.guardrail import Guard
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
 
@@ -45,6 +46,7 @@ class Performer:
         reuse: ResultReuse | None = None,
         breakers: Breakers | None = None,
         budgets: Budgets | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -58,6 +60,7 @@ class Performer:
         self._reuse = reuse
         self._breakers = breakers
         self._budgets = budgets
+        self._guard = guard
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -85,14 +88,17 @@ class Performer:
 
     def run_hooks(self, batch: Batch) -> None:
         """Show every task that is about to run to the hooks."""
-        if not self._before:
+        if not self._before and not self._guard:
             return
         for work in batch.works:
             for slot, value in enumerate(work.inputs if work.awaits_doing else ()):
                 if not isinstance(value, TaskOutcome | Exception):
-                    work.inputs[slot] = _attempt(self._call_hooks, self._context(work, work.unit.tasks[slot], batch), value)
+                    context = self._context(work, work.unit.tasks[slot], batch)
+                    work.inputs[slot] = _attempt(self._call_hooks, self._capabilities[work.unit.capability], context, value)
 
-    def _call_hooks(self, context: TaskContext, value: Any) -> Any:
+    def _call_hooks(self, capability: Capability, context: TaskContext, value: Any) -> Any:
+        if self._guard:
+            self._guard.check_input(capability, context, value)
         for hook in self._before:
             hook(context, value)
         return value
@@ -156,7 +162,10 @@ class Performer:
         else:
             loop = asyncio.get_running_loop()
             output = await loop.run_in_executor(self._threads, capability.call, value, context)
-        return output if isinstance(output, SubPlan) else capability.write_output(output)
+        if isinstance(output, SubPlan):
+            return output
+        plain = capability.write_output(output)
+        return self._guard.clean_output(context, plain) if self._guard else plain
 
     def _context(self, work: Work, task: PlannedTask, batch: Batch) -> TaskContext:
         return TaskContext(
