@@ -117,6 +117,11 @@ class FleetAccess:
         bus = self.stack.format_arn(service="events", resource="event-bus", resource_name=name)
         return allow("PutEvents", "events", ("PutEvents",), bus)
 
+    def apply_guardrail(self, guardrail: str) -> Permissions:
+        """Let one of the account's Bedrock guardrails (`id:version`) judge texts."""
+        arn = self.stack.format_arn(service="bedrock", resource="guardrail", resource_name=guardrail.partition(":")[0])
+        return allow("ApplyGuardrail", "bedrock", ("ApplyGuardrail",), arn)
+
     def use_key(self) -> Permissions:
         """What SQS, DynamoDB and S3 ask of a caller when the data is encrypted with the fleet's key."""
         return allow("UseKey", "kms", KEY_ACTIONS, self.key.key_arn)

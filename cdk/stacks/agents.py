@@ -106,7 +106,8 @@ class AgentsStack(Stack):
                 environment=self._access.environment("work", "registry") | (self._reach_cache() if cached else {}),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + self._access.consume(*queues)
-                + (cache.permissions_in(self) if cache else Permissions()),
+                + (cache.permissions_in(self) if cache else Permissions())
+                + (self._access.apply_guardrail(pool.guardrails.bedrock) if pool.guardrails.bedrock else Permissions()),
                 topic=topic,
                 network=cache.network if cache else None,
             ),

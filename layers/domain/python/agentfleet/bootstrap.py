@@ -12,6 +12,7 @@ from random import random
 from typing import Any, Final
 
 from agentfleet.adapters.approvals import DynamoApprovals
+from agentfleet.adapters.bedrock_guardrails import BedrockGuardrail
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.budgets import DynamoBudgets
@@ -43,6 +44,7 @@ from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
+from agentfleet.services.guardrail import Guard
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
@@ -147,8 +149,14 @@ def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[B
         before=before,
         settings=settings.settings,
         cache=cache,
-        guardrails=Guardrails.model_validate(settings.guardrails),
+        guard=_guard(settings),
     )
+
+
+def _guard(settings: PoolSettings) -> Guard | None:
+    rules = Guardrails.model_validate(settings.guardrails)
+    moderator = BedrockGuardrail(clients().guardrails, rules.bedrock) if rules.bedrock else None
+    return Guard(settings.pool, rules, moderator) if rules else None
 
 
 def _cache(settings: PoolSettings) -> CacheManager:

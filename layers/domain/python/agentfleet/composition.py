@@ -8,7 +8,6 @@ from typing import Any
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
-from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
@@ -138,7 +137,7 @@ class Platform:
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
-        guardrails: Guardrails | None = None,
+        guard: Guard | None = None,
     ) -> TaskRunner:
         """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
         outside = self.outside
@@ -157,7 +156,7 @@ class Platform:
             reuse=None if cache is None else ResultReuse(cache),
             breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
             budgets=self.budgets,
-            guard=Guard(pool, guardrails) if guardrails else None,
+            guard=guard,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

@@ -1,10 +1,11 @@
 """What governing needs from the outside, as Protocols: accounts, requests for approval, the kill switch."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agentfleet.domain.approval import Approval
 from agentfleet.domain.budget import Account, Spend, Tally
+from agentfleet.domain.guardrails import Finding
 from agentfleet.domain.kill import Kill, Scope
 from agentfleet.ports import Page
 
@@ -48,6 +49,13 @@ class ApprovalStore(Protocol):
 
     def waiting(self, tenant: str, limit: int, cursor: str | None) -> Page[Approval]:
         """A tenant's requests that wait for a decision, oldest first. Raises InvalidRequest for a bad cursor."""
+
+
+class Moderator(Protocol):
+    """A service that judges texts."""
+
+    def judge(self, text: str, side: Literal["input", "output"]) -> Sequence[Finding]:
+        """What it objects to in what goes into a task or comes out of it; nothing if all is well."""
 
 
 class KillStore(Protocol):

@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
@@ -101,6 +102,12 @@ class Clients:
     def secrets(self) -> "SecretsManagerClient":
         """Secrets Manager."""
         client: SecretsManagerClient = self._make("secretsmanager")
+        return client
+
+    @cached_property
+    def guardrails(self) -> "BedrockRuntimeClient":
+        """Bedrock, for guardrails."""
+        client: BedrockRuntimeClient = self._make("bedrock-runtime")
         return client
 
     @cached_property

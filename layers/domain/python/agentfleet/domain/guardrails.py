@@ -7,9 +7,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agentfleet.domain.errors import PermanentError
 
@@ -30,15 +30,18 @@ class Guardrails(BaseModel):
     output: dict[Check, OutputAction] = Field(default_factory=dict)
     """`mask`: what was found is replaced by its rule's name; a mark of injection takes its whole text with it."""
 
+    bedrock: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)$")] | None = None
+    """`id:version` of a guardrail of Amazon Bedrock that must not intervene, whatever it does then. None: none is asked."""
+
     def __bool__(self) -> bool:
-        return bool(self.input or self.output)
+        return bool(self.input or self.output or self.bedrock)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that a rule found."""
 
-    check: Check
+    check: Check | Literal["bedrock"]
     rule: str
     """Such as `email` or `ignore-instructions`."""
     where: str
@@ -126,7 +129,7 @@ _RULES: Final = (
           rf"pretend{_SPELL}(?:that{_SPELL})?you{_SPELL}(?:are|have)\b|"
           rf"act{_SPELL}as{_SPELL}if{_SPELL}you{_SPELL}(?:were|have{_SPELL}no|are{_SPELL}not)\b)"),
     _rule("injection", "reveal-prompt",
-          rf"(?:reveal|print|show|repeat|output|display|tell{_SPELL}me|give{_SPELL}me|leak){_SPELL}(?:{_ANY}{_SPELL}){{0,2}}"
+          rf"(?:reveal|print|show|repeat|output|display|tell|give|leak){_SPELL}(?:me{_SPELL})?(?:{_ANY}{_SPELL}){{0,2}}"
           rf"(?:(?:system|hidden|initial|secret|developer){_SPELL}){{1,2}}(?:prompt|instructions?|message)"),
     _rule("injection", "keep-from-user",
           rf"(?:do{_SPELL}not|don.?t|never){_SPELL}(?:tell|inform|mention|alert|notify)(?:{_SPELL}\w{{1,20}}){{0,4}}"

@@ -1,10 +1,14 @@
 """A pool's guardrails around every task: before it runs, and before its output counts."""
 
+import asyncio
 import json
 import logging
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
-from agentfleet.domain.guardrails import Check, Finding, Guardrails, GuardrailViolation, mask, scan
+from agentfleet.domain.codec import dumps
+from agentfleet.domain.guardrails import Finding, Guardrails, GuardrailViolation, mask, scan
+from agentfleet.ports_governance import Moderator
 from agentfleet.services.capability import Capability, TaskContext
 
 _log: Final = logging.getLogger(__name__)
@@ -13,9 +17,10 @@ _log: Final = logging.getLogger(__name__)
 class Guard:
     """Applies `[pools.<name>.guardrails]`."""
 
-    def __init__(self, pool: str, rules: Guardrails) -> None:
+    def __init__(self, pool: str, rules: Guardrails, moderator: Moderator | None = None) -> None:
         self._pool = pool
         self._rules = rules
+        self._moderator = moderator
 
     def check_input(self, capability: Capability, context: TaskContext, value: Any) -> None:
         """Look at a checked input. Raises GuardrailViolation."""
@@ -34,7 +39,19 @@ class Guard:
         self._judge(context, found, [check for check, action in self._rules.output.items() if action == "block"])
         return mask(output, [check for check, action in self._rules.output.items() if action == "mask"])
 
-    def _judge(self, context: TaskContext, found: list[Finding], blocked: list[Check]) -> None:
+    async def moderate(
+        self, capability: Capability, context: TaskContext, value: Any, side: Literal["input", "output"]
+    ) -> None:
+        """Let the moderating service, if there is one, judge a checked input or a plain output. Raises GuardrailViolation.
+
+        A service that can't be asked fails the attempt: what nobody has judged does not pass.
+        """
+        if self._moderator:
+            text = capability.canonical_input(value) if side == "input" else dumps(value)
+            found = await asyncio.to_thread(self._moderator.judge, text, side)
+            self._judge(context, found, ["bedrock"])
+
+    def _judge(self, context: TaskContext, found: Sequence[Finding], blocked: Sequence[str]) -> None:
         if found:
             task = f"{context.goal_id}/{context.task_id}"
             _log.warning("guardrails of pool %s, task %s: %s", self._pool, task, "; ".join(map(str, found)))

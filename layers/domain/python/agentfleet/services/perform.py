@@ -157,6 +157,8 @@ class Performer:
 
     async def _run(self, capability: Capability, value: Any, context: TaskContext) -> Any:
         """Call the user's function; gives its output as plain JSON, or the SubPlan that it returned."""
+        if self._guard:
+            await self._guard.moderate(capability, context, value, "input")
         if capability.is_async:
             output = await capability.call(value, context)
         else:
@@ -165,7 +167,10 @@ class Performer:
         if isinstance(output, SubPlan):
             return output
         plain = capability.write_output(output)
-        return self._guard.clean_output(context, plain) if self._guard else plain
+        if self._guard:
+            plain = self._guard.clean_output(context, plain)
+            await self._guard.moderate(capability, context, plain, "output")
+        return plain
 
     def _context(self, work: Work, task: PlannedTask, batch: Batch) -> TaskContext:
         return TaskContext(
