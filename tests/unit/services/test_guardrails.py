@@ -53,7 +53,7 @@ def test_an_input_that_is_not_let_through_fails_its_task_before_it_runs() -> Non
 
 def test_an_output_is_blocked_or_masked() -> None:
     """Each kind of finding as its rule says."""
-    rules = {"output": {"pii": "mask", "secrets": "block", "injection": "note"}}
+    rules: dict[str, Any] = {"output": {"pii": "mask", "secrets": "block", "injection": "note"}}
 
     masked = run({"to": "ann@mail.example", "n": 1}, **rules)
     blocked = run("key AKIAIOSFODNN7EXAMPLE", **rules)
@@ -108,7 +108,7 @@ PASSED = {**INTERVENED, "action": "NONE", "outputs": [], "assessments": []}
 
 def guardrail(*answers: tuple[str, str, dict[str, Any] | str]) -> tuple[BedrockGuardrail, Stubber]:
     """A guardrail that is asked about these (side, text) in turn and answers so (a text: an error of this code)."""
-    client = Session().create_client(
+    client: Any = Session().create_client(
         "bedrock-runtime", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test",
         config=Config(retries={"total_max_attempts": 1}),
     )  # fmt: skip
