@@ -34,7 +34,8 @@ class ObservabilityStack(Stack):
         self._api = {"ApiId": api_id}
         self._topic = topic
         workers = [
-            names.function(fleet.name, name) for name in ("accept_goals", "release_tasks", "serve_api", "authorize_request")
+            names.function(fleet.name, name)
+            for name in ("accept_goals", "release_tasks", "serve_api", "authorize_request", "record_history")
         ]
         for function in workers:
             self._errors_alarm(function)

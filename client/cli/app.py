@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import fleets, goals, knowledge, machine, playbooks, results
+from client.cli import audit, fleets, goals, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ def root(
 for _panel, _commands in {
     "This machine": (machine.up, machine.down, machine.status, machine.demo, machine.doctor),
     "Goals": (goals.submit, goals.watch, goals.goals, results.tasks, results.task, results.result, goals.cancel),
+    "Audit": (audit.history, audit.verify, audit.receipt),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:

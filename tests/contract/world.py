@@ -18,6 +18,7 @@ from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -34,6 +35,7 @@ from agentfleet.ports import (
     ClaimStore,
     FleetStore,
     GoalStore,
+    HistoryStore,
     JoinStore,
     KnowledgeStore,
     MessageBus,
@@ -49,6 +51,7 @@ from tests.fakes import (
     FakeClaims,
     FakeFleets,
     FakeGoals,
+    FakeHistory,
     FakeJoins,
     FakeKnowledge,
     FakePlans,
@@ -102,6 +105,7 @@ class World(ABC):
     agents: AgentStore
     fleets: FleetStore
     knowledge: KnowledgeStore
+    history: HistoryStore
 
     @staticmethod
     def fresh(kind: str) -> str:
@@ -173,6 +177,7 @@ class FakeWorld(World):
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.knowledge = FakeKnowledge()
+        self.history = FakeHistory()
         self._pools: dict[str, FakePools] = {}
 
     def other_plans(self) -> FakePlans:
@@ -225,6 +230,7 @@ class AwsWorld(World):
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
+        self.history = DynamoHistory(database, f"{FLEET}-history")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
 
@@ -300,7 +306,7 @@ class AwsWorld(World):
 
 def build(clients: Clients) -> None:
     """Make the tables, the bucket, the bus and the release queue."""
-    for kind in ("work", "registry", "knowledge"):
+    for kind in ("work", "registry", "knowledge", "history"):
         _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")

@@ -7,7 +7,7 @@ import pytest
 from client.local import LocalCloud
 
 
-@pytest.mark.parametrize("table", ["fleet-work", "fleet-registry", "fleet-knowledge"])
+@pytest.mark.parametrize("table", ["fleet-work", "fleet-registry", "fleet-knowledge", "fleet-history"])
 def test_tables_expire_items_and_can_be_restored(cloud: LocalCloud, table: str) -> None:
     """The emulator drops both from a template; they are put back by API."""
     dynamodb = cloud.client("dynamodb")
@@ -28,7 +28,7 @@ def test_a_second_deploy_changes_nothing(cloud: LocalCloud) -> None:
     """The same input gives the same templates and assets."""
     outcome = cloud.cdk("deploy", "--all", "--require-approval", "never", "--app", str(cloud.assembly))
 
-    assert outcome.count("(no changes)") == 5
+    assert outcome.count("(no changes)") == 6
 
 
 def test_the_key_opens_the_api_and_nothing_else_does(cloud: LocalCloud) -> None:
@@ -44,4 +44,6 @@ def test_every_trigger_is_on(cloud: LocalCloud) -> None:
 
     assert len(mappings) >= 14
     assert {mapping["State"] for mapping in mappings} == {"Enabled"}
-    assert all(mapping["ScalingConfig"]["MaximumConcurrency"] >= 2 for mapping in mappings)
+    from_queues = [mapping for mapping in mappings if ":sqs:" in mapping["EventSourceArn"]]
+    assert len(mappings) - len(from_queues) == 1  # the history's, from the work table's stream
+    assert all(mapping["ScalingConfig"]["MaximumConcurrency"] >= 2 for mapping in from_queues)

@@ -3,6 +3,7 @@
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import START, FixedClock
+from tests.fakes.history import FakeHistory
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
@@ -15,6 +16,7 @@ __all__ = [
     "FakeClaims",
     "FakeFleets",
     "FakeGoals",
+    "FakeHistory",
     "FakeJoins",
     "FakeKnowledge",
     "FakePlans",

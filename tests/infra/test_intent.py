@@ -1,5 +1,6 @@
 """What every deployment must have, whatever its pools are."""
 
+import json
 import re
 from typing import Any
 
@@ -23,13 +24,29 @@ def queues(templates: Templates) -> list[Resource]:
     return templates.of_type("AWS::SQS::Queue")
 
 
+def queue_triggers(templates: Templates) -> list[Resource]:
+    """Every trigger of a function by a queue."""
+    return [one for one in templates.of_type("AWS::Lambda::EventSourceMapping") if "StartingPosition" not in one.properties]
+
+
+def stream_triggers(templates: Templates) -> list[Resource]:
+    """Every trigger of a function by a table's stream; never empty."""
+    found = [one for one in templates.of_type("AWS::Lambda::EventSourceMapping") if "StartingPosition" in one.properties]
+    assert found
+    return found
+
+
 def dead_letter_queues(templates: Templates) -> set[str]:
-    """Logical ids, with their stack, of the queues that others name as their dead-letter queue."""
-    return {
-        str(templates.target(queue, queue.properties["RedrivePolicy"]["deadLetterTargetArn"]))
+    """Logical ids, with their stack, of the queues that others name as the place for what failed."""
+    redriven = [
+        (queue, queue.properties["RedrivePolicy"]["deadLetterTargetArn"])
         for queue in queues(templates)
         if "RedrivePolicy" in queue.properties
-    }
+    ]
+    failed = [
+        (trigger, trigger.properties["DestinationConfig"]["OnFailure"]["Destination"]) for trigger in stream_triggers(templates)
+    ]
+    return {str(templates.target(user, arn)) for user, arn in redriven + failed}
 
 
 def test_every_queue_has_a_dead_letter_queue_or_is_one(templates: Templates) -> None:
@@ -93,7 +110,7 @@ def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> 
     """A message does not come back while it is still being worked on."""
     by_name = {queue.properties["QueueName"]: queue for queue in queues(templates)}
 
-    for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
+    for mapping in queue_triggers(templates):
         function = templates.target(mapping, mapping.properties["FunctionName"])
         source = mapping.properties["EventSourceArn"]
         queue = templates.target(mapping, source) if "Fn::GetAtt" in source else by_name[flat(source).rpartition(":")[2]]
@@ -103,7 +120,7 @@ def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> 
 def test_every_queue_that_takes_messages_is_consumed(templates: Templates) -> None:
     """No queue fills up because nobody listens."""
     dead = dead_letter_queues(templates)
-    mappings = templates.of_type("AWS::Lambda::EventSourceMapping")
+    mappings = queue_triggers(templates)
 
     assert len(mappings) == sum(str(queue) not in dead for queue in queues(templates))
 
@@ -112,7 +129,37 @@ def test_every_trigger_reports_item_failures_and_is_bounded(templates: Templates
     """One bad message fails alone, and no queue can take all the account's concurrency."""
     for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
         assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"], mapping
+    for mapping in queue_triggers(templates):
         assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, mapping
+
+
+def test_a_stream_can_not_be_blocked_for_ever(templates: Templates) -> None:
+    """What can't be recorded is tried a few times, split, and then told of; joins and claims are not even handed over."""
+    for mapping in stream_triggers(templates):
+        assert 0 < mapping.properties["MaximumRecordAgeInSeconds"] < DAY
+        assert 0 < mapping.properties["MaximumRetryAttempts"] <= 20
+        assert mapping.properties["BisectBatchOnFunctionError"] is True
+        (only,) = mapping.properties["FilterCriteria"]["Filters"]
+        assert json.loads(only["Pattern"])["dynamodb"]["Keys"]["sk"]["S"] == ["GOAL", {"prefix": "R"}]
+
+
+def test_nobody_but_the_recorder_writes_history(templates: Templates) -> None:
+    """What an agent or the API could write would prove nothing."""
+    writers = {name for name, _ in role_statements(templates, "UseHistoryTable")}
+
+    assert writers == {"What fleet-record-history may do"}
+    for name, statement in role_statements(templates, "ReadHistory"):
+        assert name == "What fleet-serve-api may do"
+        assert statement["Action"] == ["dynamodb:GetItem", "dynamodb:Query"]
+
+
+def test_a_history_that_falls_behind_raises_an_alarm(templates: Templates) -> None:
+    """Streams keep a day; an hour behind is time enough to act."""
+    alarm = next(
+        one for one in templates.of_type("AWS::CloudWatch::Alarm") if one.properties.get("MetricName") == "IteratorAge"
+    )
+
+    assert alarm.properties["Threshold"] <= 3_600_000
 
 
 def test_every_table_survives_mistakes(templates: Templates) -> None:
@@ -252,6 +299,7 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
         "fleet-work",
         "fleet-registry",
         "fleet-knowledge",
+        "fleet-history",
         "fleet-events",
         "fleet-release",
         "fleet-submissions-dead",

@@ -11,7 +11,7 @@ import pytest
 from tests.infra.templates import Templates
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-STACKS = ("data", "messaging", "agents", "api", "observability")
+STACKS = ("data", "messaging", "agents", "api", "history", "observability")
 
 
 @pytest.mark.parametrize("stack", STACKS)

@@ -16,12 +16,14 @@ from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.cancel import Canceller
+from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeKnowledge, FakePools
+from tests.fakes import FakeFleets, FakeHistory, FakeKnowledge, FakePools
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -97,6 +99,8 @@ class World:
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
         self.scaler = Scaler(self.pools, self.fleets, self.catalog, clock, lambda _: next(bits))
+        self.history = FakeHistory()
+        historian = Historian(fleet.goals, fleet.plans, self.history)
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             cancel=Canceller(fleet.goals, fleet.platform.finisher),
@@ -105,6 +109,8 @@ class World:
             learn=Librarian(self.knowledge, clock),
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
+            history=historian,
+            account=Accountant(fleet.plans, historian, self.catalog),
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

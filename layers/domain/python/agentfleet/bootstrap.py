@@ -14,6 +14,7 @@ from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -22,6 +23,7 @@ from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.stream import read_change
 from agentfleet.composition import Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
@@ -30,14 +32,16 @@ from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cancel import Canceller
 from agentfleet.services.capability import Capability
+from agentfleet.services.history import Historian, Recorder
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings, RecorderSettings
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -134,6 +138,14 @@ class Api:
     learn: Librarian
     registry: Registry
     playbooks: PlaybookShelf
+    history: Historian
+    account: Accountant
+
+
+@lru_cache(maxsize=1)
+def recorder() -> Recorder:
+    """For record_history."""
+    return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 @lru_cache(maxsize=1)
@@ -145,6 +157,7 @@ def api() -> Api:
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
     return Api(
         accept=fleet.accepter.accept,
         cancel=Canceller(reach.goals, fleet.finisher),
@@ -153,4 +166,6 @@ def api() -> Api:
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        history=history,
+        account=Accountant(reach.plans, history, fleet.catalog),
     )

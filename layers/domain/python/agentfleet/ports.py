@@ -1,6 +1,6 @@
 """What the services need from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Claim, Result, TaskState
 
@@ -188,3 +189,19 @@ class KnowledgeStore(Protocol):
 
     def delete(self, tenant: str, domain: str, document_id: str) -> bool:
         """False if there was none."""
+
+
+class HistoryStore(Protocol):
+    """What happened to goals, as chains of events (see domain/history.py)."""
+
+    def head(self, goal_id: str) -> Head | None:
+        """How far a goal's chain has come; None if nothing was recorded of it."""
+
+    def begin(self, goal_id: str, now: datetime) -> Head:
+        """The goal's head, made now if there is none."""
+
+    def append(self, segment: Segment) -> bool:
+        """Store a segment unless another continues the chain from the same event: then False, and the head is up to date."""
+
+    def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
+        """The chain's segments in order, from the one with event `first` on."""

@@ -37,6 +37,8 @@ class PoolSpec(BaseModel):
     batch: int = 10
     timeout: int = 60
     """Seconds that one invocation may take."""
+    memory: int = 512
+    """MB of its function: what a second of an agent costs."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 

@@ -1,0 +1,110 @@
+"""What happened: the work table's stream into the history, and alarms for when it falls behind."""
+
+import json
+from typing import Any, Final
+
+from aws_cdk import Duration, Fn, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from agentfleet.domain import names
+from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.constructs.queue_with_dlq import DeadLetterQueue, alarm_on
+from cdk.foundation import Foundation
+from cdk.permissions import Permissions, allow
+
+TIMEOUT: Final = 30
+BATCH: Final = 200
+"""Records per invocation: what is recorded together is stored together."""
+WINDOW: Final = Duration.seconds(2)
+"""How long a batch gathers. Events stored one by one would cost five times the write units."""
+MAX_AGE: Final = Duration.hours(6)
+RETRIES: Final = 10
+BEHIND: Final = Duration.minutes(15)
+RECORDED: Final = {"dynamodb": {"Keys": {"sk": {"S": ["GOAL", {"prefix": "R"}]}}}}
+"""Goals and results. Joins and claims follow from them, plans never change."""
+
+
+class HistoryStack(Stack):
+    """record_history behind the work table's stream, and the queue that hears of what it could not record."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
+    ) -> None:
+        super().__init__(scope, construct_id, description="Agent Fleet: history", **kwargs)
+        fleet = foundation.fleet
+        access = foundation.access(self)
+        stream = Fn.import_value(names.work_stream_export(fleet.name))
+        self.unrecorded = DeadLetterQueue(
+            self, "Unrecorded", queue_name=names.history_dead_letters(fleet.name), key=access.key, topic=topic
+        )
+        self.record_history = PythonFunction(
+            self,
+            "RecordHistory",
+            PythonFunctionProps(
+                stage=foundation.stage,
+                key=access.key,
+                function_name=names.function(fleet.name, "record_history"),
+                description="Records what happens to goals and tasks",
+                folder=fleet.root / "functions" / "record_history",
+                layers=FleetLayers(self, "Layers", foundation).of(),
+                permissions=access.use_table("history")
+                + access.use_key()
+                + _read_stream(stream)
+                + allow("SendUnrecorded", "sqs", ("SendMessage",), self.unrecorded.queue.queue_arn),
+                environment={"HISTORY_TABLE": names.table(fleet.name, "history")},
+                memory=512,
+                timeout=TIMEOUT,
+            ),
+        )
+        self._trigger(stream)
+        self._alarm(fleet.name, topic)
+
+    def _trigger(self, stream: str) -> None:
+        trigger = lambda_.CfnEventSourceMapping(
+            self.record_history,
+            "Trigger",
+            function_name=self.record_history.function.function_name,
+            event_source_arn=stream,
+            starting_position="TRIM_HORIZON",
+            batch_size=BATCH,
+            maximum_batching_window_in_seconds=int(WINDOW.to_seconds()),
+            maximum_record_age_in_seconds=int(MAX_AGE.to_seconds()),
+            maximum_retry_attempts=RETRIES,
+            bisect_batch_on_function_error=True,
+            function_response_types=["ReportBatchItemFailures"],
+            destination_config=lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+                on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self.unrecorded.queue.queue_arn)
+            ),
+            filter_criteria=lambda_.CfnEventSourceMapping.FilterCriteriaProperty(
+                filters=[lambda_.CfnEventSourceMapping.FilterProperty(pattern=json.dumps(RECORDED))]
+            ),
+        )
+        trigger.node.add_dependency(self.record_history.role)
+
+    def _alarm(self, fleet: str, topic: sns.ITopic | None) -> None:
+        alarm = cloudwatch.Alarm(
+            self,
+            "Behind",
+            alarm_name=f"{fleet}-history-behind",
+            alarm_description="The history is behind: after a day the stream forgets what was not recorded.",
+            metric=self.record_history.function.metric("IteratorAge", period=Duration.minutes(1), statistic="Maximum"),
+            threshold=BEHIND.to_milliseconds(),
+            evaluation_periods=5,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm_on(alarm, topic)
+
+
+def _read_stream(stream: str) -> Permissions:
+    """Be triggered by the stream. ListStreams accepts no resource, and Lambda asks for it only where a console lists them."""
+    statement = iam.PolicyStatement(
+        sid="ReadStream",
+        actions=[f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator")],
+        resources=[stream],
+    )
+    return Permissions((statement,))

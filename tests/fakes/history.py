@@ -1,0 +1,31 @@
+"""Histories in memory."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from agentfleet.domain.history import Head, Segment
+
+
+class FakeHistory:
+    """A HistoryStore."""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, Head] = {}
+        self.stored: dict[str, dict[int, Segment]] = {}
+
+    def head(self, goal_id: str) -> Head | None:
+        return self.heads.get(goal_id)
+
+    def begin(self, goal_id: str, now: datetime) -> Head:
+        return self.heads.setdefault(goal_id, Head(goal_id, now))
+
+    def append(self, segment: Segment) -> bool:
+        chain = self.stored.setdefault(segment.head.goal_id, {})
+        standing = chain.setdefault(segment.first, segment)
+        if standing.head.count > self.heads[segment.head.goal_id].count:
+            self.heads[segment.head.goal_id] = standing.head
+        return standing is segment
+
+    def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
+        chain = self.stored.get(head.goal_id, {})
+        yield from (chain[start] for start in sorted(chain) if chain[start].head.count >= first)
