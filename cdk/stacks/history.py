@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from aws_cdk import Duration, Fn, Stack
+from aws_cdk import Acknowledgment, Duration, Fn, Stack, Validations
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -41,6 +41,9 @@ class HistoryStack(Stack):
         stream = Fn.import_value(names.work_stream_export(fleet.name))
         self.unrecorded = DeadLetterQueue(
             self, "Unrecorded", queue_name=names.history_dead_letters(fleet.name), key=access.key, topic=topic
+        )
+        Validations.of(self.unrecorded.queue).acknowledge(
+            Acknowledgment(id="AwsSolutions-SQS3", reason="It is where a stream's trigger sends what failed for good.")
         )
         self.record_history = PythonFunction(
             self,
@@ -101,7 +104,7 @@ class HistoryStack(Stack):
 
 
 def _read_stream(stream: str) -> Permissions:
-    """Be triggered by the stream. ListStreams accepts no resource, and Lambda asks for it only where a console lists them."""
+    """Be triggered by the stream."""
     statement = iam.PolicyStatement(
         sid="ReadStream",
         actions=[f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator")],

@@ -84,4 +84,6 @@ def receipt(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
     console().print(f"[dim]Prices: {view.prices['region']}, {view.prices['day']}, {view.prices['source']}[/]")
     console().print(f"[dim]Not included: {'; '.join(view.not_included)}[/]")
     if not view.is_complete:
-        console().print("[yellow]Not all of it is recorded yet: the receipt will grow.[/]")
+        console().print(
+            "[yellow]The history lacks some of it (yet): results are taken as they are stored, the rest may grow.[/]"
+        )

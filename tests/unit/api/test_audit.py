@@ -78,6 +78,8 @@ def test_a_receipt_says_what_is_counted(world: World) -> None:
     bill = world.call("GET", f"/goals/{goal}/receipt").body
 
     assert (early["is_complete"], bill["is_complete"]) == (False, True)
+    assert early["lines"][0]["basis"] == "estimated"  # the results themselves stand in for their events
+    assert early["lines"][0]["quantity"] == 20
     lines = {(line["service"], line["what"]): line for line in bill["lines"]}
     written = lines["DynamoDB", "goal and results"]
     assert (written["quantity"], written["basis"]) == (20 + 2 * 2, "counted")

@@ -110,7 +110,7 @@ class World:
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             history=historian,
-            account=Accountant(fleet.plans, historian, self.catalog),
+            account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

@@ -16,8 +16,13 @@ START = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
 def result(unit: int, sequence: int | None = None, **changes: Any) -> Change:
     """A stored result, as the stream tells it."""
     facts = {"unit": unit, "states": "S", "agent": "flow-1", "seconds": 0.25, "writes": 1}
-    base: dict[str, Any] = {"part": str(unit % 3), "sequence": unit if sequence is None else sequence, "after": facts}
-    return Change(goal_id="g1", at=START + timedelta(seconds=unit), subject="result", before=None, **base | changes)
+    base: dict[str, Any] = {
+        "part": str(unit % 3),
+        "sequence": unit if sequence is None else sequence,
+        "before": None,
+        "after": facts,
+    }
+    return Change(goal_id="g1", at=START + timedelta(seconds=unit), subject="result", **base | changes)
 
 
 def goal(sequence: int, before: str | None, after: str | None) -> Change:

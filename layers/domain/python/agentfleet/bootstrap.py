@@ -167,5 +167,5 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
-        account=Accountant(reach.plans, history, fleet.catalog),
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
     )

@@ -122,8 +122,13 @@ def price_goal(
     sizes: Sizes,
     catalog: Catalog,
     prices: PriceTable,
+    *,
+    results_counted: bool = True,
 ) -> tuple[Line, ...]:
-    """The receipt's lines. `segments` are the bytes of the history's own items."""
+    """The receipt's lines. `segments` are the bytes of the history's own items.
+
+    Without `results_counted` some events stand for results that the history lacks, and their sizes are estimated.
+    """
     batches = find_batches(events, plan, catalog)
     wide: list[Sequence[Range]] = [plan.header.roots, *(join.releases for join in plan.joins)]
     released = sum(_requests(count(ranges)) for ranges in wide) + batches.sends
@@ -139,7 +144,8 @@ def price_goal(
         event.kind is EventKind.MOVED and event.facts["state"] in {"SUCCEEDED", "FAILED", "CANCELLED"} for event in events
     )
     return (
-        _line("DynamoDB", "goal and results", written, "write units", prices.write_units, "sizes in the history", counted=True),
+        _line("DynamoDB", "goal and results", written, "write units", prices.write_units, "their items' sizes",
+              counted=results_counted),
         _line("DynamoDB", "plan", plan_writes, "write units", prices.write_units, "size of the stored plan", counted=True),
         _line("DynamoDB", "history", history_writes, "write units", prices.write_units, "sizes of its items", counted=True),
         _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,

@@ -113,7 +113,8 @@ class ReceiptView(_View):
     tokens: int = 0
     """Of language models. No task has used any."""
     is_complete: bool
-    """Are all tasks that ended in the history? If not, the receipt will grow."""
+    """Are all tasks that ended in the history? If not, results that it lacks
+    are taken from the work table, and their sizes are estimated."""
     prices: Mapping[str, str]
     """Region, day and source of the prices."""
     not_included: tuple[str, ...]

@@ -5,15 +5,20 @@ from typing import Final
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import encode
 from agentfleet.domain.errors import InvalidRequest
-from agentfleet.domain.history import Event
+from agentfleet.domain.history import Event, EventKind, canonical
 from agentfleet.domain.prices import PRICES, PriceTable
 from agentfleet.domain.receipt import Sizes, price_goal, total
-from agentfleet.ports import PlanStore
+from agentfleet.domain.result import Result, TaskState
+from agentfleet.domain.units import write_units
+from agentfleet.ports import PlanStore, ResultStore
 from agentfleet.services.audit_views import ReceiptLine, ReceiptView
 from agentfleet.services.history import Historian
 
 MAX_TASKS: Final = 20_000
 """A receipt reads the goal's whole plan and history; above this an answer would take longer than the API may."""
+_RESULT_FIELDS: Final = 160
+"""About how many bytes a result's item has besides its outputs."""
+_LETTERS: Final = {TaskState.SUCCEEDED: "S", TaskState.FAILED: "F", TaskState.SKIPPED: "K"}
 _SEGMENT_FIELDS: Final = 300
 """Bytes of a segment's item besides its events: keys, head, expiry."""
 NOT_INCLUDED: Final = (
@@ -26,16 +31,18 @@ NOT_INCLUDED: Final = (
 
 
 class Accountant:
-    """Receipts as a tenant may see them: `Accountant(plans, historian, catalog, prices=PRICES)`."""
+    """Receipts as a tenant may see them: `Accountant(plans, results, historian, catalog, prices=PRICES)`."""
 
     def __init__(
         self,
         plans: PlanStore,
+        results: ResultStore,
         historian: Historian,
         catalog: Catalog,
         prices: PriceTable = PRICES,
     ) -> None:
         self._plans = plans
+        self._results = results
         self._historian = historian
         self._catalog = catalog
         self._prices = prices
@@ -50,7 +57,11 @@ class Accountant:
         events, segments = self._historian.events(goal_id)
         sizes = Sizes(encoded.size, encoded.is_inline, len(encoded.parts), _goal_bytes(events))
         stored = [len(segment.text.encode()) + _SEGMENT_FIELDS for segment in segments]
-        lines = price_goal(events, stored, plan, sizes, self._catalog, self._prices)
+        known = {int(event.facts["unit"]) for event in events if event.kind is EventKind.RESULT}
+        missing = [number for number in range(plan.header.units) if number not in known]
+        others = self._results.get(goal_id, goal.shards, missing, outputs=False) if missing else {}
+        events += [_stand_in(result) for result in others.values()]
+        lines = price_goal(events, stored, plan, sizes, self._catalog, self._prices, results_counted=not others)
         dollars = total(lines)
         recorded = sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")
         prices = self._prices
@@ -73,10 +84,24 @@ class Accountant:
             dollars=dollars["all"],
             counted_dollars=dollars["counted"],
             dollars_per_million_tasks=dollars["all"] / goal.tasks * 1e6,
-            is_complete=goal.state.is_final and recorded >= sum(goal.counts.values()),
+            is_complete=goal.state.is_final and not others and recorded >= sum(goal.counts.values()),
             prices={"region": prices.region, "day": prices.day.isoformat(), "source": prices.source},
             not_included=NOT_INCLUDED,
         )
+
+
+def _stand_in(result: Result) -> Event:
+    """What the history would say of a result that it does not hold; its size is estimated."""
+    size = len(canonical([outcome.output for outcome in result.outcomes])) + _RESULT_FIELDS
+    facts = {
+        "unit": result.unit,
+        "states": "".join(_LETTERS[outcome.state] for outcome in result.outcomes),
+        "agent": result.agent,
+        "started": int(result.started.timestamp() * 1e6),
+        "seconds": result.duration,
+        "writes": int(write_units(size)),
+    }
+    return Event(0, result.started, EventKind.RESULT, facts)
 
 
 def _goal_bytes(events: list[Event]) -> int:
