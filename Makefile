@@ -10,7 +10,9 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 # Without bytecode files every command compiles the CDK's and the tools' modules again: seconds each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo up down test test-fast lint bench clean
+SEEDS ?= 2000
+
+.PHONY: help install demo up down test test-fast lint bench simulate clean
 
 help:
 	@echo "make demo       install, start the local cloud, run a real goal"
@@ -19,6 +21,7 @@ help:
 	@echo "make test-fast  every test that needs no emulator"
 	@echo "make lint       ruff, mypy, import rules"
 	@echo "make bench      benchmarks"
+	@echo "make simulate SEEDS=n  n random runs with crashes, duplicates, races"
 	@echo "make clean      stop the local cloud and remove what was built"
 
 install: $(INSTALLED)
@@ -53,6 +56,9 @@ test: lint test-fast
 
 bench: install
 	$(BIN)/python -m bench
+
+simulate: install
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 clean:
 	@test ! -x $(BIN)/fleet || $(BIN)/fleet down

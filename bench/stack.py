@@ -46,6 +46,7 @@ class Stack:
         self._sqs = cloud.client("sqs")
         self._logs = cloud.client("logs")
         self._functions = cloud.client("lambda")
+        self._events = cloud.client("events")
         self._table = cloud.outputs["WorkTable"]
         config = ClientConfig(cloud.api_url.replace(cloud.endpoint, wire_url), cloud.api_key, timeout=120.0)
         self.client = FleetClient(config)
@@ -60,6 +61,10 @@ class Stack:
                 self._functions.update_function_configuration(
                     FunctionName=function["FunctionName"], Environment={"Variables": variables}
                 )
+
+    def stop_fleet_manager(self) -> None:
+        """Let nothing but the benchmark size the pools or make requests."""
+        self._events.disable_rule(Name=names.function(self._fleet, "manage_fleet"))
 
     def limit_workers(self, count: int) -> None:
         """Let at most so many of the pool's agents work at once (2 or more)."""
@@ -140,6 +145,7 @@ def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
         with running(command, "bench.wire", environment, log, ready=lambda: accepts_connections(port)):
             stack = Stack(cloud, _fleet_name(cloud), wire_url, _emulator_pid())
             stack.redirect_functions()
+            stack.stop_fleet_manager()
             yield stack
     finally:
         cloud.stop()

@@ -18,7 +18,7 @@ from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
 Table = Literal["work", "registry", "knowledge", "history"]
-Prefix = Literal["plans", "outputs", "blobs"]
+Prefix = Literal["plans", "outputs", "blobs", "cache"]
 TABLE_VARIABLES: Final[dict[Table, str]] = {
     "work": "WORK_TABLE",
     "registry": "REGISTRY_TABLE",
@@ -66,8 +66,11 @@ class FleetAccess:
     def dead_letter_queues(self) -> list[str]:
         """Names of every dead-letter queue of the fleet."""
         own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
-        pools = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
-        return [*pools, *(names.dead_letters(queue) for queue in own)]
+        return [*self._pool_dead_letters, *(names.dead_letters(queue) for queue in own)]
+
+    @property
+    def _pool_dead_letters(self) -> list[str]:
+        return [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
 
     @property
     def pool_functions(self) -> list[str]:
@@ -83,9 +86,11 @@ class FleetAccess:
             "RELEASE_QUEUE_URL": self.release_queue_url,
         } | {TABLE_VARIABLES[table]: names.table(self.fleet.name, table) for table in tables}
 
-    def carry_out_plans(self, grants: Iterable[Grant]) -> Permissions:
-        """What releasing tasks and writing their results takes, and the blobs that `grants` allow."""
+    def carry_out_plans(self, grants: Iterable[Grant], *, cached: bool = False) -> Permissions:
+        """What releasing tasks and writing their results takes, the blobs that `grants` allow, and a cache of results."""
         allowed = sorted(_GRANTED[grant] for grant in grants)
+        if cached:
+            allowed += [("read", "cache"), ("write", "cache")]
         return (
             self.use_table("work")
             + self.use_table("registry")
@@ -145,17 +150,66 @@ class FleetAccess:
         """Write objects under these prefixes."""
         return self._objects("WriteObjects", "PutObject", prefixes)
 
+    def manage_the_fleet(self) -> Permissions:
+        """Look at the pools' queues and metrics, move their concurrency and remember why: for the fleet manager only."""
+        read_metrics = iam.PolicyStatement(
+            sid="ReadMetrics",
+            actions=["cloudwatch:GetMetricData"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
+        )
+        # cdk-nag knows one reason per role and resource: this one stands for the triggers' as well.
+        reason = (
+            "lambda:ListEventSourceMappings and cloudwatch:GetMetricData accept no resource (Service Authorization Reference)."
+        )
+        return (
+            self.use_table("registry")
+            + self.use_key()
+            + self._watch_and_move([*self.task_queues, *self._pool_dead_letters])
+            + Permissions((read_metrics,), {"*": reason})
+        )
+
     def run_the_fleet(self) -> Permissions:
         """Look at every queue, move the pools' concurrency and read their logs: for the API only."""
         own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
-        queues = [*self.task_queues, *own, *self.dead_letter_queues]
+        return self._watch_and_move([*self.task_queues, *own, *self.dead_letter_queues]) + self._read_pool_logs()
+
+    def _watch_and_move(self, queues: Iterable[str]) -> Permissions:
+        """See how full these queues are, and move the concurrency of every pool."""
         concurrency = ("GetFunctionConcurrency", "PutFunctionConcurrency", "DeleteFunctionConcurrency")
         return (
             allow("WatchQueues", "sqs", ("GetQueueAttributes",), *(self.queue_arn(queue) for queue in queues))
             + allow("MoveConcurrency", "lambda", concurrency, *self._function_arns)
             + self._move_triggers()
-            + self._read_pool_logs()
         )
+
+    def find_living(self) -> Permissions:
+        """Find the goals that have not ended: for the healer and the API only."""
+        table = names.table(self.fleet.name, "work")
+        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
+        return allow("FindLiving", "dynamodb", ("Query",), index)
+
+    def watch_queues(self) -> Permissions:
+        """Count what is in every queue that a goal's messages may be in."""
+        queues = [*self.task_queues, names.release_queue(self.fleet.name)]
+        return allow("WatchQueues", "sqs", ("GetQueueAttributes",), *(self.queue_arn(queue) for queue in queues))
+
+    def read_queue_ages(self) -> Permissions:
+        """Ask CloudWatch how old the oldest messages are."""
+        statement = iam.PolicyStatement(
+            sid="ReadQueueAges",
+            actions=["cloudwatch:GetMetricData"],
+            resources=["*"],
+            conditions={"StringEquals": {"aws:RequestedRegion": self.stack.region}},
+        )
+        reason = "cloudwatch:GetMetricData accepts no resource (Actions, resources, and condition keys for Amazon CloudWatch)."
+        return Permissions((statement,), {"*": reason})
+
+    def tend_dead_letters(self) -> Permissions:
+        """Look at the pools' dead letters, and take out what has been dealt with."""
+        queues = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
+        actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
+        return allow("TendDeadLetters", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
 
     @property
     def _function_arns(self) -> list[str]:

@@ -11,7 +11,14 @@ from agentfleet.domain.catalog import CapabilitySpec
 from cdk.errors import FleetError
 
 CAPABILITY_NAME: Final = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")
-OPTIONS: Final[dict[str, tuple[type, ...]]] = {"idempotent": (bool,), "timeout": (int, float), "chunk": (int,)}
+OPTIONS: Final[dict[str, tuple[type, ...]]] = {
+    "idempotent": (bool,),
+    "timeout": (int, float),
+    "chunk": (int,),
+    "cacheable": (bool,),
+    "keep": (int, float),
+    "version": (str,),
+}
 MAX_CHUNK: Final = 100
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
@@ -101,6 +108,10 @@ def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: s
         raise source.error(call, f"chunk of {name!r} is {capability.chunk}; allowed are 1 to {MAX_CHUNK}")
     if capability.chunk > 1 and not capability.idempotent:
         raise source.error(call, f"chunk of {name!r} is {capability.chunk}, which needs idempotent=True")
+    if capability.cacheable and not capability.idempotent:
+        raise source.error(call, f"{name!r} is cacheable, which needs idempotent=True")
+    if capability.keep <= 0:
+        raise source.error(call, f"keep of {name!r} is {capability.keep:g}; it must be more than 0 seconds")
     return capability
 
 

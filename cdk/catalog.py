@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.scaling import ScalingMode
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
@@ -28,8 +29,10 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "accept-goals",
         "authorize-request",
         "events",
+        "heal-work",
         "history",
         "knowledge",
+        "manage-fleet",
         "record-history",
         "registry",
         "release",
@@ -67,6 +70,8 @@ class FleetBlock(_Strict):
     """The `[fleet]` table."""
 
     name: FleetName
+    scaling: ScalingMode = "auto"
+    """For the pools that do not say their own."""
 
 
 class PoolBlock(_Strict):
@@ -84,6 +89,10 @@ class PoolBlock(_Strict):
     batch: int = Field(default=10, ge=1, le=10)
     layers: list[str] = Field(default_factory=list, max_length=MAX_POOL_LAYERS)
     weight: int = Field(default=1, ge=1, le=1000)
+    scaling: ScalingMode | None = None
+    """None: as `[fleet]` says."""
+    daily_budget: float | None = Field(default=None, gt=0, strict=False)
+    """Dollars of Lambda per day; None: no limit."""
     grants: list[Grant] = Field(default_factory=list)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -150,7 +159,7 @@ def read_fleet(root: Path) -> FleetDefinition:
     Raises FleetError, which names the file and the field or line, what is wrong and what is allowed.
     """
     file = _read_file(root / "fleet.toml")
-    pools = {name: _read_pool(root, name, block) for name, block in sorted(file.pools.items())}
+    pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
     catalog = Catalog(fleet=file.fleet.name, pools={name: pool.spec for name, pool in pools.items()})
     return FleetDefinition(root=root, catalog=catalog, pools=pools)
 
@@ -177,7 +186,7 @@ def _explain(file: str, detail: Any) -> str:
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
 
 
-def _read_pool(root: Path, name: str, block: PoolBlock) -> PoolDefinition:
+def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> PoolDefinition:
     folder = root / "functions" / name.replace("-", "_")
     handler = folder / "handler.py"
     if not handler.is_file():
@@ -191,6 +200,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock) -> PoolDefinition:
     shown_as = str(handler.relative_to(root))
     capabilities = read_capabilities(handler, shown_as=shown_as, pool=name, pool_timeout=block.timeout)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
+    shared["scaling"] = block.scaling or fleet.scaling
     return PoolDefinition(
         spec=PoolSpec(name=name, capabilities=capabilities, **shared),
         memory=block.memory,

@@ -23,6 +23,9 @@ class Stage:
     allowed_origins: tuple[str, ...] = ()
     """Web origins that may call the API from a browser (`-c allowed_origins=https://a,https://b`)."""
 
+    cache_url: str | None = None
+    """A Valkey that the agents can reach (`-c cache_url=valkey://host:port`); without one the cache is memory and S3."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -34,7 +37,7 @@ class Stage:
             return value or default
 
         origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins)
+        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, text("cache_url", "") or None)
 
     @property
     def is_local(self) -> bool:

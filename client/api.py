@@ -7,7 +7,7 @@ from typing import Any
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, views
+from agentfleet.services import audit_views, health_views, views
 from client import calls
 from client.connection import AsyncConnection, Connection
 from client.errors import WaitTimeout
@@ -79,7 +79,7 @@ class FleetClient(Connection):
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
-            self.pause(pause)
+            self.sleep(pause)
         return self.result(goal_id)
 
     def download(self, file: views.FileView) -> bytes:
@@ -101,6 +101,28 @@ class FleetClient(Connection):
     def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return self.run(calls.cancel_goal(goal_id))
+
+    def pause(self, goal_id: str) -> views.GoalView:
+        """Hold a running goal's tasks back; what runs is finished."""
+        return self.run(calls.pause_goal(goal_id))
+
+    def resume(self, goal_id: str) -> views.GoalView:
+        """Let a paused goal go on."""
+        return self.run(calls.resume_goal(goal_id))
+
+    def fork(
+        self,
+        goal_id: str,
+        keep: Sequence[str] = ("*",),
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        key: str | None = None,
+    ) -> views.GoalView:
+        """Run a goal again, as a new one, from the results of the tasks whose ids match `keep`.
+
+        `changes`: task id → dotted path inside its input → new value; those tasks and all that depend on them run again.
+        """
+        return self.run(calls.fork_goal(goal_id, keep, changes or {}, key))
 
     def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
         """Living agents."""
@@ -166,6 +188,26 @@ class FleetClient(Connection):
         """Forget a document. Raises NotFoundError."""
         self.run(calls.delete_document(domain, document_id))
 
+    def heal(self) -> health_views.HealView:
+        """Run the healer now."""
+        return self.run(calls.heal())
+
+    def incidents(self) -> health_views.IncidentSummary:
+        """Goals that stood still, and how they were healed."""
+        return self.run(calls.get_incidents())
+
+    def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Messages that their queues have given up, each with its diagnosis."""
+        return self.run(calls.list_dead_letters(pool, limit)).letters
+
+    def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Send a dead letter's task again, or all that can run. Gives those that were."""
+        return self.run(calls.redrive_dead_letters(pool, key)).letters
+
+    def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
+        """Take a dead letter out of its queue; what it was is kept with the reason."""
+        return self.run(calls.bury_dead_letter(pool, key, reason))
+
     def health(self) -> views.HealthView:
         """Does the API answer?"""
         return self.run(calls.get_health())
@@ -229,7 +271,7 @@ class AsyncFleetClient(AsyncConnection):
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
-            await self.pause(pause)
+            await self.sleep(pause)
         return await self.result(goal_id)
 
     async def download(self, file: views.FileView) -> bytes:
@@ -251,6 +293,28 @@ class AsyncFleetClient(AsyncConnection):
     async def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return await self.run(calls.cancel_goal(goal_id))
+
+    async def pause(self, goal_id: str) -> views.GoalView:
+        """Hold a running goal's tasks back; what runs is finished."""
+        return await self.run(calls.pause_goal(goal_id))
+
+    async def resume(self, goal_id: str) -> views.GoalView:
+        """Let a paused goal go on."""
+        return await self.run(calls.resume_goal(goal_id))
+
+    async def fork(
+        self,
+        goal_id: str,
+        keep: Sequence[str] = ("*",),
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        key: str | None = None,
+    ) -> views.GoalView:
+        """Run a goal again, as a new one, from the results of the tasks whose ids match `keep`.
+
+        `changes`: task id → dotted path inside its input → new value; those tasks and all that depend on them run again.
+        """
+        return await self.run(calls.fork_goal(goal_id, keep, changes or {}, key))
 
     async def agents(self, capability: str | None = None, pool: str | None = None) -> Sequence[views.AgentView]:
         """Living agents."""
@@ -315,6 +379,26 @@ class AsyncFleetClient(AsyncConnection):
     async def delete_document(self, domain: str, document_id: str) -> None:
         """Forget a document. Raises NotFoundError."""
         await self.run(calls.delete_document(domain, document_id))
+
+    async def heal(self) -> health_views.HealView:
+        """Run the healer now."""
+        return await self.run(calls.heal())
+
+    async def incidents(self) -> health_views.IncidentSummary:
+        """Goals that stood still, and how they were healed."""
+        return await self.run(calls.get_incidents())
+
+    async def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Messages that their queues have given up, each with its diagnosis."""
+        return (await self.run(calls.list_dead_letters(pool, limit))).letters
+
+    async def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
+        """Send a dead letter's task again, or all that can run. Gives those that were."""
+        return (await self.run(calls.redrive_dead_letters(pool, key))).letters
+
+    async def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
+        """Take a dead letter out of its queue; what it was is kept with the reason."""
+        return await self.run(calls.bury_dead_letter(pool, key, reason))
 
     async def health(self) -> views.HealthView:
         """Does the API answer?"""

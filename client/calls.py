@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, views
+from agentfleet.services import audit_views, health_views, views
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -147,6 +147,25 @@ def cancel_goal(goal_id: str) -> Call[views.GoalView]:
     return Call("DELETE", f"/goals/{_step(goal_id)}", views.GoalView.model_validate_json)
 
 
+def pause_goal(goal_id: str) -> Call[views.GoalView]:
+    """Hold its tasks back."""
+    return Call("POST", f"/goals/{_step(goal_id)}/pause", views.GoalView.model_validate_json)
+
+
+def resume_goal(goal_id: str) -> Call[views.GoalView]:
+    """Let it go on."""
+    return Call("POST", f"/goals/{_step(goal_id)}/resume", views.GoalView.model_validate_json)
+
+
+def fork_goal(
+    goal_id: str, keep: Sequence[str], changes: Mapping[str, Mapping[str, Any]], key: str | None = None
+) -> Call[views.GoalView]:
+    """A key is made if none is given, as for a submission."""
+    body = _json({"keep": list(keep), "set": changes})
+    headers = {"idempotency-key": key or secrets.token_hex(16)}
+    return _send("POST", f"/goals/{_step(goal_id)}/fork", views.GoalView, body, headers=headers)
+
+
 def list_agents(capability: str | None, pool: str | None) -> Call[views.AgentList]:
     """Living agents."""
     return _get("/agents", views.AgentList, capability=capability, pool=pool)
@@ -226,6 +245,32 @@ def add_document(title: str, text: str, domain: str) -> Call[views.DocumentView]
 def delete_document(domain: str, document_id: str) -> Call[None]:
     """Forget a document."""
     return Call("DELETE", f"/knowledge/{_step(domain)}/{_step(document_id)}", _nothing)
+
+
+def heal() -> Call[health_views.HealView]:
+    """Run the healer."""
+    return _send("POST", "/heal", health_views.HealView, _json({}))
+
+
+def get_incidents() -> Call[health_views.IncidentSummary]:
+    """Goals that stood still."""
+    return _get("/health/incidents", health_views.IncidentSummary)
+
+
+def list_dead_letters(pool: str | None, limit: int | None) -> Call[health_views.DeadLetterList]:
+    """Dead letters."""
+    return _get("/dead-letters", health_views.DeadLetterList, pool=pool, limit=limit)
+
+
+def redrive_dead_letters(pool: str, key: str | None) -> Call[health_views.DeadLetterList]:
+    """Sent again it finds them gone."""
+    return _send("POST", f"/dead-letters/{_step(pool)}/redrive", health_views.DeadLetterList, _json({"key": key}))
+
+
+def bury_dead_letter(pool: str, key: str, reason: str) -> Call[health_views.DeadLetterView]:
+    """Take one out of its queue. Not sent again: it would not be found."""
+    body = _json({"key": key, "reason": reason})
+    return _send("POST", f"/dead-letters/{_step(pool)}/bury", health_views.DeadLetterView, body, is_repeatable=False)
 
 
 def get_health() -> Call[views.HealthView]:

@@ -57,7 +57,7 @@ class Connection:
     ) -> None:
         """`config` as for read_config; `transport` for tests."""
         self.config = read_config(config)
-        self.pause: Callable[[float], object] = threading.Event().wait
+        self.sleep: Callable[[float], object] = threading.Event().wait
         self._http = httpx.Client(transport=transport, **_options(self.config))
 
     def __enter__(self) -> Self:
@@ -82,7 +82,7 @@ class Connection:
             else:
                 if is_last or not call.may_retry(answer.status_code):
                     return call.answer(answer.status_code, answer.content)
-            self.pause(delay(attempt, answer))
+            self.sleep(delay(attempt, answer))
         raise AssertionError("the last attempt returns or raises")
 
     def fetch(self, url: str) -> bytes:
@@ -105,7 +105,7 @@ class AsyncConnection:
     ) -> None:
         """`config` as for read_config; `transport` for tests."""
         self.config = read_config(config)
-        self.pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+        self.sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
         self._http = httpx.AsyncClient(transport=transport, **_options(self.config))
 
     async def __aenter__(self) -> Self:
@@ -132,7 +132,7 @@ class AsyncConnection:
             else:
                 if is_last or not call.may_retry(answer.status_code):
                     return call.answer(answer.status_code, answer.content)
-            await self.pause(delay(attempt, answer))
+            await self.sleep(delay(attempt, answer))
         raise AssertionError("the last attempt returns or raises")
 
     async def fetch(self, url: str) -> bytes:

@@ -79,7 +79,7 @@ class AgentFleet:
                 return
             if time.monotonic() >= deadline:
                 raise WaitTimeout(f"fleet {self.id} does not have its size after {timeout:g} s")
-            await self._client.pause(pause)
+            await self._client.sleep(pause)
             self._view = await self._client.fleet(self.id)
 
     async def release(self) -> None:
@@ -194,7 +194,7 @@ class AgentCoordinator:
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeout(f"{len(waiting)} goals have not ended after {timeout:g} s, such as {waiting[0]}; they go on")
-            await self.client.pause(pause)
+            await self.client.sleep(pause)
 
 
 async def _gather(read: Callable[[str], Awaitable[T]], ids: Sequence[str]) -> list[T]:

@@ -244,7 +244,9 @@ class LocalCloud:
         return str(value)
 
     def _app(self) -> list[str]:
-        return ["--app", f"{sys.executable} {self._root / 'app.py'}", "--context", "stage=local"]
+        valkey = self._state.valkey
+        cache = ["--context", f"cache_url=valkey://127.0.0.1:{valkey.port}"] if valkey else []
+        return ["--app", f"{sys.executable} {self._root / 'app.py'}", "--context", "stage=local", *cache]
 
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")

@@ -1,8 +1,10 @@
 """Who does the work: the pools and the functions that accept goals and release tasks."""
 
-from typing import Any
+from typing import Any, Final
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -10,9 +12,14 @@ from constructs import Construct
 from agentfleet.domain import names
 from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
 from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
+
+HEAL_RATE: Final = Duration.minutes(2)
+HEAL_TIMEOUT: Final = 110
+"""Seconds: a run is over before the next begins."""
 
 
 class AgentsStack(Stack):
@@ -36,9 +43,46 @@ class AgentsStack(Stack):
         self.release_tasks = self._worker(
             "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
         )
+        self.manage_fleet = FleetManager(
+            self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
+        )
+        self.heal_work = self._healer()
+
+    def _healer(self) -> PythonFunction:
+        access = self._access
+        healer = PythonFunction(
+            self,
+            "HealWork",
+            PythonFunctionProps(
+                stage=self._foundation.stage,
+                key=access.key,
+                function_name=names.function(self._foundation.fleet.name, "heal_work"),
+                description="Sets goals going again that stand still, and deals with dead letters",
+                folder=self._foundation.fleet.root / "functions" / "heal_work",
+                layers=self._layers.of(),
+                permissions=access.carry_out_plans(())
+                + access.find_living()
+                + access.watch_queues()
+                + access.read_queue_ages()
+                + access.tend_dead_letters(),
+                environment=access.environment("work", "registry"),
+                memory=1024,
+                timeout=HEAL_TIMEOUT,
+            ),
+        )
+        events.Rule(
+            healer,
+            "Schedule",
+            description="Every two minutes, longer than one run takes",
+            schedule=events.Schedule.rate(HEAL_RATE),
+            targets=[targets.LambdaFunction(healer.function, retry_attempts=0)],
+        )
+        return healer
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
+        cached = any(capability.cacheable for capability in pool.spec.capabilities)
+        cache_url = self._foundation.stage.cache_url
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -49,8 +93,9 @@ class AgentsStack(Stack):
                 pool=pool,
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
-                environment=self._access.environment("work", "registry"),
-                permissions=self._access.carry_out_plans(pool.grants) + self._access.consume(*queues),
+                environment=self._access.environment("work", "registry")
+                | ({"CACHE_URL": cache_url} if cached and cache_url else {}),
+                permissions=self._access.carry_out_plans(pool.grants, cached=cached) + self._access.consume(*queues),
                 topic=topic,
             ),
         )

@@ -110,6 +110,9 @@ class ApiStack(Stack):
             + access.read_objects("plans", "outputs", "blobs")
             + access.list_objects("blobs")
             + access.write_objects("plans", "outputs", "blobs")
+            + access.find_living()
+            + access.read_queue_ages()
+            + access.tend_dead_letters()
             + access.run_the_fleet(),
             memory=1024,
             timeout=29,

@@ -14,6 +14,8 @@ from cdk.access import KEY_ACTIONS, Table
 from cdk.stage import Stage
 
 KEEP_OBJECTS: Final = Duration.days(90)
+KEEP_CACHED: Final = Duration.days(8)
+"""A day longer than any cached result holds."""
 KEEP_OLD_VERSIONS: Final = Duration.days(30)
 
 
@@ -38,6 +40,12 @@ class DataStack(Stack):
             partition_key=dynamodb.Attribute(name="tenant", type=dynamodb.AttributeType.STRING),
             sort_key=dynamodb.Attribute(name="listed", type=dynamodb.AttributeType.STRING),
             projection_type=dynamodb.ProjectionType.ALL,
+        )
+        self.work.add_global_secondary_index(
+            index_name="living",
+            partition_key=dynamodb.Attribute(name="living", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
         )
         self.registry = self._table(fleet, "registry")
         self.knowledge = self._table(fleet, "knowledge")
@@ -99,7 +107,13 @@ class DataStack(Stack):
                     expiration=KEEP_OBJECTS,
                     noncurrent_version_expiration=KEEP_OLD_VERSIONS,
                     abort_incomplete_multipart_upload_after=Duration.days(1),
-                )
+                ),
+                s3.LifecycleRule(
+                    id="expire-cache",
+                    prefix="cache/",
+                    expiration=KEEP_CACHED,
+                    noncurrent_version_expiration=Duration.days(1),
+                ),
             ],
             removal_policy=self._stage.removal_policy,
         )

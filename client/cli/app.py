@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import audit, fleets, goals, knowledge, machine, playbooks, results
+from client.cli import audit, fleets, goals, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -35,11 +35,24 @@ def root(
 
 for _panel, _commands in {
     "This machine": (machine.up, machine.down, machine.status, machine.demo, machine.doctor),
-    "Goals": (goals.submit, goals.watch, goals.goals, results.tasks, results.task, results.result, goals.cancel),
+    "Goals": (
+        goals.submit,
+        goals.watch,
+        goals.goals,
+        results.tasks,
+        results.task,
+        results.result,
+        goals.cancel,
+        goals.pause,
+        goals.resume,
+        goals.fork,
+    ),
     "Audit": (audit.history, audit.verify, audit.receipt),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.command(rich_help_panel="Library")(playbooks.playbooks)
+app.command(rich_help_panel="Health")(healing.heal)
+app.add_typer(healing.dlq, name="dlq", rich_help_panel="Health")
 app.add_typer(knowledge.app, name="knowledge", rich_help_panel="Library")

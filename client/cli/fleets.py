@@ -1,11 +1,14 @@
 """Commands about agents, pools and fleets."""
 
 import json
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from client.cli.session import Json, Limit, connect, print_json
+
+if TYPE_CHECKING:
+    from agentfleet.services.views import PoolView
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
 
@@ -56,12 +59,22 @@ def pools(ctx: typer.Context, as_json: Json = False) -> None:
             pool.waiting,
             pool.in_flight,
             pool.dead,
+            _latest(pool),
             ", ".join(capability.name for capability in pool.capabilities),
         )
         for pool in found
     )
-    headings = ("pool", "concurrency", "limits", "waiting", "in flight", "dead", "capabilities")
+    headings = ("pool", "concurrency", "limits", "waiting", "in flight", "dead", "fleet manager", "capabilities")
     console().print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:6]))
+
+
+def _latest(pool: "PoolView") -> str:
+    """What the fleet manager decided last, and why."""
+    if not pool.decisions:
+        return {"off": "off"}.get(pool.scaling, "has not looked yet")
+    latest = pool.decisions[0]
+    moved = "" if latest.action == "hold" else f" {latest.before} → {latest.concurrency}"
+    return f"{latest.action}{moved}{' (dry run)' if pool.scaling == 'dry-run' else ''}: {latest.reason}"
 
 
 def scale(

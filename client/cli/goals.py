@@ -1,4 +1,4 @@
-"""Commands that submit, watch, list and cancel goals."""
+"""Commands that submit, watch and list goals, and take a hand in them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -155,3 +155,56 @@ def cancel(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
         from client.cli.show import console, state_text  # noqa: PLC0415
 
         console().print(state_text(view.state), view.id, view.name)
+
+
+def pause(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
+    """Hold a goal's tasks back; what runs is finished."""
+    with connect(ctx) as client:
+        view = client.pause(goal)
+    _say_changed(view, f"paused · fleet resume {view.id}", as_json=as_json)
+
+
+def resume(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
+    """Let a paused goal go on."""
+    with connect(ctx) as client:
+        view = client.resume(goal)
+    _say_changed(view, f"goes on · fleet watch {view.id}", as_json=as_json)
+
+
+def fork(
+    ctx: typer.Context,
+    goal: GoalId,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", "-k", metavar="PATTERN", help="Tasks whose results are kept; default all.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="TASK.input.PATH=VALUE", help="Another input; the task and all after it run again."
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a goal again, as a new one, from some of its results."""
+    changes: dict[str, dict[str, Any]] = {}
+    for place, text in _pairs(change, "--set").items():
+        task, found, path = place.partition(".input.")
+        if not found or not task or not path:
+            raise typer.BadParameter(f"--set takes TASK.input.PATH=VALUE, not {place!r}")
+        changes.setdefault(task, {})[path] = _typed(place, text, None)
+    with connect(ctx) as client:
+        view = client.fork(goal, keep or ("*",), changes)
+        if watch:
+            follow(client, view.id, as_json=as_json)
+            return
+    _say_changed(view, f"forked from {goal} · fleet watch {view.id}", as_json=as_json)
+
+
+def _say_changed(view: "GoalView", word: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(view)
+        return
+    from client.cli.show import console, state_text  # noqa: PLC0415
+
+    console().print(state_text(view.state), view.id, view.name, f"[dim]{word}[/]")

@@ -155,7 +155,7 @@ def _watch_live(client: FleetClient, goal_id: str, console: Console) -> GoalView
             watched.update(*look(client, goal_id))
             if watched.goal.state.is_final:
                 break
-            client.pause(pause)
+            client.sleep(pause)
     return watched.goal
 
 
@@ -170,5 +170,5 @@ def _watch_plain(client: FleetClient, goal_id: str, console: Console) -> GoalVie
             said = line
         if goal.state.is_final:
             return goal
-        client.pause(pause)
+        client.sleep(pause)
     raise AssertionError("the rhythm never ends")

@@ -1,6 +1,7 @@
 """The HTTP API: goals, tasks, agents, pools, fleets, playbooks and knowledge, as JSON."""
 
 import json
+from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
@@ -13,15 +14,18 @@ from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from agentfleet.bootstrap import api
+from agentfleet.bootstrap import api, utc_now
 from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidRequest, NotFound, Problem
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.services import audit_views, openapi, views
+from agentfleet.services import health_views as health
 from agentfleet.services.bodies import UnreadableBody, unpack
 
 VERSION: Final = "1.0.0"
+HEAL_TIME: Final = timedelta(seconds=15)
+"""Of the 29 that a request may take."""
 ERRORS: Final = {
     400: "The body can't be read",
     401: "No key, or not a valid one",
@@ -245,8 +249,36 @@ def get_receipt(goal_id: str) -> audit_views.ReceiptView:
 @app.delete("/goals/<goal_id>", tags=["goals"], summary="Cancel a goal", **answers(404, 409))
 def cancel_goal(goal_id: str) -> views.GoalView:
     """Again for one that is cancelled changes nothing; 409 for one that has ended otherwise."""
-    goal = api().cancel(goal_id, tenant())
+    goal = api().control.cancel(goal_id, tenant())
     return api().inspect.goal(goal.tenant, goal.id)
+
+
+@app.post("/goals/<goal_id>/pause", tags=["goals"], summary="Hold a goal's tasks back", **answers(404, 409))
+def pause_goal(goal_id: str) -> views.GoalView:
+    """What runs is finished; again for one that is paused changes nothing."""
+    return views.GoalView.of(api().control.pause(goal_id, tenant()))
+
+
+@app.post("/goals/<goal_id>/resume", tags=["goals"], summary="Let a paused goal go on", **answers(404, 409, 503))
+def resume_goal(goal_id: str) -> views.GoalView:
+    """For one that isn't paused it changes nothing."""
+    return views.GoalView.of(api().control.resume(goal_id, tenant()))
+
+
+@app.post(
+    "/goals/<goal_id>/fork",
+    tags=["goals"],
+    summary="Run a goal again from some of its results",
+    **answers(404, 503, success=202, description="Accepted"),
+)
+def fork_goal(
+    goal_id: str,
+    order: Annotated[views.ForkOrder, Body()],
+    key: Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)] = None,
+) -> Response[views.GoalView]:
+    """A new goal: kept results count, everything else runs."""
+    fork = api().control.fork(goal_id, tenant(), order.keep, order.set, key)
+    return Response(202, content_type=content_types.APPLICATION_JSON, body=views.GoalView.of(fork))
 
 
 @app.get("/tasks/<ref>", tags=["goals"], summary="A task with its input and output", **answers(404))
@@ -370,6 +402,48 @@ def delete_document(domain: str, document_id: str) -> Response[None]:
     """404 if there is none."""
     api().learn.delete(tenant(), domain, document_id)
     return Response(204)
+
+
+@app.post("/heal", tags=["health"], summary="Run the healer now", **answers())
+def heal() -> health.HealView:
+    """By the same rules as on its schedule: what a queue may still hold is not sent again."""
+    tenant()
+    return health.HealView.of(api().healing.healer.run(utc_now() + HEAL_TIME, by_person=True))
+
+
+@app.get("/health/incidents", tags=["health"], summary="Goals that stood still, and how they were healed", **answers())
+def list_incidents() -> health.IncidentSummary:
+    """Yours."""
+    return health.IncidentSummary.of(api().healing.incidents.summary(tenant()))
+
+
+@app.get("/dead-letters", tags=["health"], summary="Messages that their queues have given up", **answers(404))
+def list_dead_letters(
+    pool: Annotated[str | None, Query(max_length=64, description="Only this pool's")] = None, limit: Limit = 50
+) -> health.DeadLetterList:
+    """With a diagnosis each; not those that belong to others."""
+    found = api().healing.office.lying(tenant(), pool, limit)
+    return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, found)))
+
+
+@app.get("/dead-letters/<pool>/records", tags=["health"], summary="What became of a pool's dead letters", **answers(404))
+def list_letter_records(pool: str, limit: Limit = 50) -> health.LetterRecordList:
+    """Last seen first."""
+    records = api().healing.office.records(tenant(), pool, limit)
+    return health.LetterRecordList(records=tuple(map(health.LetterRecordView.of, records)))
+
+
+@app.post("/dead-letters/<pool>/redrive", tags=["health"], summary="Send dead letters' tasks again", **answers(404, 503))
+def redrive_dead_letters(pool: str, order: Annotated[health.RedriveOrder, Body()]) -> health.DeadLetterList:
+    """One by its key, or all that can run; gives those that were sent."""
+    sent = api().healing.office.redrive(tenant(), pool, order.key)
+    return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, sent)))
+
+
+@app.post("/dead-letters/<pool>/bury", tags=["health"], summary="Take a dead letter out of its queue", **answers(404))
+def bury_dead_letter(pool: str, order: Annotated[health.BurialOrder, Body()]) -> health.DeadLetterView:
+    """What it was is kept with the reason."""
+    return health.DeadLetterView.of(api().healing.office.bury(tenant(), pool, order.key, order.reason))
 
 
 @app.get("/health", tags=["about"], summary="Does the API answer?", **answers())

@@ -1,7 +1,8 @@
 """HTTP for agents that read and write the web, without letting them into the network that they run in.
 
 Settings of the pool: `allow` (globs of host names, default all), `allow_private` (default false; loopback and private
-addresses too, for tests and for hosts of your own), `max_bytes` (default 2,000,000), `user_agent`.
+addresses too, for tests and for hosts of your own), `max_bytes` (default 2,000,000), `user_agent`, `per_host` (fetches from
+one host at once in one environment, default any number), `breaker` (when a host that fails is left alone).
 """
 
 import fnmatch
@@ -113,21 +114,25 @@ class _Answer:
     body: bytes
 
 
-@agent.capability("http.fetch", idempotent=True, timeout=55)
+@agent.capability("http.fetch", idempotent=True, timeout=55, cacheable=True)
 def fetch(input: FetchInput, context: TaskContext) -> FetchOutput:
     """Get a web page or file from a public address: its body as a blob and up to 32 KB of its text.
 
     Follows at most 5 redirects and checks each. Raises PermanentError for an address that is not allowed, a body over the
     limit, or a 4xx; RetryableError for 408, 425, 429 and 5xx (after Retry-After, if the server says so), a timeout or a
-    lost connection.
+    lost connection; CircuitOpen for a host that did so too often of late. What the host lets be cached answers later fetches.
     """
     request = _request(input.method, input.headers, None, input.timeout, input.max_bytes, context)
     url, headers = _checked(input.url, context.settings), request.headers
     redirects: list[str] = []
     for _ in range(MAX_REDIRECTS + 1):
-        answer = _exchange(url, request, headers)
+        with context.breaker(f"http {url.netloc.lower()}", concurrency=context.settings.get("per_host")):
+            answer = _exchange(url, request, headers)
+            _check_available(url, answer)
         location = answer.headers.get("Location")
         if answer.status not in _REDIRECTS or not location:
+            has_secret = any(name.lower() in _SECRET for name in input.headers)
+            context.keep_for(0.0 if redirects or has_secret else _fresh_seconds(answer))
             return _output(url, answer, redirects, context)
         redirects.append(urlunsplit(url))
         target = _checked(urljoin(urlunsplit(url), location), context.settings)
@@ -211,9 +216,14 @@ def _addresses(host: str, port: int, private: bool) -> list[str]:
 
 
 def _reachable(address: ipaddress.IPv4Address | ipaddress.IPv6Address, private: bool) -> bool:
-    """May an agent connect to it? An IPv4 address inside an IPv6 one is judged as what it leads to."""
+    """May an agent connect to it? A mapped or translated IPv4 address is judged as what it leads to; tunnels are refused.
+
+    Python versions differ in whether 6to4 (2002::/16) counts as global, and nothing public is served there any more (RFC 7526).
+    """
     if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if address.sixtofour or address.teredo:
+            return False
+        inside = address.ipv4_mapped
         if address in ipaddress.ip_network("64:ff9b::/96"):
             inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:
@@ -254,6 +264,8 @@ def _exchange(url: SplitResult, request: _Request, headers: dict[str, str]) -> _
                 answer = _talk(stream, url, request, headers)
         except ssl.SSLCertVerificationError as error:
             raise PermanentError(f"url: the certificate of {host} is not valid: {error.verify_message}") from error
+        except TimeoutError:
+            expired.set()  # the socket's own limit is the same moment as the watchdog's: either may be first
         except (OSError, http.client.HTTPException, EOFError, zlib.error) as error:
             if not expired.is_set():
                 raise RetryableError(f"url: no whole answer from {where}: {error or type(error).__name__}") from error
@@ -309,8 +321,7 @@ def _body(response: http.client.HTTPResponse, limit: int) -> bytes:
 
 def _output(url: SplitResult, answer: _Answer, redirects: list[str], context: TaskContext) -> FetchOutput:
     where, status = urlunsplit(url), answer.status
-    if status in _TRANSIENT or status >= 500:
-        raise RetryableError(f"url: {where} answered {status}", _retry_after(answer.headers.get("Retry-After")))
+    _check_available(url, answer)
     if status >= 400:
         raise PermanentError(f"url: {where} answered {status} {http.client.responses.get(status, '')}".rstrip())
     kind = answer.headers.get_content_type() if "Content-Type" in answer.headers else "application/octet-stream"
@@ -330,6 +341,26 @@ def _output(url: SplitResult, answer: _Answer, redirects: list[str], context: Ta
         summary=(summary or " ".join((kept or "")[:2_000].split()))[:400] or None, text=kept, truncated=kept != text,
         words=len((text or "").split()), redirects=redirects,
     )  # fmt: skip
+
+
+def _check_available(url: SplitResult, answer: _Answer) -> None:
+    """Raises RetryableError for an answer that says no more than that it should be tried again."""
+    if answer.status in _TRANSIENT or answer.status >= 500:
+        retry_after = _retry_after(answer.headers.get("Retry-After"))
+        raise RetryableError(f"url: {urlunsplit(url)} answered {answer.status}", retry_after)
+
+
+def _fresh_seconds(answer: _Answer) -> float:
+    """How long a shared cache may give out a 200 without asking again (RFC 9111, 4.2); only what the server says counts."""
+    control = ",".join(answer.headers.get_all("Cache-Control", ()))
+    asked = {
+        name.strip().lower(): value.strip().strip('"') for name, _, value in (one.partition("=") for one in control.split(","))
+    }
+    varies = "*" in ",".join(answer.headers.get_all("Vary", ()))
+    if answer.status != 200 or varies or "Set-Cookie" in answer.headers or asked.keys() & {"no-store", "no-cache", "private"}:
+        return 0.0
+    age, lifetime = answer.headers.get("Age", "0").strip(), asked.get("s-maxage", asked.get("max-age", ""))
+    return max(0.0, float(lifetime) - float(age)) if lifetime.isdecimal() and age.isdecimal() else 0.0
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -19,7 +19,7 @@ WORLDS = ["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)]
 TRUST = dumps(
     {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 )
-SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs")
+SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs", "cloudwatch")
 
 
 def _clients(endpoint: str | None = None) -> Clients:
@@ -83,3 +83,9 @@ def world(worlds: Callable[[], World]) -> World:
 def is_moto(request: pytest.FixtureRequest) -> bool:
     """For the few cases that moto can't take."""
     return bool(request.node.callspec.params["worlds"] == "moto")
+
+
+@pytest.fixture
+def is_fake(request: pytest.FixtureRequest) -> bool:
+    """For what fakes don't have: queues that aren't there."""
+    return bool(request.node.callspec.params["worlds"] == "fake")

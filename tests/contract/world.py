@@ -14,50 +14,65 @@ from botocore.config import Config
 
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.ports import (
     AgentStore,
     BlobStore,
+    BreakerStore,
     ClaimStore,
+    DeadLetters,
     FleetStore,
     GoalStore,
+    HealthStore,
     HistoryStore,
     JoinStore,
     KnowledgeStore,
     MessageBus,
     PlanStore,
     PoolControl,
+    QueueWatch,
     ResultStore,
+    ScalingStore,
     TaskQueues,
 )
+from agentfleet.services.breaker import LocalBreakers
 from tests.fakes import (
     FakeAgents,
     FakeBlobs,
     FakeBus,
     FakeClaims,
+    FakeDeadLetters,
     FakeFleets,
     FakeGoals,
+    FakeHealth,
     FakeHistory,
     FakeJoins,
     FakeKnowledge,
     FakePlans,
     FakePools,
     FakeQueues,
+    FakeQueueWatch,
     FakeResults,
+    FakeScalings,
     FixedClock,
 )
 
@@ -102,10 +117,15 @@ class World(ABC):
     queues: TaskQueues
     bus: MessageBus
     blobs: BlobStore
+    breakers: BreakerStore
     agents: AgentStore
     fleets: FleetStore
+    scalings: ScalingStore
     knowledge: KnowledgeStore
     history: HistoryStore
+    health: HealthStore
+    watch: QueueWatch
+    letters: DeadLetters
 
     @staticmethod
     def fresh(kind: str) -> str:
@@ -146,6 +166,10 @@ class World(ABC):
         """Let a pool's function have written these lines."""
 
     @abstractmethod
+    def bury(self, pool: str, body: str) -> None:
+        """Put a message into a pool's dead-letter queue."""
+
+    @abstractmethod
     def take(self, queue: str, n: int = 10) -> list[Received]:
         """Receive at most n visible messages."""
 
@@ -174,10 +198,15 @@ class FakeWorld(World):
         self._bus = FakeBus()
         self.bus = self._bus
         self.blobs = FakeBlobs()
+        self.breakers = LocalBreakers()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
+        self.scalings = FakeScalings()
         self.knowledge = FakeKnowledge()
         self.history = FakeHistory()
+        self.health = FakeHealth()
+        self.watch = FakeQueueWatch(self._queues)
+        self.letters = FakeDeadLetters(self._queues)
         self._pools: dict[str, FakePools] = {}
 
     def other_plans(self) -> FakePlans:
@@ -200,6 +229,9 @@ class FakeWorld(World):
 
     def log(self, pool: str, lines: Sequence[tuple[datetime, str]]) -> None:
         self._pools[pool].lines[pool] = list(lines)
+
+    def bury(self, pool: str, body: str) -> None:
+        self._queues.put(names.pool_dead_letters(FLEET, pool), body)
 
     def take(self, queue: str, n: int = 10) -> list[Received]:
         return [Received(one["body"], one["receiptHandle"], one["attributes"]) for one in self._queues.take(queue, n)]
@@ -226,13 +258,18 @@ class AwsWorld(World):
         self.joins = DynamoJoins(database, self.table, self.clock)
         self.claims = DynamoClaims(database, self.table)
         self.blobs = S3Blobs(files, self.bucket)
+        self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
+        self.scalings = DynamoScalings(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
         self.history = DynamoHistory(database, f"{FLEET}-history")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
+        self.health = DynamoHealth(database, f"{FLEET}-registry")
+        self.watch = SqsQueueWatch(clients.sqs, clients.cloudwatch, self.url_prefix, threads, lambda: datetime.now(UTC))
+        self.letters = SqsDeadLetters(clients.sqs, FLEET, self.url_prefix)
 
     def other_plans(self) -> DynamoPlans:
         clients = self.clients
@@ -287,6 +324,9 @@ class AwsWorld(World):
         events: Any = [{"timestamp": int(moment.timestamp() * 1000), "message": line} for moment, line in lines]
         self.clients.logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
+    def bury(self, pool: str, body: str) -> None:
+        self.clients.sqs.send_message(QueueUrl=self.url_prefix + names.pool_dead_letters(FLEET, pool), MessageBody=body)
+
     def take(self, queue: str, n: int = 10) -> list[Received]:
         answer = self.clients.sqs.receive_message(
             QueueUrl=self.url_prefix + queue, MaxNumberOfMessages=n, MessageSystemAttributeNames=["All"]
@@ -314,7 +354,7 @@ def build(clients: Clients) -> None:
 
 
 def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
-    attributes = ["pk", "sk", *(["tenant", "listed"] if with_goals else [])]
+    attributes = ["pk", "sk", *(["tenant", "listed", "living"] if with_goals else [])]
     index = {
         "IndexName": "goals",
         "KeySchema": [{"AttributeName": "tenant", "KeyType": "HASH"}, {"AttributeName": "listed", "KeyType": "RANGE"}],
@@ -326,8 +366,13 @@ def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
         "AttributeDefinitions": [{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
     }
+    living = {
+        "IndexName": "living",
+        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "pk", "KeyType": "RANGE"}],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
     if with_goals:
-        request["GlobalSecondaryIndexes"] = [index]
+        request["GlobalSecondaryIndexes"] = [index, living]
     clients.dynamodb.create_table(**request)
 
 

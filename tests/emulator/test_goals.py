@@ -153,3 +153,20 @@ def test_a_poison_message_ends_in_the_dead_letter_queue_and_harms_nobody(client:
 
     assert [message["Body"] for message in found] == ["not a task"]
     sqs.delete_message(QueueUrl=dead, ReceiptHandle=found[0]["ReceiptHandle"])
+
+
+def test_a_goal_is_paused_resumed_and_forked(client: FleetClient) -> None:
+    """An owner's hand: nothing new starts while paused; a fork keeps what it is told and runs the rest."""
+    wait = {"id": "wait", "capability": "flow.wait", "input": {"seconds": 1.5, "value": "waited"}}
+    goal = client.submit({"plan": {"tasks": [wait, step("after", {"$from": "wait"})]}})
+    client.pause(goal.id)
+    until(lambda: client.task(goal.id, "wait").state is TaskState.SUCCEEDED or not client.pool("flow").in_flight)
+    assert client.task(goal.id, "after").state in {TaskState.WAITING, TaskState.READY}
+
+    client.resume(goal.id)
+    result = client.wait(goal.id, timeout=60)
+    fork = client.fork(goal.id, ["wait"], {"after": {"value": "changed"}})
+    forked = client.wait(fork.id, timeout=60)
+
+    assert (result.output, forked.output, forked.goal.origin) == ("waited", "changed", goal.id)
+    assert client.task(fork.id, "wait").attempt == 1

@@ -2,10 +2,12 @@
 
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
+from tests.fakes.cache import FakeCache
 from tests.fakes.clock import START, FixedClock
+from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.history import FakeHistory
 from tests.fakes.queues import FakeQueues
-from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools
+from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools, FakeScalings, FakeSignals
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 __all__ = [
@@ -13,15 +15,21 @@ __all__ = [
     "FakeAgents",
     "FakeBlobs",
     "FakeBus",
+    "FakeCache",
     "FakeClaims",
+    "FakeDeadLetters",
     "FakeFleets",
     "FakeGoals",
+    "FakeHealth",
     "FakeHistory",
     "FakeJoins",
     "FakeKnowledge",
     "FakePlans",
     "FakePools",
+    "FakeQueueWatch",
     "FakeQueues",
     "FakeResults",
+    "FakeScalings",
+    "FakeSignals",
     "FixedClock",
 ]

@@ -13,10 +13,14 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.cache import CacheManager
+from agentfleet.services.heal import HealReport
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
 from tests.fakes.clock import FixedClock
+from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
@@ -87,12 +91,16 @@ def catalog_of(*agents: Agent) -> Catalog:
 class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
-    def __init__(self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None) -> None:
+    def __init__(
+        self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None, cache: CacheManager | None = None
+    ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
+        self.breakers = LocalBreakers()
+        self.cache = cache
         self.faults = Faults()
         watched = {
             name: self.faults.wrap(port, name)
@@ -106,6 +114,7 @@ class InProcessFleet:
                 "bus": self.bus,
                 "blobs": self.blobs,
                 "agents": self.entries,
+                "breakers": self.breakers,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
@@ -115,6 +124,13 @@ class InProcessFleet:
             playbooks or {},
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,
+        )
+        self.health, self.watch = FakeHealth(), FakeQueueWatch(self.queues)
+        self.healing = self.platform.healing(
+            *(
+                self.faults.wrap(port, name)
+                for port, name in ((self.watch, "watch"), (FakeDeadLetters(self.queues), "letters"), (self.health, "health"))
+            )
         )
         self._runners: dict[str, TaskRunner] = {}
         self._environments = 0
@@ -151,7 +167,7 @@ class InProcessFleet:
             self._environments += 1
             agent = self.agents[pool]
             self._runners[pool] = self.platform.runner(
-                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before
+                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before, cache=self.cache
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
@@ -161,6 +177,10 @@ class InProcessFleet:
         """All environments are gone with what they knew; what they held comes back."""
         self._runners.clear()
         self.queues.expire_visibility()
+
+    def heal(self, by_person: bool = False) -> HealReport:
+        """One run of the healer, as its schedule starts it."""
+        return self.healing.healer.run(self.clock() + INVOCATION, by_person=by_person)
 
     def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
         """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""

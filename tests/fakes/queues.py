@@ -54,6 +54,8 @@ class FakeQueues:
         self.max_receives = max_receives
         self.sent = 0
         """Messages handed over so far."""
+        self.lose: set[int] = set()
+        """Numbers (from 0, as `sent` counts) of messages that are taken and never seen again."""
         self._queues: dict[str, _Queue] = {}
         self._failures: dict[str, int] = {}
         self._numbers = itertools.count(1)
@@ -62,10 +64,12 @@ class FakeQueues:
     # What agents do.
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
-        self._send([(names.task_queue(self.fleet, one.pool, one.priority), one.body(), one.tenant) for one in messages])
+        self._send(
+            [(names.task_queue(self.fleet, one.pool, one.priority), one.body(), one.tenant, one.delay) for one in messages]
+        )
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
-        self._send([(names.release_queue(self.fleet), message.body(), None) for message in messages])
+        self._send([(names.release_queue(self.fleet), message.body(), None, timedelta()) for message in messages])
 
     def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
         with self._lock:
@@ -106,7 +110,7 @@ class FakeQueues:
 
     def put(self, queue: str, body: str, group: str | None = None) -> None:
         """Send any body to any queue."""
-        self._send([(queue, body, group)])
+        self._send([(queue, body, group, timedelta())])
 
     def fail_sends(self, queue: str, count: int) -> None:
         """Refuse the next `count` messages that are sent to a queue."""
@@ -132,6 +136,16 @@ class FakeQueues:
             messages = list(self._queue(queue).values())
         waiting = sum(message.visible <= now for message in messages)
         return waiting, len(messages) - waiting
+
+    def oldest_sent(self, queue: str) -> datetime | None:
+        """When the oldest message of a queue, hidden or not, was sent."""
+        with self._lock:
+            return min((message.sent for message in self._queue(queue).values()), default=None)
+
+    def purge(self) -> None:
+        """Lose everything that is in any queue."""
+        with self._lock:
+            self._queues.clear()
 
     def bodies(self, queue: str) -> list[str]:
         """Every message of a queue, hidden or not, oldest first."""
@@ -165,17 +179,20 @@ class FakeQueues:
     def _queue(self, name: str) -> _Queue:
         return self._queues.setdefault(name, {})
 
-    def _send(self, messages: Sequence[tuple[str, str, str | None]]) -> None:
+    def _send(self, messages: Sequence[tuple[str, str, str | None, timedelta]]) -> None:
         refused = 0
         with self._lock:
             now = self.clock()
-            for queue, body, group in messages:
+            for queue, body, group, delay in messages:
                 if self._failures.get(queue, 0) > 0:
                     self._failures[queue] -= 1
                     refused += 1
                     continue
+                if self.sent in self.lose:
+                    self.sent += 1
+                    continue
                 identity = f"m{next(self._numbers):08d}"
-                self._queue(queue)[identity] = _Message(identity, body, group, now, now)
+                self._queue(queue)[identity] = _Message(identity, body, group, now, now + min(delay, timedelta(minutes=15)))
                 self.sent += 1
         if refused:
             raise DeliveryFailed(f"{refused} of {len(messages)} messages were not taken: refused by the test")

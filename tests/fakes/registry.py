@@ -7,7 +7,8 @@ from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import NotFound
 from agentfleet.domain.fleet import Agent, Fleet, Pool
-from agentfleet.ports import Document
+from agentfleet.domain.scaling import ScalingRecord
+from agentfleet.ports import Document, Signals
 from tests.fakes.queues import FakeQueues
 
 
@@ -40,6 +41,35 @@ class FakeFleets:
     def list(self, tenant: str) -> Sequence[Fleet]:
         held = [fleet for fleet in self.fleets.values() if fleet.tenant == tenant and fleet.released is None]
         return sorted(held, key=lambda fleet: (fleet.created, fleet.id), reverse=True)
+
+    def holder(self, pool: str) -> str | None:
+        held = [fleet for fleet in self.fleets.values() if pool in fleet.pools and fleet.released is None]
+        return max(held, key=lambda fleet: (fleet.created, fleet.id)).id if held else None
+
+
+class FakeScalings:
+    """A ScalingStore."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, ScalingRecord] = {}
+
+    def get(self, pool: str) -> ScalingRecord | None:
+        return self.records.get(pool)
+
+    def put(self, pool: str, record: ScalingRecord) -> None:
+        self.records[pool] = record
+
+
+class FakeSignals:
+    """A PoolSignals: what a test says, and otherwise that nobody measures anything."""
+
+    def __init__(self) -> None:
+        self.signals: dict[str, Signals] = {}
+        self.asked: list[str] = []
+
+    def read(self, pool: str, now: datetime) -> Signals:
+        self.asked.append(pool)
+        return self.signals.get(pool, Signals())
 
 
 class FakePools:

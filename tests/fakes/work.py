@@ -16,6 +16,7 @@ from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, dumps
 from agentfleet.domain.errors import NotFound
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.healing import Finished
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.ports import Page
 
@@ -70,6 +71,10 @@ class FakeGoals:
         page = found[:limit]
         more = len(found) > limit
         return Page(tuple(goal for _, goal in page), to_cursor(page[-1][0]) if more else None)
+
+    def living(self, limit: int, cursor: str | None) -> Page[str]:
+        found = sorted(name for name, goal in self.goals.items() if not goal.state.is_final and name > (cursor or ""))
+        return Page(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
 
     @staticmethod
     def _stored(goal: Goal) -> Goal:
@@ -131,6 +136,16 @@ class FakeResults:
     def tally(self, goal_id: str, shards: int) -> dict[TaskState, int]:
         mine = [result for (goal, _), result in list(self.results.items()) if goal == goal_id]
         return dict(Counter(outcome.state for result in mine for outcome in result.outcomes))
+
+    def finished(self, goal_id: str, shards: int) -> dict[int, Finished]:
+        return {
+            unit: Finished(
+                result.started + timedelta(seconds=result.duration),
+                any(outcome.state is TaskState.FAILED for outcome in result.outcomes),
+            )
+            for (goal, unit), result in list(self.results.items())
+            if goal == goal_id
+        }
 
     @staticmethod
     def _stored(result: Result) -> Result:

@@ -40,6 +40,8 @@ DOCSTRING = '"""Give back the input, louder."""'
         (DECORATOR, '@agent.capability("echo.say", chunk=True)', "7: option chunk must be a literal int"),
         (DECORATOR, '@agent.capability("echo.say", chunk=2)', "7: chunk of 'echo.say' is 2, which needs idempotent=True"),
         (DECORATOR, '@agent.capability("echo.say", idempotent=True, chunk=0)', "7: chunk of 'echo.say' is 0; allowed are"),
+        (DECORATOR, '@agent.capability("echo.say", cacheable=True)', "7: 'echo.say' is cacheable, which needs idempotent=True"),
+        (DECORATOR, '@agent.capability("echo.say", keep=0)', "7: keep of 'echo.say' is 0; it must be more than 0"),
         (DECORATOR, '@agent.capability("echo.say", retries=2)', "7: unknown capability option 'retries'; allowed are"),
         (DECORATOR, '@agent.capability("echo.say", **OPTIONS)', "7: unknown capability option '**'; allowed are"),
         (DECORATOR, '@agent.capability("echo.shout")', "16: capability 'echo.shout' is declared twice in this pool"),

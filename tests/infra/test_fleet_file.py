@@ -47,6 +47,19 @@ volume = 11
     assert (spec.min_concurrency, spec.concurrency, spec.max_concurrency) == (3, 7, 9)
 
 
+def test_scaling_is_said_for_the_fleet_or_for_a_pool(tmp_path: Path) -> None:
+    """Automatic unless `[fleet]` says otherwise, and a pool has the last word."""
+    dry = FLEET.replace('name = "tiny"', 'name = "tiny"\nscaling = "dry-run"')
+    by_default, by_fleet, by_pool = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    for folder in (by_default, by_fleet, by_pool):
+        folder.mkdir()
+
+    assert read_fleet(write_project(by_default)).pools["echo"].spec.scaling == "auto"
+    assert read_fleet(write_project(by_fleet, dry)).pools["echo"].spec.scaling == "dry-run"
+    own = read_fleet(write_project(by_pool, dry + 'scaling = "off"\ndaily_budget = 5\nmemory = 256')).pools["echo"].spec
+    assert (own.scaling, own.daily_budget, own.memory) == ("off", 5.0, 256)
+
+
 @pytest.mark.parametrize(("concurrency", "limits"), [(1, (1, 100)), (2, (2, 100)), (500, (2, 500))])
 def test_limits_make_room_for_the_concurrency(tmp_path: Path, concurrency: int, limits: tuple[int, int]) -> None:
     """Who sets only the concurrency need not think of its limits."""
@@ -64,6 +77,8 @@ def test_limits_make_room_for_the_concurrency(tmp_path: Path, concurrency: int, 
         ("timeout = 901", "pools.echo.timeout: Input should be less than or equal to 900"),
         ("timeout = 0", "pools.echo.timeout: Input should be greater than or equal to 1"),
         ("batch = 11", "pools.echo.batch: Input should be less than or equal to 10"),
+        ('scaling = "manual"', "pools.echo.scaling: Input should be 'auto', 'dry-run' or 'off' (got 'manual')"),
+        ("daily_budget = 0", "pools.echo.daily_budget: Input should be greater than 0"),
         ("weight = 0", "pools.echo.weight: Input should be greater than or equal to 1"),
         ("concurrency = 1001", "pools.echo.concurrency: Input should be less than or equal to 1000"),
         ("concurrency = 5\nmin_concurrency = 6", "must lie between min_concurrency 6 and max_concurrency 100"),
@@ -98,7 +113,10 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
         (FLEET.replace("[pools.echo]", "[pools.release]"), "fleet.toml: pools.release: is a name of the fleet's own"),
         (FLEET.replace("[pools.echo]", "[pools.other]"), "pools.other: functions/other/handler.py does not exist"),
         (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, pools"),
-        (FLEET.replace('name = "tiny"', 'name = "tiny"\nregion = "x"'), "fleet.region: unknown field; allowed are name"),
+        (
+            FLEET.replace('name = "tiny"', 'name = "tiny"\nregion = "x"'),
+            "fleet.region: unknown field; allowed are name,",
+        ),
         ("[fleet", "fleet.toml: not valid TOML"),
     ],
 )

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from agentfleet.domain import dead_letters, healing
+from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 from tests.infra.templates import Resource, Templates, as_list, flat
 
 DAY = 86_400
@@ -13,10 +15,14 @@ WILDCARDS = {
     "<fleet-bucket>/plans/*": "objects are named by goal",
     "<fleet-bucket>/outputs/*": "objects are named by goal and task",
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
+    "<fleet-bucket>/cache/*": "cached values are named by a digest",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
 }
 """Ends (or, for log groups, beginnings) of the only resources in a role's policy that may hold a `*`."""
+
+UNBOUND = {"FindTriggers": "lambda:ListEventSourceMappings", "ReadMetrics": "cloudwatch:GetMetricData"}
+"""Statements whose one action accepts no resource."""
 
 
 def queues(templates: Templates) -> list[Resource]:
@@ -101,9 +107,9 @@ def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templat
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert encryption["BucketKeyEnabled"] is True
-    (rule,) = bucket.properties["LifecycleConfiguration"]["Rules"]
-    assert rule["ExpirationInDays"] == 90
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    rules = {rule.get("Prefix", ""): rule for rule in bucket.properties["LifecycleConfiguration"]["Rules"]}
+    assert {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items()} == {"": 90, "cache/": 8}
+    assert rules[""]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
 
 
 def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> None:
@@ -208,9 +214,13 @@ def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
             continue
         assert not [action for action in as_list(statement["Action"]) if "*" in action], resource
         for arn in map(flat, as_list(statement.get("Resource", []))):
-            if statement.get("Sid") == "FindTriggers":
-                # ListEventSourceMappings accepts no resource; the statement is bound to the region instead.
-                assert statement["Action"] == "lambda:ListEventSourceMappings"
+            if statement.get("Sid") in UNBOUND:
+                # The action accepts no resource; the statement is bound to the region instead.
+                assert statement["Action"] == UNBOUND[statement["Sid"]]
+                assert "Condition" in statement
+            elif statement.get("Sid") == "ReadQueueAges":
+                # Neither does GetMetricData, which can only read numbers.
+                assert statement["Action"] == "cloudwatch:GetMetricData"
                 assert "Condition" in statement
             elif "*" in arn:
                 assert any(known in arn for known in WILDCARDS), f"{resource}: {arn}"
@@ -238,11 +248,40 @@ def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
     assert "What fleet-flow may do" not in writers
 
 
-def test_only_the_api_moves_concurrency(templates: Templates) -> None:
+def test_only_the_api_and_the_fleet_manager_move_concurrency(templates: Templates) -> None:
     """A task can't give its own pool more than the fleet manager does."""
     movers = {name for name, _ in role_statements(templates, "MoveConcurrency")}
 
-    assert movers == {"What fleet-serve-api may do"}
+    assert movers == {"What fleet-serve-api may do", "What fleet-manage-fleet may do"}
+
+
+def schedule(templates: Templates, expression: str) -> tuple[Any, dict[str, Any]]:
+    """The one rule with this schedule, and its one target."""
+    rules = templates.of_type("AWS::Events::Rule")
+    (rule,) = [rule for rule in rules if rule.properties.get("ScheduleExpression") == expression]
+    (target,) = rule.properties["Targets"]
+    return rule, target
+
+
+def test_the_fleet_manager_is_called_each_minute_and_sees_no_goals(templates: Templates) -> None:
+    """It needs queues, metrics and the registry; not what tenants have submitted."""
+    rule, target = schedule(templates, "rate(1 minute)")
+    manager = templates.target(rule, target["Arn"])
+    role = templates.target(manager, manager.properties["Role"])
+
+    assert manager.properties["FunctionName"] == rule.properties["Name"] == "fleet-manage-fleet"
+    assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 60, "MaximumRetryAttempts": 0}
+    sids = {statement.get("Sid") for resource, statement in templates.statements() if str(resource) == str(role)}
+    assert sids == {
+        None,
+        "UseRegistryTable",
+        "UseKey",
+        "WatchQueues",
+        "MoveConcurrency",
+        "MoveTriggers",
+        "FindTriggers",
+        "ReadMetrics",
+    }
 
 
 def test_a_pool_consumes_its_own_queues_only(templates: Templates) -> None:
@@ -309,12 +348,37 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
 
 def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) -> None:
     """What cannot be delivered is kept beside what could not be accepted."""
-    (rule,) = templates.of_type("AWS::Events::Rule")
+    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "EventPattern" in rule.properties]
     (target,) = rule.properties["Targets"]
 
     assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}
     assert templates.target(rule, target["Arn"]).properties["QueueName"] == "fleet-submissions"
     assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == "fleet-submissions-dead"
+
+
+def test_the_healer_is_started_every_two_minutes(templates: Templates) -> None:
+    """And each run is over before the next begins."""
+    rule, target = schedule(templates, "rate(2 minutes)")
+    healer = templates.target(rule, target["Arn"])
+
+    assert healer.properties["FunctionName"] == "fleet-heal-work"
+    assert healer.properties["Timeout"] < 120
+
+
+def test_only_the_healer_and_the_api_touch_dead_letters(templates: Templates) -> None:
+    """And neither can take anything out of a queue that an agent works on."""
+    tenders = dict(role_statements(templates, "TendDeadLetters"))
+
+    assert set(tenders) == {"What fleet-heal-work may do", "What fleet-serve-api may do"}
+    for statement in tenders.values():
+        assert all(flat(arn).endswith("-dead") for arn in as_list(statement["Resource"]))
+
+
+def test_the_domain_knows_what_the_queues_are_deployed_with(templates: Templates) -> None:
+    """Diagnosis and patience reckon with these numbers."""
+    assert (MAX_RECEIVES, VISIBILITY_PER_TIMEOUT) == (dead_letters.MAX_RECEIVES, healing.VISIBILITY_PER_TIMEOUT)
+    release = next(queue for queue in queues(templates) if queue.properties["QueueName"] == "fleet-release")
+    assert release.properties["VisibilityTimeout"] == healing.RELEASE_VISIBILITY.total_seconds()
 
 
 @pytest.mark.parametrize("output", ["ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus"])

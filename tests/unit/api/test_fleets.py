@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agentfleet.domain.scaling import Action, Decision, Memory, ScalingRecord
 from tests.unit.api.world import World
 
 
@@ -60,6 +61,24 @@ def test_pools_show_their_load_and_what_they_can_do(world: World) -> None:
     assert list(pools) == ["web", "work"]
     assert pools["work"]["waiting"] == 2
     assert [one["name"] for one in pools["work"]["capabilities"]] == ["work.echo", "work.broken", "work.delegate"]
+
+
+def test_pools_show_what_the_fleet_manager_decided_and_why(world: World) -> None:
+    """The latest decision in the list, all that are kept for one pool; none before its first pass."""
+    now = world.fleet.clock()
+    up = Decision(now, Action.UP, 10, 19, "50 waiting, the oldest for 61 s", applied=True)
+    hold = Decision(now, Action.HOLD, 19, 19, "nothing to do")
+    world.scalings.put("work", ScalingRecord(Memory(19), (hold, up)))
+
+    pools = {pool["name"]: pool for pool in world.call("GET", "/pools").body["pools"]}
+    work = world.call("GET", "/pools/work").body
+
+    assert [one["reason"] for one in pools["work"]["decisions"]] == ["nothing to do"]
+    assert (pools["web"]["scaling"], pools["web"]["decisions"]) == ("auto", [])
+    assert [(one["action"], one["before"], one["concurrency"], one["applied"]) for one in work["decisions"]] == [
+        ("hold", 19, 19, False),
+        ("up", 10, 19, True),
+    ]
 
 
 def test_a_pool_is_scaled_within_its_limit(world: World) -> None:

@@ -15,7 +15,6 @@ from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
-from agentfleet.services.cancel import Canceller
 from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
@@ -23,7 +22,7 @@ from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeHistory, FakeKnowledge, FakePools
+from tests.fakes import FakeFleets, FakeHistory, FakeKnowledge, FakePools, FakeScalings
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -96,14 +95,15 @@ class World:
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
         self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
+        self.scalings = FakeScalings()
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
-        self.scaler = Scaler(self.pools, self.fleets, self.catalog, clock, lambda _: next(bits))
         self.history = FakeHistory()
         historian = Historian(fleet.goals, fleet.plans, self.history)
+        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
             accept=fleet.platform.accepter.accept,
-            cancel=Canceller(fleet.goals, fleet.platform.finisher),
+            control=fleet.platform.control,
             inspect=self.inspector,
             scale=self.scaler,
             learn=Librarian(self.knowledge, clock),
@@ -111,6 +111,7 @@ class World:
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             history=historian,
             account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
+            healing=fleet.healing,
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

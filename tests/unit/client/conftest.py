@@ -102,7 +102,7 @@ def make_async(gateway: Gateway, config: ClientConfig, world: World) -> Callable
 
     def make() -> AsyncFleetClient:
         made = AsyncFleetClient(config, transport=httpx.MockTransport(answer))
-        made.pause = pause
+        made.sleep = pause
         return made
 
     return make

@@ -319,3 +319,40 @@ def test_every_command_and_option_is_explained() -> None:
             walk(inner, f"{path} {name}")
 
     walk(typer.main.get_command(app), "fleet")
+
+
+def test_a_goal_is_paused_resumed_and_forked(fleet: Fleet, world: World) -> None:
+    """An owner's hand from the command; a place that --set can't read is wrong usage."""
+    goal = world.submit({"id": "a"})
+
+    assert json.loads(fleet("pause", goal, "--json").stdout)["paused"]
+    assert json.loads(fleet("resume", goal, "--json").stdout)["paused"] is None
+    world.fleet.clock.advance(2)
+    world.fleet.settle()
+    forked = json.loads(fleet("fork", goal, "--keep", "a*", "--json").stdout)
+    assert forked["origin"] == goal
+    fleet("fork", goal, "--set", "a=1", code=2)
+    fleet("pause", goal, code=6)
+
+
+def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: World, tmp_path: Path) -> None:
+    """A run in words, incidents, letters with their diagnosis, redriven by key or buried with a reason."""
+    goal = fleet("submit", str(goal_file(tmp_path)), "--json").stdout
+    goal_id = json.loads(goal)["id"]
+    [body] = world.fleet.queues.bodies("fleet-work-normal")
+    world.fleet.queues.purge()
+    for letter in (body, "?"):
+        world.fleet.queues.put("fleet-work-dead", letter)
+
+    listed = fleet("dlq", "list").stdout
+    strange = next(one.key for one in world.fleet.healing.office.lying("acme", "work", 10) if one.pointer is None)
+
+    assert "returned" in listed
+    assert json.loads(fleet("dlq", "show", "work", strange).stdout)["body"] == "?"
+    assert fleet("dlq", "show", "work", "nothing", code=3)
+    assert f"{goal_id}.0" in fleet("dlq", "redrive", "work").stdout
+    assert "buried" in fleet("dlq", "bury", "work", strange, "--reason", "mine").stdout
+    assert "no dead letters" in fleet("dlq", "list", "work").stdout
+    world.fleet.settle()
+    assert "1 of 1 healed" not in fleet("heal").stdout
+    assert "dead_letter" in fleet("heal", "--incidents").stdout

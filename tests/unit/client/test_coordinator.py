@@ -171,7 +171,7 @@ def test_spawning_waits_until_the_size_holds(make_async: Make, world: World) -> 
             if settle:
                 world.pools.settle()
 
-        client.pause = pause
+        client.sleep = pause
         coordinator = AgentCoordinator(client=client)
         return (await coordinator.spawn_fleet(size=12, timeout=timeout)).size
 

@@ -1,6 +1,7 @@
 """HTTP against a real server on the loopback address, and against addresses that must never be reached."""
 
 import gzip
+import http.client
 import ipaddress
 import json
 import socket
@@ -16,7 +17,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
@@ -440,11 +441,15 @@ def test_urls_are_made_safe(site: str, context: TaskContext) -> None:
     assert Site.seen[0][1] == "/a%20b/%C3%A9%20c?q=%C3%BC%20x&r=%26"
 
 
+@example(ipaddress.ip_address("2002:808:808::"))
+@example(ipaddress.ip_address("64:ff9b::7f00:1"))
+@example(ipaddress.ip_address("::ffff:8.8.8.8"))
 @given(st.ip_addresses())
 def test_reachable_means_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     """Whatever may be reached by default is a global unicast address, and what private pools may reach is no less."""
     if web._reachable(address, False):
-        assert address.is_global
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        assert (mapped or address).is_global
         assert not (address.is_multicast or address.is_loopback or address.is_link_local)
         assert web._reachable(address, True)
 
@@ -551,3 +556,27 @@ def test_any_text_is_a_page(source: str) -> None:
     page = web._Page(f"<p>{source}</p>")
 
     assert "\n\n" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("control", "seconds"),
+    [
+        ("max-age=60", 60.0),
+        ("public, max-age=60, s-maxage=30", 30.0),
+        ("max-age=60, private", 0.0),
+        ("no-store", 0.0),
+        ("max-age=soon", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_response_says_how_long_it_may_be_kept(control: str, seconds: float) -> None:
+    """Only what a shared cache may keep is kept, for as long as the server says less the response's age."""
+    headers = http.client.HTTPMessage()
+    headers["Cache-Control"] = control
+    fresh = web._fresh_seconds(web._Answer(200, headers, b""))
+    headers["Age"] = "10"
+
+    assert fresh == seconds
+    assert web._fresh_seconds(web._Answer(200, headers, b"")) == max(0.0, seconds - 10)
+    headers["Set-Cookie"] = "id=1"
+    assert web._fresh_seconds(web._Answer(200, headers, b"")) == 0.0

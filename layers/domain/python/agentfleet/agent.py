@@ -36,21 +36,46 @@ class Agent:
         self._runner: TaskRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def capability(self, name: str, *, idempotent: bool = False, timeout: float = 60.0, chunk: int = 1) -> Callable[[F], F]:
+    def capability(
+        self,
+        name: str,
+        *,
+        idempotent: bool = False,
+        timeout: float = 60.0,
+        chunk: int = 1,
+        cacheable: bool = False,
+        keep: float = 3600.0,
+        version: str = "",
+    ) -> Callable[[F], F]:
         """Declare a function as something this pool's agents can do. The function itself stays as it is.
 
         `idempotent`: running it twice for one task does no harm; others are claimed first (one more write).
         `timeout`: seconds. `chunk`: so many tasks may share one message and one result (idempotent ones only).
-        Raises ValueError for a name declared twice or a chunk that may not be, TypeError for a signature that isn't
+        `cacheable`: what it gives depends on its input alone, so that a result may answer later tasks of the same tenant for
+        `keep` seconds (idempotent ones only); `version` names what made it, by default the handler file's content.
+        Raises ValueError for a name declared twice or options that don't go together, TypeError for a signature that isn't
         `(input: Model)` or `(input: Model, context: TaskContext)`.
         """
         if name in self.capabilities:
             raise ValueError(f"pool {self.pool} declares {name} twice")
         if chunk > 1 and not idempotent:
             raise ValueError(f"{name}: chunk={chunk} needs idempotent=True: a chunk is repeated as a whole")
+        if cacheable and not idempotent:
+            raise ValueError(f"{name}: cacheable=True needs idempotent=True: a kept result means that nothing is done")
+        if keep <= 0:
+            raise ValueError(f"{name}: keep={keep} must be more than 0 seconds")
 
         def declare(function: F) -> F:
-            self.capabilities[name] = Capability(function, name, idempotent=idempotent, timeout=timeout, chunk=chunk)
+            self.capabilities[name] = Capability(
+                function,
+                name,
+                idempotent=idempotent,
+                timeout=timeout,
+                chunk=chunk,
+                cacheable=cacheable,
+                keep=keep,
+                version=version,
+            )
             return function
 
         return declare
@@ -93,6 +118,9 @@ def _log(pool: str, batch: Batch) -> None:
     """
     logger = Logger(service=pool)
     tenants = {work.goal.tenant for work in batch.settled}
+    more: dict[str, Any] = {"postponed": len(batch.postponed)} if batch.postponed else {}
+    if batch.cache:
+        more["cache"] = batch.cache
     logger.info(
         "batch",
         tenant=next(iter(tenants), None) if len(tenants) < 2 else "*",
@@ -100,11 +128,22 @@ def _log(pool: str, batch: Batch) -> None:
         settled=len(batch.settled),
         dropped=len(batch.dropped),
         returned=len(batch.returned),
+        **more,
         tasks=[f"{work.goal.id}/{task.id}" for work in batch.settled[:10] for task in work.unit.tasks[:10]],
     )
     for message_id, returned in batch.returned.items():
         again = returned.after and returned.after.total_seconds()
         logger.warning("returned", tenant=returned.tenant, message_id=message_id, again_after=again, exc_info=returned.error)
+    for work, error, after in batch.postponed:
+        logger.warning(
+            "postponed",
+            tenant=work.goal.tenant,
+            goal=work.goal.id,
+            unit=work.unit.number,
+            error=type(error).__name__,
+            reason=str(error),
+            again_after=after.total_seconds(),
+        )
     for work in batch.settled:
         if work.result and (failure := work.result.first_failure):
             logger.error(

@@ -4,37 +4,46 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from random import random
 from typing import Any, Final
 
 from agentfleet.adapters.blobs import S3Blobs
+from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.scaling import DynamoScalings
+from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.adapters.stream import read_change
-from agentfleet.composition import Outside, Platform
+from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services.cancel import Canceller
+from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
+from agentfleet.services.control import Controller
 from agentfleet.services.history import Historian, Recorder
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
+from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.receipt import Accountant
@@ -80,6 +89,7 @@ def outside(settings: FleetSettings) -> Outside:
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -124,7 +134,29 @@ def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[B
     if settings.pool != pool:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
     agent_id = f"{pool}-{secrets.token_hex(4)}"
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings)
+    cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
+    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+
+
+def _cache(settings: PoolSettings) -> CacheManager:
+    """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
+    from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
+    from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
+    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+
+    memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
+    objects = Tier(
+        "s3",
+        S3Cache(clients().s3, settings.bucket, utc_now),
+        longest=timedelta(days=7),
+        max_bytes=4 * 1024 * 1024,
+        least=timedelta(minutes=1),
+    )
+    if not settings.cache_url:
+        return CacheManager([memory, objects], None, utc_now, random)
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
+    return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +164,7 @@ class Api:
     """What the HTTP API calls."""
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
-    cancel: Canceller
+    control: Controller
     inspect: Inspector
     scale: Scaler
     learn: Librarian
@@ -140,12 +172,27 @@ class Api:
     playbooks: PlaybookShelf
     history: Historian
     account: Accountant
+    healing: Healing
 
 
 @lru_cache(maxsize=1)
 def recorder() -> Recorder:
     """For record_history."""
     return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
+
+
+def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
+    aws = clients()
+    watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
+    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
+    return fleet.healing(watch, letters, DynamoHealth(aws.dynamodb, settings.registry_table))
+
+
+@lru_cache(maxsize=1)
+def healing() -> Healing:
+    """For heal_work."""
+    settings = FleetSettings.from_env()
+    return _healing(compose(settings), settings)
 
 
 @lru_cache(maxsize=1)
@@ -158,14 +205,32 @@ def api() -> Api:
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
     history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
+    scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
-        cancel=Canceller(reach.goals, fleet.finisher),
+        control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
+        healing=_healing(fleet, settings),
+    )
+
+
+@lru_cache(maxsize=1)
+def autoscaler() -> Autoscaler:
+    """For manage_fleet."""
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return Autoscaler(
+        LambdaPools(aws.sqs, aws.functions, aws.logs, catalog, settings.queue_url_prefix, aws.threads),
+        CloudWatchSignals(aws.cloudwatch, catalog),
+        DynamoFleets(aws.dynamodb, settings.registry_table),
+        DynamoScalings(aws.dynamodb, settings.registry_table),
+        catalog,
+        utc_now,
     )

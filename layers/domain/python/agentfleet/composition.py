@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import random
 from typing import Any
 
@@ -12,22 +12,33 @@ from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
     BlobStore,
+    BreakerStore,
     ClaimStore,
     Clock,
+    DeadLetters,
     GoalStore,
+    HealthStore,
     JoinStore,
     MessageBus,
     PlanStore,
+    QueueWatch,
     ResultStore,
     TaskQueues,
 )
 from agentfleet.services.accept import Accepter
+from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
+from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability
+from agentfleet.services.control import Controller
+from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
+from agentfleet.services.heal import Healer
+from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
+from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import Router
 from agentfleet.services.run import Stores, TaskRunner
 
@@ -46,6 +57,16 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+    breakers: BreakerStore = field(default_factory=LocalBreakers)
+
+
+@dataclass(frozen=True, slots=True)
+class Healing:
+    """The services that look after goals."""
+
+    healer: Healer
+    office: DeadLetterOffice
+    incidents: IncidentLog
 
 
 class Platform:
@@ -69,6 +90,9 @@ class Platform:
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
+        self.control = Controller(
+            outside.goals, outside.plans, outside.results, self.finisher, self.releaser, outside.clock, random_bits
+        )
         self.accepter = Accepter(
             catalog, playbooks, outside.goals, outside.plans, self.releaser, outside.bus, outside.clock, random_bits
         )
@@ -83,8 +107,9 @@ class Platform:
         *,
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
+        cache: CacheManager | None = None,
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool."""
+        """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -98,9 +123,20 @@ class Platform:
             self._fraction,
             settings=settings,
             before=before,
+            reuse=None if cache is None else ResultReuse(cache),
+            breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction
+            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
         )
+
+    def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
+        """The services that look after goals, over these queues and this memory."""
+        reach, catalog, clock = self.outside, self.catalog, self.outside.clock
+        goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
+        incidents = IncidentLog(health, goals, results, clock)
+        office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
+        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
+        return Healing(healer, office, incidents)

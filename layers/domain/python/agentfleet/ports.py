@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
+from agentfleet.domain.breaker import Breaker
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
+from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
 from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.domain.scaling import ScalingRecord
 
 T = TypeVar("T")
 
@@ -44,6 +48,13 @@ class GoalStore(Protocol):
         A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
         """
 
+    def living(self, limit: int, cursor: str | None) -> Page[str]:
+        """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
+
+        Whoever follows the cursors to the end has been shown every goal that was alive all the while. A page may be short
+        and still have a cursor.
+        """
+
 
 class PlanStore(Protocol):
     """Compiled plans by goal. Never changed once written, so they may be kept in memory for ever."""
@@ -67,6 +78,9 @@ class ResultStore(Protocol):
     def tally(self, goal_id: str, shards: int) -> dict[TaskState, int]:
         """How many tasks ended how."""
 
+    def finished(self, goal_id: str, shards: int) -> dict[int, Finished]:
+        """Every unit that has a result, without reading the results themselves; may be a moment behind."""
+
 
 class JoinStore(Protocol):
     """Sets of finished members."""
@@ -86,7 +100,10 @@ class TaskQueues(Protocol):
     """The queues between agents."""
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
-        """Hand over every message to its pool's queue. Raises DeliveryFailed if some were not taken."""
+        """Hand over every message to its pool's queue, which keeps it back for the message's delay.
+
+        Raises DeliveryFailed if some were not taken.
+        """
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
         """Hand over to the release queue. Raises DeliveryFailed if some were not taken."""
@@ -153,6 +170,40 @@ class FleetStore(Protocol):
     def list(self, tenant: str) -> Sequence[Fleet]:
         """A tenant's fleets that have not been released, newest first."""
 
+    def holder(self, pool: str) -> str | None:
+        """Id of the newest fleet, of whatever tenant, that holds this pool and has not been released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is measured of a pool beside its queues' depth."""
+
+    oldest_age: float | None = None
+    """Seconds that the oldest message of its queues has been there; None where nobody measures it."""
+    throttles: int = 0
+    """In the last three minutes, as the next two."""
+    errors: int = 0
+    invocations: int = 0
+    spent: float = 0.0
+    """Dollars of Lambda since midnight UTC."""
+
+
+class PoolSignals(Protocol):
+    """What a monitoring service knows of pools."""
+
+    def read(self, pool: str, now: datetime) -> Signals:
+        """The pool's signals as far as they are told by now: minutes late, on AWS."""
+
+
+class ScalingStore(Protocol):
+    """What the fleet manager remembers, by pool."""
+
+    def get(self, pool: str) -> ScalingRecord | None:
+        """None for a pool that no pass has looked at."""
+
+    def put(self, pool: str, record: ScalingRecord) -> None:
+        """Store or replace."""
+
 
 class PoolControl(Protocol):
     """Pools as they are, and the one lever on them."""
@@ -205,3 +256,87 @@ class HistoryStore(Protocol):
 
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         """The chain's segments in order, from the one with event `first` on."""
+
+
+class QueueWatch(Protocol):
+    """What can be seen of queues without receiving from them."""
+
+    def look(self, queues: Iterable[str]) -> dict[str, QueueLook]:
+        """These queues (by name) now. Raises NotFound naming one that isn't there."""
+
+
+class DeadLetters(Protocol):
+    """The pools' dead-letter queues."""
+
+    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
+        """Receive at most `limit`, hidden from others for a minute; none if it is empty. Raises NotFound."""
+
+    def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        """Make received ones visible again at once."""
+
+    def delete(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        """Delete received ones."""
+
+
+class HealthStore(Protocol):
+    """What the healer remembers and reports."""
+
+    def rounds(self) -> Rounds:
+        """What the last run left; empty before the first."""
+
+    def keep_rounds(self, rounds: Rounds) -> None:
+        """For the next run."""
+
+    def open_incidents(self) -> dict[str, Incident]:
+        """Incidents that are not healed, by goal."""
+
+    def record(self, incident: Incident) -> None:
+        """Store an incident as it is now: once it is healed it is not open any more."""
+
+    def healed(self, limit: int) -> Sequence[Incident]:
+        """The incidents that were healed last, newest first."""
+
+    def file_letter(self, record: LetterRecord) -> None:
+        """Store, or replace, what became of a dead letter."""
+
+    def letter(self, pool: str, key: str) -> LetterRecord | None:
+        """What became of a task's dead letter before."""
+
+    def letters(self, pool: str, limit: int) -> Sequence[LetterRecord]:
+        """What became of a pool's dead letters, at most `limit`, last seen first."""
+
+
+class CacheTier(Protocol):
+    """One tier of a cache: text by key, forgotten after a time or whenever the tier likes. Safe to use from many threads."""
+
+    def get(self, key: str) -> str | None:
+        """The text, None if it was never put or is forgotten. Raises CacheUnavailable."""
+
+    def put(self, key: str, text: str, lifetime: timedelta) -> None:
+        """Store or replace, for at most this long. Raises CacheUnavailable."""
+
+    def delete(self, key: str) -> None:
+        """Forget; an absent key is none the worse for it. Raises CacheUnavailable."""
+
+
+class CacheLock(Protocol):
+    """Locks that end by themselves, shared by all processes."""
+
+    def acquire(self, key: str, owner: str, lease: timedelta) -> bool:
+        """Take the lock unless somebody has it. Raises CacheUnavailable."""
+
+    def release(self, key: str, owner: str) -> None:
+        """Give it back if `owner` still has it. Raises CacheUnavailable."""
+
+
+class BreakerStore(Protocol):
+    """Circuit breakers by dependency, shared by all processes; each write names the version that it replaces."""
+
+    def read(self, dependency: str) -> tuple[Breaker, int]:
+        """The breaker and its version; a new one of version 0 if there is none. Read consistently."""
+
+    def write(self, dependency: str, breaker: Breaker, version: int, expires: datetime) -> bool:
+        """Store it as version + 1 if `version` is still the newest. False if it isn't: nothing was changed.
+
+        It is forgotten some time after `expires`.
+        """

@@ -63,6 +63,8 @@ class PoolSettings(FleetSettings):
 
     pool: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    cache_url: str = ""
+    """Of Valkey (`valkey://host:port`); empty where there is none: then the cache is memory and S3."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -70,7 +72,9 @@ class PoolSettings(FleetSettings):
             settings = json.loads(environment.get("POOL_SETTINGS") or "{}")
         except ValueError as error:
             raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
-        return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings}
+        return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings} | {
+            "cache_url": environment.get("CACHE_URL", "")
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_lambda import LambdaClient
@@ -81,6 +82,12 @@ class Clients:
     def logs(self) -> "CloudWatchLogsClient":
         """CloudWatch Logs."""
         client: CloudWatchLogsClient = self._make("logs")
+        return client
+
+    @cached_property
+    def cloudwatch(self) -> "CloudWatchClient":
+        """CloudWatch."""
+        client: CloudWatchClient = self._make("cloudwatch")
         return client
 
     @cached_property

@@ -13,7 +13,7 @@ from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
-from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, GoalItem
+from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
 from agentfleet.ports import Page
@@ -94,6 +94,25 @@ class DynamoGoals:
         goals = tuple(_to_goal(decode(GoalItem, item)) for item in found[:limit])
         return Page(goals, to_cursor(start) if start else None)
 
+    def living(self, limit: int, cursor: str | None) -> Page[str]:
+        """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
+
+        A cursor is `part/goal id`; the goals of a part come in order of their ids.
+        """
+        part, _, after = (cursor or "0/").partition("/")
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=LIVING_INDEX,
+            KeyConditionExpression="living = :part AND pk > :after",
+            ExpressionAttributeValues={":part": {"S": part}, ":after": {"S": after or " "}},
+            ProjectionExpression="pk",
+            Limit=limit,
+        )
+        found = tuple(item["pk"]["S"] for item in answer["Items"])
+        if "LastEvaluatedKey" in answer:
+            return Page(found, f"{part}/{answer['LastEvaluatedKey']['pk']['S']}")
+        return Page(found, f"{int(part) + 1}/" if int(part) + 1 < LIVING_PARTS else None)
+
     def _query(self, tenant: str, state: GoalState | None, before: str, limit: int) -> Item:
         values = {":tenant": {"S": tenant}, ":before": {"S": before}}
         request: Item = {
@@ -128,6 +147,7 @@ class DynamoGoals:
             GOAL,
             tenant=goal.tenant,
             listed=None if goal.parent else f"{goal.created.isoformat(timespec='microseconds')}#{goal.id}",
+            living=None if goal.state.is_final else living_key(goal.id),
             name=goal.name,
             state=goal.state.value,
             created=goal.created,
@@ -137,6 +157,9 @@ class DynamoGoals:
             on_failure=goal.on_failure,
             labels=goal.labels or None,
             parent=asdict(goal.parent) if goal.parent else None,
+            deadline=goal.deadline,
+            paused=goal.paused,
+            origin=goal.origin,
             finished=goal.finished,
             output=None if is_large else goal.output,
             output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
@@ -163,6 +186,9 @@ def _to_goal(found: dict[str, Any]) -> Goal:
         on_failure=found["on_failure"],
         labels=found.get("labels", {}),
         parent=Parent(**parent | {"ancestors": tuple(parent["ancestors"])}) if parent else None,
+        deadline=found.get("deadline"),
+        paused=found.get("paused"),
+        origin=found.get("origin"),
         finished=found.get("finished"),
         output=found.get(_OUTPUT),
         counts=found.get("counts", {}),

@@ -26,6 +26,8 @@ BATCH: Final = 10
 BATCH_BYTES: Final = 1_048_576
 """Of all bodies together (Amazon SQS Developer Guide, 'Message quotas')."""
 SERIAL_BATCHES: Final = 3
+LONGEST_DELAY: Final = timedelta(minutes=15)
+"""Amazon SQS Developer Guide, 'Amazon SQS delay queues'."""
 LONGEST_HIDING: Final = timedelta(hours=11)
 """Twelve hours from the receive are allowed (Amazon SQS Developer Guide, 'Message quotas'); the first hour is for the work."""
 
@@ -62,7 +64,11 @@ class SqsQueues:
         entries: dict[str, list[SendMessageBatchRequestEntryTypeDef]] = defaultdict(list)
         for number, message in enumerate(messages):
             queue = names.task_queue(self._fleet, message.pool, message.priority)
-            entries[queue].append({"Id": str(number), "MessageBody": message.body(), "MessageGroupId": message.tenant})
+            entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(number), "MessageBody": message.body()}
+            entry["MessageGroupId"] = message.tenant
+            if message.delay:
+                entry["DelaySeconds"] = ceil(min(message.delay, LONGEST_DELAY).total_seconds())
+            entries[queue].append(entry)
         self._send(entries)
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:

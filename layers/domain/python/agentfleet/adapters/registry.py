@@ -5,6 +5,7 @@ Key rules (pk, sk):
     AGENT          POOL#pool        AGENT#id
     FLEET          FLEET#id         FLEET
     FLEET, listed  TENANT#tenant    FLEET#<created ISO>#id    until the fleet is released
+    FLEET, holds   POOL#pool        FLEET#<created ISO>#id    until the fleet is released, one per pool
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +50,7 @@ class AgentItem(Model):
 
 
 class FleetItem(Model):
-    """A fleet, once by id and once in its tenant's list."""
+    """A fleet, once by id, once in its tenant's list and once under each of its pools."""
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
@@ -103,14 +104,15 @@ class DynamoFleets:
         self._items = bind(FleetItem, table, dynamodb)
 
     def put(self, fleet: Fleet) -> None:
-        """Store a fleet as it is now; in its tenant's list only while it is held."""
-        listed = self._to_item(fleet, f"TENANT#{fleet.tenant}", _listed_key(fleet))
+        """Store a fleet as it is now; in its tenant's list and under its pools only while it is held."""
+        places = [f"TENANT#{fleet.tenant}", *map(_pool_key, fleet.pools)]
         with TransactWrite(connection=self._items._get_connection().connection) as transaction:
             transaction.save(self._to_item(fleet, _fleet_key(fleet.id), _FLEET))
-            if fleet.released is None:
-                transaction.save(listed)
-            else:
-                transaction.delete(listed)
+            for item in (self._to_item(fleet, place, _listed_key(fleet)) for place in places):
+                if fleet.released is None:
+                    transaction.save(item)
+                else:
+                    transaction.delete(item)
 
     def get(self, fleet_id: str) -> Fleet | None:
         """One fleet, read consistently."""
@@ -125,6 +127,13 @@ class DynamoFleets:
             f"TENANT#{tenant}", FleetItem.sk.startswith(f"{_FLEET}#"), consistent_read=True, scan_index_forward=False
         )
         return [_to_fleet(item) for item in found]
+
+    def holder(self, pool: str) -> str | None:
+        """Id of the newest fleet that holds this pool, read consistently."""
+        found = self._items.query(
+            _pool_key(pool), FleetItem.sk.startswith(f"{_FLEET}#"), consistent_read=True, scan_index_forward=False, limit=1
+        )
+        return next((item.id for item in found), None)
 
     def _to_item(self, fleet: Fleet, pk: str, sk: str) -> FleetItem:
         return self._items(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from agentfleet.adapters.backoff import Backoff
-from agentfleet.adapters.dynamo import Item, read_items
+from agentfleet.adapters.dynamo import Item, from_micros, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import (
     LIFETIME,
@@ -23,6 +23,7 @@ from agentfleet.adapters.work_table import (
     unit_of,
 )
 from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.healing import Finished
 from agentfleet.domain.result import Result, TaskState
 
 if TYPE_CHECKING:
@@ -111,6 +112,30 @@ class DynamoResults:
         for found in self._threads.map(count, range(shards)) if shards > SERIAL_SHARDS else map(count, range(shards)):
             total.update(found)
         return dict(total)
+
+    def finished(self, goal_id: str, shards: int) -> dict[int, Finished]:
+        """Every unit that has a result, without reading the results themselves; may be a moment behind."""
+
+        def read(shard: int) -> dict[int, Finished]:
+            return self._finished_in(shard_key(goal_id, shard, shards))
+
+        found = self._threads.map(read, range(shards)) if shards > SERIAL_SHARDS else map(read, range(shards))
+        return {unit: finished for part in found for unit, finished in part.items()}
+
+    def _finished_in(self, partition: str) -> dict[int, Finished]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk AND begins_with(sk, :results)",
+            ExpressionAttributeValues={":pk": {"S": partition}, ":results": {"S": RESULT_PREFIX}},
+            ProjectionExpression="sk,s,t,d",
+        )
+        return {
+            unit_of(item): Finished(
+                from_micros(item["t"]["N"]) + timedelta(seconds=float(item["d"]["N"])), TaskState.FAILED in states_of(item)
+            )
+            for page in pages
+            for item in page["Items"]
+        }
 
     def _to_items(self, shards: int, results: dict[_Key, Result]) -> dict[_Key, Item]:
         texts = {key: to_outputs(result) for key, result in results.items()}

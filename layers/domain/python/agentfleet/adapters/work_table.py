@@ -3,6 +3,7 @@
 Key rules (pk, sk):
 
     GOAL    goal                     GOAL       GSI `goals`: tenant, listed (goals that no task made)
+                                                GSI `living`: living, pk (goals that have not ended), keys only
     PLAN    goal                     PLAN
     RESULT  goal#(unit mod shards)   R000042    short names: it is by far the most frequent item
     CLAIM   goal#(unit mod shards)   C000042
@@ -13,6 +14,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zlib import crc32
 
 from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
 from pynamodb.indexes import AllProjection, GlobalSecondaryIndex
@@ -28,6 +30,9 @@ LIFETIME: Final = timedelta(days=30)
 GOAL: Final = "GOAL"
 PLAN: Final = "PLAN"
 GOALS_INDEX: Final = "goals"
+LIVING_INDEX: Final = "living"
+LIVING_PARTS: Final = 4
+"""Over how many partition keys the living goals are spread."""
 RESULT_PREFIX: Final = "R"
 
 _LETTERS: Final = {TaskState.SUCCEEDED: "S", TaskState.FAILED: "F", TaskState.SKIPPED: "K"}
@@ -54,6 +59,11 @@ def join_key(number: int) -> str:
     return f"J{number:06d}"
 
 
+def living_key(goal_id: str) -> str:
+    """Partition key of a living goal in the index `living`."""
+    return str(crc32(goal_id.encode()) % LIVING_PARTS)
+
+
 class GoalsIndex(GlobalSecondaryIndex["GoalItem"]):  # type: ignore[no-untyped-call]
     """A tenant's goals in order of creation."""
 
@@ -73,6 +83,8 @@ class GoalItem(Model):
     goals = GoalsIndex()
     tenant = UnicodeAttribute()
     listed = UnicodeAttribute(null=True)
+    living = UnicodeAttribute(null=True)
+    """Only of goals that have not ended: what isn't there is not in the index either."""
     name = UnicodeAttribute()
     state = UnicodeAttribute()
     created = MomentAttribute()
@@ -82,6 +94,9 @@ class GoalItem(Model):
     on_failure = UnicodeAttribute()
     labels = JsonAttribute(null=True)
     parent = JsonAttribute(null=True)
+    deadline = MomentAttribute(null=True)
+    paused = MomentAttribute(null=True)
+    origin = UnicodeAttribute(null=True)
     finished = MomentAttribute(null=True)
     output = JsonAttribute(null=True)
     output_digest = UnicodeAttribute(null=True)

@@ -5,6 +5,8 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
+from agentfleet.domain.scaling import ScalingMode
+
 
 class CapabilitySpec(BaseModel):
     """One thing that a pool's agents can do, as its decorator declares it."""
@@ -20,6 +22,12 @@ class CapabilitySpec(BaseModel):
     """Seconds."""
     chunk: int = 1
     """How many tasks may share one message."""
+    cacheable: bool = False
+    """A result may answer later tasks with the same input."""
+    keep: float = 3600.0
+    """For so many seconds."""
+    version: str = ""
+    """What made the results; empty: the content of the handler's file."""
 
 
 class PoolSpec(BaseModel):
@@ -39,6 +47,10 @@ class PoolSpec(BaseModel):
     """Seconds that one invocation may take."""
     memory: int = 512
     """MB of its function: what a second of an agent costs."""
+    scaling: ScalingMode = "auto"
+    """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
+    daily_budget: float | None = None
+    """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 

@@ -60,5 +60,24 @@ class RetryableError(FleetError):
         self.delay = delay
 
 
+class Postponed(RetryableError):
+    """The task could not be tried at all: it comes again after `delay` seconds, and no attempt of it is used up."""
+
+    def __init__(self, message: str, delay: float) -> None:
+        super().__init__(message, delay)
+
+
+class CircuitOpen(Postponed):
+    """A dependency has failed too often of late to be called now."""
+
+
+class BulkheadFull(Postponed):
+    """As many calls to a dependency are under way in this environment as may be."""
+
+
+class CacheUnavailable(FleetError):
+    """A tier of the cache did not answer, or answered with an error."""
+
+
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""

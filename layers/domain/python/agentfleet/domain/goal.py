@@ -85,6 +85,12 @@ class Goal:
     on_failure: OnFailure = "fail"
     labels: dict[str, str] = field(default_factory=dict)
     parent: Parent | None = None
+    deadline: datetime | None = None
+    """When it fails if it has not ended by then."""
+    paused: datetime | None = None
+    """Since when its tasks are held back; results of tasks that were running still count."""
+    origin: str | None = None
+    """The goal that it was forked from."""
     finished: datetime | None = None
     output: Any = None
     counts: dict[str, int] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.names import Priority
@@ -21,10 +22,17 @@ class TaskMessage:
     tenant: str
     pool: str
     priority: Priority
+    delay: timedelta = timedelta()
+    """How long the queue keeps it back, at most 15 minutes."""
+    spent: int = 0
+    """Attempts that were used up under an earlier message."""
+    postponed: int = 0
+    """How often the unit was sent again because it could not be tried."""
 
     def body(self) -> str:
-        """The message's JSON. Where it goes isn't part of it."""
-        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant})
+        """The message's JSON. Where and when it goes isn't part of it."""
+        again = {"spent": self.spent, "postponed": self.postponed} if self.postponed else {}
+        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class TaskPointer:
     goal_id: str
     unit: int
     tenant: str
+    spent: int = 0
+    postponed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,10 @@ class ReleaseMessage:
 def read_task(body: str) -> TaskPointer:
     """Raises BadMessage."""
     match _read(body):
+        case {
+            "goal": str(goal), "unit": int(unit), "tenant": str(tenant), "spent": int(spent), "postponed": int(postponed),
+        } if min(unit, spent, postponed) >= 0:  # fmt: skip
+            return TaskPointer(goal, unit, tenant, spent, postponed)
         case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant)} if unit >= 0:
             return TaskPointer(goal, unit, tenant)
     raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")

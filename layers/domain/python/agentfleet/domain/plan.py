@@ -190,6 +190,28 @@ def frontier(plan: CompiledPlan, done: Set[int]) -> list[int]:
     return [number for number in range(len(plan.units)) if free[number] and number not in done]
 
 
+def reachable(plan: CompiledPlan, without: Set[int]) -> set[int]:
+    """The units that could be done if those of `without` never were."""
+    filled = [0] * len(plan.joins)
+    reached: set[int] = set()
+    waiting = list(expand(plan.header.roots))
+    while waiting:
+        number = waiting.pop()
+        if number in without or number in reached:
+            continue
+        reached.add(number)
+        unit = plan.units[number]
+        waiting.extend(expand(unit.releases))
+        above = [join for join, _ in unit.joins]
+        while above:
+            join = plan.joins[above.pop()]
+            filled[join.number] += 1
+            if filled[join.number] == join.size:
+                waiting.extend(expand(join.releases))
+                above.extend([join.above[0]] if join.above else [])
+    return reached
+
+
 def is_complete(plan: CompiledPlan, done: Set[int]) -> bool:
     """Is every unit done?"""
     return len(done) == len(plan.units)

@@ -9,6 +9,10 @@ from agentfleet.domain.goal import Failure
 
 BACKOFF_BASE: Final = 1.0
 BACKOFF_LIMIT: Final = 120.0
+POSTPONE_LIMIT: Final = 900.0
+"""Seconds; as long as a queue can keep a message back (Amazon SQS Developer Guide, 'Message quotas')."""
+POSTPONEMENTS: Final = 20
+"""After so many, about three hours, not being able to try is a failed attempt."""
 
 
 class TaskState(StrEnum):
@@ -71,3 +75,12 @@ def retry_delay(attempt: int, fraction: float) -> timedelta:
     """
     ceiling = min(BACKOFF_LIMIT, BACKOFF_BASE * 2.0**attempt)
     return timedelta(seconds=max(1.0, ceiling * fraction))
+
+
+def postpone_delay(wanted: float, postponed: int, fraction: float) -> timedelta:
+    """How long a task stays away that could not be tried: at least `wanted` seconds, more each time, never over 15 minutes.
+
+    `postponed` counts from 0, `fraction` is random in [0, 1): tasks refused together don't come back together.
+    """
+    growing = min(POSTPONE_LIMIT, 2.0 ** min(postponed, 10))
+    return timedelta(seconds=min(POSTPONE_LIMIT, max(wanted, growing) * (1.0 + 0.25 * fraction)))

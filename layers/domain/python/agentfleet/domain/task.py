@@ -13,6 +13,8 @@ MAX_TASKS: Final = 100_000
 MAX_INPUT_BYTES: Final = 65_536
 MAX_RETRIES: Final = 6
 """One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
+MAX_DEADLINE: Final = 30 * 86_400
+"""Seconds: as long as goals are kept."""
 MAX_TASK_SECONDS: Final = 840
 """A Lambda invocation may take 900 s; the rest is for loading, storing and releasing."""
 
@@ -74,6 +76,8 @@ class GoalRequest(_Shape):
     parameters: dict[str, Any] = Field(default_factory=dict)
     priority: Priority = "normal"
     on_failure: OnFailure = "fail"
+    deadline: Annotated[float, Field(gt=0, le=MAX_DEADLINE)] | None = None
+    """Seconds from its acceptance after which the goal fails, whatever still runs."""
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Accept goals: check, compile, store, release the first tasks. The same goal submitted twice is one goal."""
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from agentfleet.domain import ids
@@ -73,6 +74,7 @@ class Accepter:
             priority=request.priority,
             on_failure=request.on_failure,
             labels=request.labels,
+            deadline=now + timedelta(seconds=request.deadline) if request.deadline else None,
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
             return self.resume(self._goals.get([goal_id])[goal_id]), False
@@ -105,6 +107,7 @@ class Accepter:
             priority=goal.priority,
             on_failure=goal.on_failure,
             parent=Parent(goal.id, unit, slot, ancestors),
+            deadline=goal.deadline,
         )
         if not self._goals.create(child):
             child = self._goals.get([child_id])[child_id]

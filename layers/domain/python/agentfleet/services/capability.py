@@ -1,17 +1,23 @@
 """Capabilities: a user's function with its declaration, and what it gets to work with."""
 
+import hashlib
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentfleet.domain import ids
+from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import PermanentError
+from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
+from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 
 LINK_LIFETIME: Final = timedelta(hours=1)
 
@@ -53,6 +59,13 @@ class TaskFiles:
         return self.store.get(uri)
 
 
+@dataclass(slots=True)
+class Keeping:
+    """How long a result may be kept, as the capability says while it runs (None: it says nothing)."""
+
+    lifetime: timedelta | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TaskContext:
     """What a capability may know about the task that it carries out."""
@@ -69,6 +82,9 @@ class TaskContext:
     """The claim's fencing token, for capabilities that are not idempotent: grows with every claim of this task."""
     settings: dict[str, Any] = field(default_factory=dict)
     """`[pools.<name>.settings]` of fleet.toml."""
+    breakers: Breakers | None = None
+    """What `breaker` gives guards of; None: this task has breakers of its own."""
+    keeping: Keeping = field(default_factory=Keeping)
 
     @property
     def idempotency_key(self) -> str:
@@ -78,6 +94,30 @@ class TaskContext:
     def remaining_seconds(self) -> float:
         """Until the task is timed out."""
         return max(0.0, (self.deadline - self.clock()).total_seconds())
+
+    def call_timeout(self, at_most: float, reserve: float = 0.5) -> float:
+        """Seconds that a call to the outside may take: never so long that less than `reserve` is left of the task's time.
+
+        Raises RetryableError if there is no time left to call anything.
+        """
+        left = min(at_most, self.remaining_seconds() - reserve)
+        if left <= 0:
+            raise RetryableError("no time is left for another call")
+        return left
+
+    def breaker(self, dependency: str, *, policy: BreakerPolicy | None = None, concurrency: int | None = None) -> Guard:
+        """What to put around a call to something outside: `with context.breaker("crm"): …`, also `async with`, `call`.
+
+        Calls to a dependency that fails too often are refused by CircuitOpen, calls beyond `concurrency` at once in this
+        environment by BulkheadFull; let them out of the capability and the task comes again later without losing an attempt.
+        `policy` is the pool's (`[pools.<name>.settings.breaker]`) unless given.
+        """
+        breakers = self.breakers or Breakers(LocalBreakers(), self.clock)
+        return breakers.guard(dependency, policy, concurrency)
+
+    def keep_for(self, seconds: float) -> None:
+        """How long this task's result may answer other tasks (0: not at all). For capabilities declared `cacheable`."""
+        self.keeping.lifetime = timedelta(seconds=max(0.0, seconds))
 
 
 Function = Callable[..., Any]
@@ -89,12 +129,26 @@ class Capability:
     Raises TypeError if the function's signature isn't `(input)` or `(input, context)` with annotated input.
     """
 
-    def __init__(self, function: Function, name: str, *, idempotent: bool, timeout: float, chunk: int) -> None:
+    def __init__(
+        self,
+        function: Function,
+        name: str,
+        *,
+        idempotent: bool,
+        timeout: float,
+        chunk: int,
+        cacheable: bool = False,
+        keep: float = 3600.0,
+        version: str = "",
+    ) -> None:
         self.name = name
         self.function = function
         self.idempotent = idempotent
         self.timeout = timeout
         self.chunk = chunk
+        self.cacheable = cacheable
+        self.keep = timedelta(seconds=keep)
+        self._version = version
         self.description = (inspect.getdoc(function) or "").partition("\n")[0]
         self.is_async = inspect.iscoroutinefunction(function)
         hints = get_type_hints(function)
@@ -111,6 +165,24 @@ class Capability:
     def input_schema(self) -> dict[str, Any]:
         """The input's JSON schema."""
         return self._input.json_schema()
+
+    @cached_property
+    def version(self) -> str:
+        """What changes when results made so far no longer hold: as declared, else a digest of the handler's file.
+
+        Raises TypeError if the function comes from no file and no version is declared.
+        """
+        if self._version:
+            return self._version
+        file = inspect.getsourcefile(self.function)
+        if file is None:
+            raise TypeError(f"{self.name}: comes from no file, so cacheable=True needs version=…")
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+
+    def canonical_input(self, value: Any) -> str:
+        """A checked input as JSON, the same for equal inputs however they were written. Raises ValueError if it isn't JSON."""
+        plain = self._input.dump_python(value, mode="json", by_alias=True)
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
     def read_input(self, value: Any) -> Any:
         """The checked input. Raises PermanentError naming each wrong field."""

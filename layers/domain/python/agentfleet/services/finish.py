@@ -1,7 +1,7 @@
 """What follows when units are done: joins, releases, and the goal's end."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -86,6 +86,10 @@ class Finisher:
         if ended:
             self.end(goal, GoalState.SUCCEEDED, repeated=repeated)
 
+    def fill(self, goal: Goal, plan: PlanReader, done: Sequence[Result]) -> bool:
+        """Enter results into their joins and release nothing. Gives whether that completes the plan."""
+        return self._join(goal, plan, done)[1]
+
     def _join(self, goal: Goal, plan: PlanReader, done: Sequence[Result]) -> tuple[tuple[Range, ...], bool]:
         opened: list[Range] = []
         ended = False
@@ -96,6 +100,13 @@ class Finisher:
             ended = ended or unit.ends
             for waiting, slot in unit.joins:
                 reached[waiting].append(slot)
+        filled, completed = self._fill(goal, plan, reached)
+        return to_ranges(sorted(set(expand([*opened, *filled])))), ended or completed
+
+    def _fill(self, goal: Goal, plan: PlanReader, reached: Mapping[int, Sequence[int]]) -> tuple[list[Range], bool]:
+        """Unite joins with these slots, up their trees; gives what that opened, and whether the goal is done."""
+        opened: list[Range] = []
+        ended = False
         while reached:
             above: dict[int, list[int]] = defaultdict(list)
             for number, slots in sorted(reached.items()):
@@ -107,7 +118,14 @@ class Finisher:
                 if join.above:
                     above[join.above[0]].append(join.above[1])
             reached = above
-        return to_ranges(sorted(set(expand(opened)))), ended
+        return opened, ended
+
+    def rejoin(self, goal: Goal, plan: PlanReader, slots: Mapping[int, Sequence[int]]) -> None:
+        """Unite joins with slots that somebody should have added, and carry on from those that this completes."""
+        opened, ended = self._fill(goal, plan, slots)
+        self._releaser.release(goal, plan, to_ranges(sorted(set(expand(opened)))))
+        if ended:
+            self.end(goal, GoalState.SUCCEEDED, repeated=True)
 
     def end(self, goal: Goal, state: GoalState, *, failure: Failure | None = None, repeated: bool = False) -> Goal:
         """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then."""
@@ -158,10 +176,12 @@ class Finisher:
     def confirm_end(self, goal: Goal, unit: int) -> None:
         """A message of an ended goal was received again: who ended the goal with it may have died before telling.
 
-        Only a message that can have ended the goal tells again, so that a failed goal's many others stay silent.
+        Only a message that can have ended the goal tells again, so that a failed goal's many others stay silent. Any message
+        can have cancelled a sub-plan whose outermost goal has ended: a goal in between would wait for it for ever.
         """
         ended_here = goal.failure and goal.failure.task in {task.id for task in self._plans.read(goal.id).unit(unit).tasks}
-        if goal.state is GoalState.SUCCEEDED or ended_here:
+        cut_short = goal.parent is not None and goal.state is GoalState.CANCELLED
+        if goal.state is GoalState.SUCCEEDED or ended_here or cut_short:
             self._announce(goal)
 
     def _report_to_parent(self, child: Goal, link: Parent) -> None:
@@ -183,7 +203,7 @@ class Finisher:
 
     def cancel(self, goal: Goal) -> Goal:
         """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended."""
-        ended = self.end(goal, GoalState.CANCELLED)
+        ended = self.end(goal, GoalState.CANCELLED, repeated=True)  # again: the first time may have died before telling
         if ended.state is not GoalState.CANCELLED:
             raise IllegalTransition(f"goal {goal.id} is {ended.state} already: there is nothing left to cancel")
         return ended

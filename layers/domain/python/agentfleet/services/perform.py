@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
-from agentfleet.domain.errors import FleetError, NotFound, PermanentError, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, PermanentError, Postponed, RetryableError
 from agentfleet.domain.goal import Failure
 from agentfleet.domain.plan import Place, PlannedTask
-from agentfleet.domain.result import Result, TaskOutcome, TaskState, retry_delay
+from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskState, postpone_delay, retry_delay
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
+from agentfleet.services.breaker import Breakers
 from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
 from agentfleet.services.finish import fetch_outcomes, resolve_template
+from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
 
 MESSAGE_LIMIT: Final = 1000
@@ -38,6 +41,8 @@ class Performer:
         *,
         settings: dict[str, Any] | None = None,
         before: Sequence[BeforeHook] = (),
+        reuse: ResultReuse | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -48,7 +53,14 @@ class Performer:
         self._fraction = fraction
         self._settings = settings or {}
         self._before = before
+        self._reuse = reuse
+        self._breakers = breakers
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
+
+    @property
+    def cache_counts(self) -> dict[str, int]:
+        """What has happened in the cache since the start, by kind; empty without a cache."""
+        return dict(self._reuse.counts) if self._reuse else {}
 
     def read_inputs(self, batch: Batch) -> None:
         """Replace references by the outputs they name, and check what results against the capability's input type."""
@@ -91,11 +103,20 @@ class Performer:
         attempt = work.delivery.attempt
         raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
         if any(isinstance(value, SubPlan) for value in raw):
-            refusal = self._delegate(work, raw)
+            try:
+                refusal = self._delegate(work, raw)
+            except DeliveryFailed as error:
+                batch.give_back(work, error)  # no attempt of the task's: its sub-plan may be on its way already
+                return
             if refusal is None:
                 batch.drop(work)
                 return
             raw = [refusal for _ in raw]
+        refused = [value for value in raw if isinstance(value, Postponed)]
+        if refused and work.delivery.postponed < POSTPONEMENTS:
+            wanted = refused[0].delay or 0.0
+            batch.postpone(work, refused[0], postpone_delay(wanted, work.delivery.postponed, self._fraction()))
+            return
         again = [value for value in raw if isinstance(value, Exception) and _is_retryable(value)]
         if again and attempt <= work.unit.retries:
             batch.give_back(work, again[0], self._delay(again[0], attempt))
@@ -112,20 +133,27 @@ class Performer:
         context = self._context(work, work.unit.tasks[slot], batch)
         try:
             async with asyncio.timeout(context.remaining_seconds()) as timer:
-                if capability.is_async:
-                    output = await capability.call(value, context)
+                if capability.cacheable and self._reuse is not None:
+                    run = partial(self._run, capability, value, context)
+                    output = await self._reuse.produce(capability, value, context, run)
                 else:
-                    loop = asyncio.get_running_loop()
-                    output = await loop.run_in_executor(self._threads, capability.call, value, context)
-            if isinstance(output, SubPlan):
-                return output
-            return TaskOutcome(TaskState.SUCCEEDED, capability.write_output(output))
+                    output = await self._run(capability, value, context)
+            return output if isinstance(output, SubPlan) else TaskOutcome(TaskState.SUCCEEDED, output)
         except TimeoutError as error:
             if not timer.expired():
                 return error
             return TaskTimeout(f"took longer than {work.unit.timeout:g} s, or than its invocation had left")
         except Exception as error:
             return error
+
+    async def _run(self, capability: Capability, value: Any, context: TaskContext) -> Any:
+        """Call the user's function; gives its output as plain JSON, or the SubPlan that it returned."""
+        if capability.is_async:
+            output = await capability.call(value, context)
+        else:
+            loop = asyncio.get_running_loop()
+            output = await loop.run_in_executor(self._threads, capability.call, value, context)
+        return output if isinstance(output, SubPlan) else capability.write_output(output)
 
     def _context(self, work: Work, task: PlannedTask, batch: Batch) -> TaskContext:
         return TaskContext(
@@ -135,18 +163,25 @@ class Performer:
             attempt=work.delivery.attempt,
             blobs=TaskFiles(self._blobs, work.goal.tenant, work.goal.id, task.id),
             clock=self._clock,
-            deadline=min(batch.deadline, self._clock() + timedelta(seconds=work.unit.timeout)),
+            deadline=min(
+                batch.deadline,
+                work.goal.deadline or batch.deadline,
+                self._clock() + timedelta(seconds=work.unit.timeout),
+            ),
             fence=work.claim.fence if work.claim else None,
             settings=self._settings,
+            breakers=self._breakers,
         )
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
-        """Start the sub-plan; the error if that can't be."""
+        """Start the sub-plan; the error if that can't be. Raises DeliveryFailed if a queue did not take its roots."""
         plan = raw[0]
         if len(raw) > 1 or not isinstance(plan, SubPlan):
             return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
         try:
             self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output})
+        except DeliveryFailed:
+            raise
         except FleetError as error:
             return error
         return None

@@ -6,15 +6,15 @@ is deleted. Whatever is repeated after a crash finds its result already there an
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import FleetError, NotFound, RetryableError
-from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
-from agentfleet.domain.result import retry_delay
+from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, RetryableError
+from agentfleet.domain.goal import Failure, Goal, GoalState
+from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
+from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
@@ -60,14 +60,17 @@ class TaskRunner:
         presence: Presence,
         clock: Clock,
         fraction: Callable[[], float],
+        pool: str,
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
+        self._performer = performer
         self._accepter = accepter
         self._finisher = finisher
         self._presence = presence
         self._clock = clock
         self._fraction = fraction
+        self._pool = pool
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
@@ -79,19 +82,26 @@ class TaskRunner:
             .add_stage(performer.execute, name="execute")
             .add_stage(self._store, name="store")
             .add_stage(self._advance, name="release")
+            .add_stage(self._send_postponed, name="postpone")
             .add_stage(self._hide_returned, name="retry")
         )
 
     async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
         """Carry out these messages before the invocation is cut off; what is `returned` must be received again."""
-        return await self.pipeline.execute(Batch(tuple(deliveries), cut_off - RESERVE))
+        before = self._performer.cache_counts
+        batch = await self.pipeline.execute(Batch(tuple(deliveries), cut_off - RESERVE))
+        after = self._performer.cache_counts
+        batch.cache = {name: n for name, count in after.items() if (n := count - before.get(name, 0))}
+        return batch
 
     def _load(self, batch: Batch) -> None:
         """Goal, plan and unit of every message; those of goals that have ended are dropped."""
         pointers: list[tuple[Delivery, TaskPointer]] = []
         for delivery in batch.deliveries:
             try:
-                pointers.append((delivery, read_task(delivery.body)))
+                pointer = read_task(delivery.body)
+                attempt = delivery.attempt + pointer.spent
+                pointers.append((replace(delivery, attempt=attempt, postponed=pointer.postponed), pointer))
             except BadMessage as error:
                 batch.give_back(delivery, error, POISON)
         goals = self._goals_now({pointer.goal_id for _, pointer in pointers})
@@ -101,16 +111,26 @@ class TaskRunner:
                 batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
                 continue
             try:
+                if goal.paused:
+                    batch.drop(delivery)  # resuming sends whatever may run then
+                    continue
                 if goal.state.is_alive:
                     plan = self._stores.plans.read(goal.id)
                     batch.works.append(Work(delivery, goal, plan, plan.unit(pointer.unit)))
                     continue
-                if delivery.attempt > 1:
+                if delivery.is_repeated:
                     self._finisher.confirm_end(goal, pointer.unit)
+                    self._end_sub_plan(goal, pointer.unit)
                 batch.drop(delivery)
             except (FleetError, IndexError) as error:
                 batch.give_back(delivery, error)
         self._presence.working([f"{work.goal.id}/{task.id}" for work in batch.works for task in work.unit.tasks])
+
+    def _end_sub_plan(self, goal: Goal, unit: int) -> None:
+        """Who delegated may have died before the sub-plan's roots were sent: no message of its own would ever end it."""
+        for child in self._stores.goals.get([ids.child_goal_id(goal.id, unit, 0)]).values():
+            if child.state.is_alive:
+                self._finisher.end(child, GoalState.CANCELLED)
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
         """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
@@ -119,9 +139,15 @@ class TaskRunner:
         above = self._refresh({name for goal in found.values() if goal.parent for name in goal.parent.ancestors}, now)
         for goal in list(found.values()):
             ancestors = goal.parent.ancestors if goal.parent else ()
-            orphaned = not all(name in above and above[name].state.is_alive for name in ancestors)
-            if orphaned and goal.state.is_alive:
+            if not goal.state.is_alive:
+                continue
+            if not all(name in above and above[name].state.is_alive for name in ancestors):
                 found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
+            elif goal.deadline and now >= goal.deadline:
+                late = Failure("DeadlineExceeded", f"it had not ended by {goal.deadline:%Y-%m-%d %H:%M:%S} UTC")
+                found[goal.id] = self._finisher.end(goal, GoalState.FAILED, failure=late)
+            elif paused := next((above[name].paused for name in ancestors if above[name].paused), None):
+                found[goal.id] = replace(goal, paused=paused)
         return found
 
     def _refresh(self, wanted: set[str], now: datetime) -> dict[str, Goal]:
@@ -140,7 +166,7 @@ class TaskRunner:
     def _recall(self, batch: Batch) -> None:
         """A message received before may have left its result, or a sub-plan, behind."""
         for works in batch.by_goal():
-            if again := [work for work in works if work.delivery.attempt > 1]:
+            if again := [work for work in works if work.delivery.is_repeated]:
                 self._take_standing(batch, again)
 
     def _take_standing(self, batch: Batch, works: Sequence[Work]) -> None:
@@ -183,7 +209,7 @@ class TaskRunner:
         """Join, release, finish, goal by goal: one that can't go on leaves its messages to be received again."""
         for works in batch.by_goal():
             results = [work.result for work in works if work.result]
-            repeated = any(work.delivery.attempt > 1 for work in works)
+            repeated = any(work.delivery.is_repeated for work in works)
             try:
                 self._finisher.advance(works[0].goal, works[0].plan, results, repeated=repeated)
             except Exception as error:
@@ -191,6 +217,33 @@ class TaskRunner:
                     batch.give_back(work, error)
             else:
                 batch.settle(works)
+
+    def _send_postponed(self, batch: Batch) -> None:
+        """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
+
+        Dying in between leaves both; then the unit is done twice at worst, as after any redelivery, and the first result
+        stands.
+        """
+        for work, error, after in batch.postponed:
+            delivery = work.delivery
+            # The claim goes with the old message: before its lease is over the new one would only find it taken.
+            wait = max(after, work.claim.until - self._clock()) if work.claim else after
+            message = TaskMessage(
+                work.goal.id,
+                work.unit.number,
+                work.goal.tenant,
+                self._pool,
+                work.unit.priority,
+                delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
+                spent=delivery.attempt - 1,
+                postponed=delivery.postponed + 1,
+            )
+            try:
+                self._stores.queues.send_tasks([message])
+            except DeliveryFailed:
+                batch.give_back(delivery, error, after)
+            else:
+                batch.drop(delivery)
 
     def _hide_returned(self, batch: Batch) -> None:
         """A failed attempt's message stays hidden for its delay."""

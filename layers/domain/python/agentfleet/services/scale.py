@@ -11,7 +11,7 @@ from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.compile import closest
 from agentfleet.domain.errors import InvalidRequest, NotFound, Problem
 from agentfleet.domain.fleet import Fleet, Pool
-from agentfleet.ports import Clock, FleetStore, PoolControl
+from agentfleet.ports import Clock, FleetStore, PoolControl, ScalingStore
 from agentfleet.services.views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
 
 MAX_SIZE: Final = 1_000
@@ -22,10 +22,17 @@ class Scaler:
     """Moves the trigger concurrency of pools between 1 and their limits."""
 
     def __init__(
-        self, pools: PoolControl, fleets: FleetStore, catalog: Catalog, clock: Clock, random_bits: Callable[[int], int]
+        self,
+        pools: PoolControl,
+        fleets: FleetStore,
+        scalings: ScalingStore,
+        catalog: Catalog,
+        clock: Clock,
+        random_bits: Callable[[int], int],
     ) -> None:
         self._pools = pools
         self._fleets = fleets
+        self._scalings = scalings
         self._catalog = catalog
         self._clock = clock
         self._random_bits = random_bits
@@ -108,13 +115,14 @@ class Scaler:
         return self.pool(name)
 
     def pool(self, name: str) -> PoolView:
-        """One pool as it is now. Raises NotFound."""
+        """One pool as it is now, with all decisions that are kept. Raises NotFound."""
         [pool] = self._pools.read([self._known(name)])
         return self._view(pool)
 
     def pools(self) -> PoolList:
-        """Every pool as it is now, by name."""
-        return PoolList(pools=tuple(map(self._view, self._pools.read(sorted(self._catalog.pools)))))
+        """Every pool as it is now with its latest decision, by name."""
+        views = map(self._view, self._pools.read(sorted(self._catalog.pools)))
+        return PoolList(pools=tuple(view.model_copy(update={"decisions": view.decisions[:1]}) for view in views))
 
     def logs(self, tenant: str, name: str, minutes: int, limit: int) -> LogPage:
         """The newest `limit` lines of the last `minutes`, oldest first; not those that say they belong to others.
@@ -131,6 +139,8 @@ class Scaler:
             pool,
             spec.description,
             tuple(CapabilityView(**capability.model_dump(exclude={"pool"})) for capability in spec.capabilities),
+            spec.scaling,
+            self._scalings.get(pool.name),
         )
 
     def _set(self, pools: Iterable[Pool], concurrency: int) -> None:

@@ -11,25 +11,26 @@ from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
 from agentfleet.domain.result import TaskState
+from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 from agentfleet.ports import Document
 
 FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
 """The states in which nothing happens to a task any more."""
 
 
-class _View(BaseModel):
+class View(BaseModel):
     """What is shown. A client of an older version ignores fields that it doesn't know."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class _Order(BaseModel):
+class Order(BaseModel):
     """What is taken: a field that doesn't exist is an error, not a surprise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class ProblemView(_View):
+class ProblemView(View):
     """One thing wrong with a request."""
 
     field: str
@@ -38,7 +39,7 @@ class ProblemView(_View):
     """What is wrong with it and what is allowed."""
 
 
-class ErrorView(_View):
+class ErrorView(View):
     """The body of every error response."""
 
     error: str
@@ -54,7 +55,7 @@ class ErrorView(_View):
         return cls(error=error, message=message, problems=shown)
 
 
-class FailureView(_View):
+class FailureView(View):
     """Why a task or a goal failed."""
 
     error: str
@@ -68,7 +69,7 @@ class FailureView(_View):
         return cls(error=failure.error, message=failure.message, task=failure.task) if failure else None
 
 
-class GoalView(_View):
+class GoalView(View):
     """A goal as its owner sees it."""
 
     id: str
@@ -82,6 +83,12 @@ class GoalView(_View):
     """Tasks by state. Exact up to 2,000 tasks; above, RUNNING is what agents said last, and what is ready counts as WAITING.
     Null in listings of goals that have not ended."""
     created: datetime
+    deadline: datetime | None = None
+    """When it fails if it has not ended by then."""
+    paused: datetime | None = None
+    """Since when it has been held back."""
+    origin: str | None = None
+    """The goal that it was forked from."""
     finished: datetime | None = None
     duration: float | None = None
     """Seconds from acceptance to the end."""
@@ -102,6 +109,9 @@ class GoalView(_View):
             tasks=goal.tasks,
             counts=counts,
             created=goal.created,
+            deadline=goal.deadline,
+            paused=goal.paused,
+            origin=goal.origin,
             finished=goal.finished,
             duration=goal.duration,
             failure=FailureView.of(goal.failure),
@@ -115,14 +125,23 @@ class GoalView(_View):
         return sum((self.counts or {}).get(state, 0) for state in FINISHED)
 
 
-class GoalPage(_View):
+class ForkOrder(Order):
+    """What to keep of a goal, and what to change."""
+
+    keep: Annotated[tuple[str, ...], Field(max_length=100)] = ("*",)
+    """Patterns of task ids whose successful results are taken over."""
+    set: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Task id → dotted path inside its input → new value. These tasks and all that depend on them run again."""
+
+
+class GoalPage(View):
     """Goals, newest first. Give `cursor` back for more; null: there are none."""
 
     goals: tuple[GoalView, ...]
     cursor: str | None = None
 
 
-class TaskView(_View):
+class TaskView(View):
     """A task of a goal."""
 
     id: str
@@ -144,7 +163,7 @@ class TaskView(_View):
     """The goal that carries the task out, if it was delegated."""
 
 
-class TaskPage(_View):
+class TaskPage(View):
     """Tasks in the order of the plan. Give `cursor` back for more; null: there are none."""
 
     tasks: tuple[TaskView, ...]
@@ -165,7 +184,7 @@ class TaskDetail(TaskView):
     """Seconds that one attempt may take."""
 
 
-class FileView(_View):
+class FileView(View):
     """A file that a goal left behind."""
 
     name: str
@@ -177,7 +196,7 @@ class FileView(_View):
     """Gives the file to whoever holds this address, for one hour."""
 
 
-class GoalResult(_View):
+class GoalResult(View):
     """What came of a goal."""
 
     goal: GoalView
@@ -187,7 +206,7 @@ class GoalResult(_View):
     files: tuple[FileView, ...] = ()
 
 
-class AgentView(_View):
+class AgentView(View):
     """One worker: an execution environment of a pool, a container, or a remote agent."""
 
     id: str
@@ -218,13 +237,13 @@ class AgentView(_View):
         )
 
 
-class AgentList(_View):
+class AgentList(View):
     """Living agents by pool."""
 
     agents: tuple[AgentView, ...]
 
 
-class CapabilityView(_View):
+class CapabilityView(View):
     """One thing that a pool's agents can do."""
 
     name: str
@@ -236,7 +255,36 @@ class CapabilityView(_View):
     """How many tasks may share one message."""
 
 
-class PoolView(_View):
+class DecisionView(View):
+    """What the fleet manager decided about a pool."""
+
+    at: datetime
+    since: datetime | None = None
+    """Of holds in a row only the latest is kept; the first was then."""
+    action: Action
+    before: int
+    """Concurrency that it found."""
+    concurrency: int
+    """Concurrency that it wants."""
+    reason: str
+    applied: bool
+    """False for a hold, in a dry run, and when the change was refused."""
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        """The view of a decision."""
+        return cls(
+            at=decision.at,
+            since=decision.since,
+            action=decision.action,
+            before=decision.before,
+            concurrency=decision.concurrency,
+            reason=decision.reason,
+            applied=decision.applied,
+        )
+
+
+class PoolView(View):
     """A pool as it is now."""
 
     name: str
@@ -253,9 +301,20 @@ class PoolView(_View):
     """Messages in its dead-letter queue."""
     settled: bool
     """False while a change of concurrency is still taking hold."""
+    scaling: ScalingMode = "off"
+    """Does the fleet manager move its concurrency?"""
+    decisions: tuple[DecisionView, ...] = ()
+    """What it decided last, newest first: one in a list of pools, at most 20 for a single pool."""
 
     @classmethod
-    def of(cls, pool: Pool, description: str, capabilities: tuple[CapabilityView, ...]) -> Self:
+    def of(
+        cls,
+        pool: Pool,
+        description: str,
+        capabilities: tuple[CapabilityView, ...],
+        scaling: ScalingMode,
+        record: ScalingRecord | None,
+    ) -> Self:
         """The view of a pool as it is now, with what its declaration says."""
         return cls(
             name=pool.name,
@@ -268,35 +327,37 @@ class PoolView(_View):
             in_flight=pool.in_flight,
             dead=pool.dead,
             settled=pool.settled,
+            scaling=scaling,
+            decisions=tuple(map(DecisionView.of, record.decisions)) if record else (),
         )
 
 
-class PoolList(_View):
+class PoolList(View):
     """Every pool, by name."""
 
     pools: tuple[PoolView, ...]
 
 
-class PoolChange(_Order):
+class PoolChange(Order):
     """Another size for a pool."""
 
     concurrency: Annotated[int, Field(ge=1, le=1000)]
 
 
-class LogLine(_View):
+class LogLine(View):
     """A line that an agent logged."""
 
     at: datetime
     message: str
 
 
-class LogPage(_View):
+class LogPage(View):
     """The newest lines of a pool, oldest first."""
 
     lines: tuple[LogLine, ...]
 
 
-class FleetOrder(_Order):
+class FleetOrder(Order):
     """Pools to be sized for a purpose."""
 
     size: Annotated[int, Field(ge=1, le=1000)]
@@ -305,13 +366,13 @@ class FleetOrder(_Order):
     """What the fleet must be able to do; null: everything there is."""
 
 
-class FleetChange(_Order):
+class FleetChange(Order):
     """Another size for a fleet."""
 
     size: Annotated[int, Field(ge=1, le=1000)]
 
 
-class FleetView(_View):
+class FleetView(View):
     """Pools that you have sized for a purpose."""
 
     id: str
@@ -338,13 +399,13 @@ class FleetView(_View):
         )
 
 
-class FleetList(_View):
+class FleetList(View):
     """Your fleets that have not been released, newest first."""
 
     fleets: tuple[FleetView, ...]
 
 
-class ParameterView(_View):
+class ParameterView(View):
     """What a playbook asks for."""
 
     type: ParameterType
@@ -353,7 +414,7 @@ class ParameterView(_View):
     required: bool
 
 
-class PlaybookView(_View):
+class PlaybookView(View):
     """A named plan with parameters."""
 
     name: str
@@ -392,7 +453,7 @@ def _playbook(playbook: Playbook) -> dict[str, Any]:
     }
 
 
-class PlaybookList(_View):
+class PlaybookList(View):
     """Every playbook, by name."""
 
     playbooks: tuple[PlaybookView, ...]
@@ -402,7 +463,7 @@ Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 """A field of knowledge: lower-case letters, digits and hyphens."""
 
 
-class DocumentOrder(_Order):
+class DocumentOrder(Order):
     """A document to be kept."""
 
     domain: Domain = "general"
@@ -410,7 +471,7 @@ class DocumentOrder(_Order):
     text: Annotated[str, StringConstraints(min_length=1, max_length=300_000)]
 
 
-class DocumentView(_View):
+class DocumentView(View):
     """A document without its text."""
 
     id: str
@@ -432,13 +493,13 @@ class DocumentView(_View):
         )
 
 
-class DocumentList(_View):
+class DocumentList(View):
     """Documents, newest first."""
 
     documents: tuple[DocumentView, ...]
 
 
-class Finding(_View):
+class Finding(View):
     """A document that matches a search."""
 
     document: DocumentView
@@ -448,13 +509,13 @@ class Finding(_View):
     """The text around the first match."""
 
 
-class FindingList(_View):
+class FindingList(View):
     """What a search found, best first."""
 
     findings: tuple[Finding, ...]
 
 
-class HealthView(_View):
+class HealthView(View):
     """The API answers."""
 
     status: str = "ok"

@@ -19,8 +19,15 @@ class Delivery:
     receipt: str
     body: str
     attempt: int
-    """How often it has been received, this time included."""
+    """How often the unit's message has been received, this time included; receives that could not even try don't count."""
     queue: str
+    postponed: int = 0
+    """How often the unit was sent again because it could not be tried."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """May somebody have worked on the unit before?"""
+        return self.attempt > 1 or self.postponed > 0
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +75,15 @@ class Batch:
     """Nothing to do for them: their goal has ended, or their task was delegated."""
     returned: dict[str, Returned] = field(default_factory=dict)
     """By message id."""
+    cache: dict[str, int] = field(default_factory=dict)
+    """What happened in the cache meanwhile, counted by kind; what did not happen is left out."""
+    postponed: list[tuple[Work, Exception, timedelta]] = field(default_factory=list)
+    """Could not be tried, and why: to be sent again after this time."""
+
+    def postpone(self, work: Work, error: Exception, after: timedelta) -> None:
+        """Send the unit again later, as if this message had not been received."""
+        self.works.remove(work)
+        self.postponed.append((work, error, after))
 
     def give_back(self, work: Work | Delivery, error: Exception, after: timedelta | None = None) -> None:
         """Leave a message to be received again."""

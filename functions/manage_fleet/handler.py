@@ -1,0 +1,29 @@
+"""Give every pool the size that its load asks for: a schedule calls this once a minute."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from agentfleet import bootstrap
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(_: dict[str, Any], __: LambdaContext) -> dict[str, str]:
+    """One pass, whatever the event says. Gives pool → action, for whoever calls it by hand."""
+    made = bootstrap.autoscaler()()
+    for one in made:
+        decision = one.decision
+        logger.info(
+            "scaling",
+            pool=one.pool,
+            mode=one.mode,
+            action=decision.action,
+            before=decision.before,
+            concurrency=decision.concurrency,
+            reason=decision.reason,
+            applied=decision.applied,
+        )
+    return {one.pool: one.decision.action.value for one in made}

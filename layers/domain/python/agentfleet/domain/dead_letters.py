@@ -1,0 +1,148 @@
+"""What to do with a message that its queue has given up: diagnosis and policy, as functions of what is known."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, assert_never
+
+from agentfleet.domain.goal import Goal
+from agentfleet.domain.messages import TaskPointer
+
+MAX_RECEIVES: Final = 10
+"""So often a message is received before its queue gives it up (the queues are deployed so)."""
+AUTOMATIC_REDRIVES: Final = 1
+"""How often a task's message is sent again without a person before the task counts as failed."""
+AGENT_DIED: Final = "AgentDied"
+"""The error of a task whose attempts all ended without a result."""
+CAPABILITY_GONE: Final = "CapabilityGone"
+"""The error of a task that no deployed pool can do any more."""
+
+
+class Cause(StrEnum):
+    """Why a message ended in a dead-letter queue."""
+
+    UNREADABLE = "UNREADABLE"
+    """It is no task message."""
+    GOAL_UNKNOWN = "GOAL_UNKNOWN"
+    """There is no goal, or no unit of it, by its name."""
+    GOAL_ENDED = "GOAL_ENDED"
+    """The goal ended meanwhile."""
+    RESULT_STORED = "RESULT_STORED"
+    """The task was done, but what follows from it could not be carried on."""
+    DELEGATED = "DELEGATED"
+    """A sub-plan does the task's work."""
+    CAPABILITY_GONE = "CAPABILITY_GONE"
+    """No deployed pool offers the capability."""
+    CAPABILITY_MOVED = "CAPABILITY_MOVED"
+    """Another pool offers the capability now."""
+    RETURNED = "RETURNED"
+    """Agents gave it back every time before they could count an attempt: a table, queue or deployment was at fault."""
+    KILLED = "KILLED"
+    """Its environments were killed or ran out of time, attempt after attempt."""
+
+
+class Action(StrEnum):
+    """What is done about a dead letter."""
+
+    KEEP = "KEEP"
+    """Left for a person."""
+    BURY = "BURY"
+    """Taken out of the queue; what it was is kept for the record."""
+    ADVANCE = "ADVANCE"
+    """Carry the goal on from the stored result."""
+    REDRIVE = "REDRIVE"
+    """Sent again."""
+    FAIL = "FAIL"
+    """The task gets a FAILED result, and its goal's policy decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message of a dead-letter queue, received."""
+
+    id: str
+    receipt: str
+    body: str
+    receives: int
+    """As the queue counts."""
+    first_sent: datetime
+    first_received: datetime | None = None
+    source: str | None = None
+    """Name of the queue that gave it up, if SQS tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """All that the diagnosis looks at."""
+
+    pointer: TaskPointer | None
+    """None: the body can't be read."""
+    goal: Goal | None
+    has_unit: bool
+    has_result: bool
+    has_sub_plan: bool
+    pool: str
+    routed_to: str | None
+    """The pool that its unit would be sent to now; None if none offers the capability."""
+    lived: float
+    """Seconds between its sending and now, or the moment at which it was first seen dead."""
+    visibility: float
+    """Seconds that its pool's messages stay hidden when an environment dies with them."""
+
+
+def diagnose(case: Circumstances) -> Cause:
+    """Why is it dead?"""
+    if case.pointer is None:
+        return Cause.UNREADABLE
+    if case.goal is None or not case.has_unit:
+        return Cause.GOAL_UNKNOWN
+    if not case.goal.state.is_alive:
+        return Cause.GOAL_ENDED
+    if case.has_result:
+        return Cause.RESULT_STORED
+    if case.has_sub_plan:
+        return Cause.DELEGATED
+    if case.routed_to is None:
+        return Cause.CAPABILITY_GONE
+    if case.routed_to != case.pool:
+        return Cause.CAPABILITY_MOVED
+    # One that died with its environments was hidden for the whole visibility timeout each time; one that was given back
+    # came again after its retry delay.
+    if case.lived < MAX_RECEIVES * case.visibility / 2:
+        return Cause.RETURNED
+    return Cause.KILLED
+
+
+def decide(cause: Cause, redrives: int) -> Action:
+    """What to do about it without a person; `redrives` is how often its task was sent again already."""
+    match cause:
+        case Cause.UNREADABLE | Cause.GOAL_UNKNOWN:
+            return Action.KEEP
+        case Cause.GOAL_ENDED | Cause.DELEGATED:
+            return Action.BURY
+        case Cause.RESULT_STORED:
+            return Action.ADVANCE
+        case Cause.CAPABILITY_GONE | Cause.KILLED:
+            return Action.FAIL
+        case Cause.CAPABILITY_MOVED | Cause.RETURNED:
+            return Action.REDRIVE if redrives < AUTOMATIC_REDRIVES else Action.FAIL
+    assert_never(cause)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRecord:
+    """What is kept of a dead letter that was dealt with."""
+
+    pool: str
+    key: str
+    """`goal.unit`; the message id of one that can't be read."""
+    tenant: str | None
+    body: str
+    cause: Cause
+    action: Action
+    reason: str
+    first_seen: datetime
+    last_seen: datetime
+    receives: int
+    redrives: int = 0
+    by_person: bool = False

@@ -1,0 +1,198 @@
+"""Take a hand in goals: cancel, pause, resume, and fork one from what it has reached."""
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from agentfleet.domain import ids
+from agentfleet.domain.codec import dumps, encode
+from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound, Problem
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.plan import CompiledPlan, Unit, frontier, reachable, to_ranges
+from agentfleet.domain.result import Result, TaskState
+from agentfleet.domain.task import MAX_INPUT_BYTES
+from agentfleet.ports import Clock, GoalStore, PlanStore, ResultStore
+from agentfleet.services.finish import Finisher
+from agentfleet.services.release import Releaser
+
+PART: Final = 500
+"""Results copied at a time."""
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""Task id → dotted path inside its input → new value."""
+
+
+class Controller:
+    """What a goal's owner may do to it while it lives, and after."""
+
+    def __init__(
+        self,
+        goals: GoalStore,
+        plans: PlanStore,
+        results: ResultStore,
+        finisher: Finisher,
+        releaser: Releaser,
+        clock: Clock,
+        random_bits: Callable[[int], int],
+    ) -> None:
+        self._goals = goals
+        self._plans = plans
+        self._results = results
+        self._finisher = finisher
+        self._releaser = releaser
+        self._clock = clock
+        self._random_bits = random_bits
+
+    def _own(self, goal_id: str, tenant: str) -> Goal:
+        goal = self._goals.get([goal_id]).get(goal_id)
+        if goal is None or goal.tenant != tenant:
+            raise NotFound(f"there is no goal {goal_id}")
+        return goal
+
+    def cancel(self, goal_id: str, tenant: str) -> Goal:
+        """The cancelled goal; cancelling it again is fine. Raises NotFound, IllegalTransition if it ended otherwise."""
+        return self._finisher.cancel(self._own(goal_id, tenant))
+
+    def pause(self, goal_id: str, tenant: str) -> Goal:
+        """Hold a running goal's tasks back: agents drop its messages within about a second; what runs is finished.
+
+        Pausing again is fine. Raises NotFound, IllegalTransition for a goal that isn't running.
+        """
+        goal = self._own(goal_id, tenant)
+        if goal.paused:
+            return goal
+        return self._mark(goal, replace(goal, paused=self._clock()), "paused")
+
+    def resume(self, goal_id: str, tenant: str) -> Goal:
+        """Let a paused goal go on: sends whatever may run now. Resuming a goal that isn't paused changes nothing.
+
+        Raises NotFound, IllegalTransition for a goal that has ended, DeliveryFailed (resume again).
+        """
+        goal = self._own(goal_id, tenant)
+        if not goal.paused:
+            return goal
+        running = self._mark(goal, replace(goal, paused=None), "resumed")
+        try:
+            self._run_frontier(running)
+        except Exception:
+            self._goals.replace(running, goal)  # still paused: the caller may try again
+            raise
+        return running
+
+    def _mark(self, before: Goal, after: Goal, word: str) -> Goal:
+        if before.state is not GoalState.RUNNING or not self._goals.replace(before, after):
+            raise IllegalTransition(f"goal {before.id} is {before.state}; only a running one can be {word}")
+        return after
+
+    def _run_frontier(self, goal: Goal) -> None:
+        """Send every unit that may run; where one was delegated, those of its sub-plan."""
+        plan = self._plans.read(goal.id).whole()
+        done = self._results.get(goal.id, goal.shards, range(len(plan.units)), outputs=False)
+        ready = frontier(plan, done.keys())
+        children: dict[str, Goal] = {}
+        names = {ids.child_goal_id(goal.id, number, 0): number for number in ready}
+        for start in range(0, len(names), 100):
+            children |= self._goals.get(list(names)[start : start + 100])
+        for child in children.values():
+            if child.state.is_alive:
+                self._run_frontier(child)
+        delegated = {names[name] for name in children}
+        self._releaser.release(goal, plan, to_ranges(number for number in ready if number not in delegated))
+
+    def fork(self, goal_id: str, tenant: str, keep: Sequence[str], changes: Changes, key: str | None = None) -> Goal:
+        """A new goal with this one's plan and those of its results that are kept; everything else runs again.
+
+        `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over. A task whose input is
+        changed runs again, and so does all that depends on it, kept or not. The same `key` gives the same fork once.
+        Raises NotFound, InvalidRequest naming the task or path, DeliveryFailed (fork again with the key).
+        """
+        source = self._own(goal_id, tenant)
+        now = self._clock()
+        fork_id = ids.derived_goal_id(tenant, f"fork:{goal_id}:{key}") if key else ids.new_goal_id(now, self._random_bits)
+        known = self._goals.get([fork_id]).get(fork_id)
+        if known and known.state is not GoalState.PLANNING:
+            return known
+        old = self._plans.read(source.id).whole()
+        plan = _changed(old, changes)
+        kept = self._kept(source, plan, keep, changes)
+        self._plans.put(fork_id, encode(plan))
+        fork = Goal(
+            id=fork_id,
+            tenant=tenant,
+            name=source.name,
+            state=GoalState.PLANNING,
+            created=now,
+            tasks=source.tasks,
+            shards=source.shards,
+            priority=source.priority,
+            on_failure=source.on_failure,
+            labels=source.labels,
+            origin=source.id,
+        )
+        fork = fork if self._goals.create(fork) else self._goals.get([fork_id])[fork_id]
+        results: list[Result] = []
+        for start in range(0, len(kept), PART):
+            part = self._results.get(source.id, source.shards, kept[start : start + PART])
+            results += self._results.put(fork.shards, [replace(one, goal_id=fork_id) for one in part.values()])
+        ended = self._finisher.fill(fork, plan, results)
+        self._releaser.release(fork, plan, to_ranges(frontier(plan, {result.unit for result in results})))
+        running = fork.move(GoalState.RUNNING)
+        if not self._goals.replace(fork, running):
+            return self._goals.get([fork_id])[fork_id]
+        return self._finisher.end(running, GoalState.SUCCEEDED) if ended else running
+
+    def _kept(self, source: Goal, plan: CompiledPlan, keep: Sequence[str], changes: Changes) -> list[int]:
+        """The units whose results are taken over: all of their tasks match and succeeded, and nothing before them changed."""
+        unchanged = reachable(plan, {unit.number for unit in plan.units for task in unit.tasks if task.id in changes})
+        wanted = [
+            unit.number
+            for unit in plan.units
+            if unit.number in unchanged and all(any(fnmatch.fnmatchcase(task.id, one) for one in keep) for task in unit.tasks)
+        ]
+        found = self._results.get(source.id, source.shards, wanted, outputs=False)
+        return sorted(number for number, result in found.items() if _is_good(result))
+
+
+def _is_good(result: Result) -> bool:
+    return all(outcome.state in {TaskState.SUCCEEDED, TaskState.SKIPPED} for outcome in result.outcomes)
+
+
+def _changed(plan: CompiledPlan, changes: Changes) -> CompiledPlan:
+    """The plan with other inputs. Raises InvalidRequest."""
+    if not changes:
+        return plan
+    left = dict(changes)
+    problems: list[Problem] = []
+    units: list[Unit] = []
+    for unit in plan.units:
+        tasks = unit.tasks
+        for slot, task in enumerate(tasks):
+            if task.id in left:
+                value = _set(task.id, task.input, left.pop(task.id), problems)
+                tasks = (*tasks[:slot], replace(task, input=value), *tasks[slot + 1 :])
+        units.append(replace(unit, tasks=tasks))
+    problems += [Problem(f"set[{name}]", "the plan has no task by that id") for name in left]
+    if problems:
+        raise InvalidRequest(problems)
+    return replace(plan, units=tuple(units))
+
+
+def _set(task: str, value: dict[str, Any], paths: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    copy: dict[str, Any] = {**value}
+    for path, new in paths.items():
+        here: Any = copy
+        steps = path.split(".")
+        for step in steps[:-1]:
+            inner = here.get(step)
+            here[step] = {**inner} if isinstance(inner, dict) else None
+            here = here[step]
+            if here is None:
+                break
+        if here is None or not steps[-1]:
+            problems.append(Problem(f"set[{task}].{path}", "leads through something that is not an object of the task's input"))
+            return value
+        here[steps[-1]] = new
+    if len(dumps(copy).encode()) > MAX_INPUT_BYTES:
+        problems.append(Problem(f"set[{task}]", f"makes the input larger than {MAX_INPUT_BYTES:,} bytes"))
+    return copy

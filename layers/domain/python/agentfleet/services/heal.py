@@ -1,0 +1,277 @@
+"""Find goals that stand still for good and set them going again: whatever was lost, `frontier(plan, results)` knows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentfleet.domain import ids, names
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.dead_letters import Action
+from agentfleet.domain.errors import NotFound
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.healing import (
+    COUNTS_LAG,
+    Finished,
+    Incident,
+    IncidentKind,
+    QueueLook,
+    Rounds,
+    horizon,
+    is_lost,
+    next_wait,
+    open_joins,
+    patience,
+)
+from agentfleet.domain.plan import CompiledPlan, frontier, is_complete, to_ranges
+from agentfleet.ports import Clock, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
+from agentfleet.services.dead_letters import DeadLetterOffice, Visit
+from agentfleet.services.finish import Finisher
+from agentfleet.services.incidents import IncidentLog
+from agentfleet.services.release import Releaser
+from agentfleet.services.routing import Router
+
+PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class HealReport:
+    """What one run did."""
+
+    looked: int
+    """Living goals that it looked at."""
+    repaired: tuple[Incident, ...]
+    """Incidents of the goals that it repaired."""
+    healed: tuple[Incident, ...]
+    """Earlier incidents whose goals have moved since."""
+    still_open: int
+    """Incidents whose goals have not."""
+    sent: int
+    """Units whose messages were sent again."""
+    letters: Mapping[Action, int]
+    """Dead letters, by what was done about them."""
+    errors: tuple[str, ...]
+    """What could not be repaired, and why."""
+    complete: bool
+    """Were all living goals looked at? If not, the next run goes on from here."""
+
+
+@dataclass(slots=True)
+class _View:
+    """What a run sees of the fleet."""
+
+    now: datetime
+    looks: Mapping[str, QueueLook]
+    horizons: Mapping[str, datetime]
+    lag: timedelta
+    wait: timedelta | None
+    visit: Visit
+    open: Mapping[str, Incident]
+    by_person: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Repair:
+    kind: IncidentKind
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    looked: int = 0
+    repaired: list[Incident] = field(default_factory=list)
+    sent: int = 0
+    errors: list[str] = field(default_factory=list)
+    is_complete: bool = False
+
+
+class Healer:
+    """Compares what should be running with what may still be in a queue, and sends again only what can't be there."""
+
+    def __init__(
+        self,
+        goals: GoalStore,
+        plans: PlanStore,
+        results: ResultStore,
+        watch: QueueWatch,
+        health: HealthStore,
+        incidents: IncidentLog,
+        office: DeadLetterOffice,
+        catalog: Catalog,
+        releaser: Releaser,
+        finisher: Finisher,
+        clock: Clock,
+    ) -> None:
+        self._goals = goals
+        self._plans = plans
+        self._results = results
+        self._watch = watch
+        self._health = health
+        self._incidents = incidents
+        self._office = office
+        self._catalog = catalog
+        self._router = Router(catalog)
+        self._releaser = releaser
+        self._finisher = finisher
+        self._clock = clock
+
+    def run(self, until: datetime, *, by_person: bool = False, wait: timedelta | None = None) -> HealReport:
+        """Deal with dead letters, then look at living goals until all were looked at or the time is over.
+
+        `wait` takes the place of what the rules find long enough for a goal to be quiet: for a fleet that is known to be
+        idle. A goal that can't be repaired is reported, and the others are looked at all the same.
+        """
+        visit = self._office.visit(until)
+        rounds = self._health.rounds()
+        still_open, healed = self._incidents.close_healed()
+        # Read after the incidents: what a letter's redrive has set going is in them.
+        view, rounds = self._look(rounds, visit, still_open, wait, by_person=by_person)
+        tally, cursor = self._heal_all(view, rounds.cursor, until)
+        self._health.keep_rounds(replace(rounds, cursor=cursor))
+        return HealReport(
+            looked=tally.looked,
+            repaired=tuple(tally.repaired),
+            healed=tuple(healed),
+            still_open=len({*still_open, *(one.goal_id for one in tally.repaired)}),
+            sent=tally.sent,
+            letters=dict(visit.done),
+            errors=(*visit.errors, *tally.errors),
+            complete=tally.is_complete,
+        )
+
+    def _look(
+        self,
+        rounds: Rounds,
+        visit: Visit,
+        known: Mapping[str, Incident],
+        wait: timedelta | None,
+        *,
+        by_person: bool,
+    ) -> tuple[_View, Rounds]:
+        fleet = self._catalog.fleet
+        queues = [names.task_queue(fleet, pool, priority) for pool in self._catalog.pools for priority in names.PRIORITIES]
+        looks = self._watch.look([*queues, names.release_queue(fleet)])
+        now = self._clock()
+        lag = COUNTS_LAG if wait is None else min(COUNTS_LAG, wait)
+        emptied = {**rounds.emptied, **{name: now for name, look in looks.items() if look.is_empty}}
+        horizons = {name: horizon(look, emptied.get(name), now, lag) for name, look in looks.items()}
+        return _View(now, looks, horizons, lag, wait, visit, known, by_person), replace(rounds, emptied=emptied)
+
+    def _heal_all(self, view: _View, start: str | None, until: datetime) -> tuple[_Tally, str | None]:
+        tally, cursor = _Tally(), start
+        while True:
+            page = self._goals.living(PAGE, cursor)
+            for goal in self._goals.get(page.items).values() if page.items else ():
+                if self._clock() >= until:
+                    return tally, cursor  # the page again next time: looking twice does no harm
+                if goal.state.is_alive:
+                    tally.looked += 1
+                    self._heal(goal, view, tally)
+            cursor = page.cursor
+            if cursor is None:
+                tally.is_complete = True
+                return tally, None
+
+    def _heal(self, goal: Goal, view: _View, tally: _Tally) -> None:
+        try:
+            began, repair = self._repair(goal, view)
+        except Exception as error:
+            tally.errors.append(f"goal {goal.id}: {type(error).__name__}: {error}")
+            return
+        if repair is None:
+            return
+        incident = self._incidents.note(goal, repair.kind, began, known=view.open, sent=repair.sent, by_person=view.by_person)
+        tally.repaired.append(incident)
+        tally.sent += repair.sent
+
+    def _repair(self, goal: Goal, view: _View) -> tuple[datetime, _Repair | None]:
+        """The goal's last progress, and what was repaired."""
+        if self._is_orphan(goal):
+            self._finisher.end(goal, GoalState.CANCELLED)
+            return view.now, _Repair(IncidentKind.ORPHANED)
+        before = view.open.get(goal.id)
+        quiet = max(goal.created, before.repaired) if before else goal.created
+        if quiet + view.lag >= view.now:
+            return quiet, None
+        plan = self._plans.read(goal.id).whole()
+        pools, queues = self._reach(goal, plan)
+        wait = self._wait(view, pools, queues, before)
+        horizons = [view.horizons[name] for name in queues]
+        if not is_lost(quiet, horizons, wait):
+            return quiet, None  # results can only have come later
+        done = self._results.finished(goal.id, goal.shards)
+        progress = max([goal.created, *(one.at for one in done.values())])
+        if not is_lost(max(quiet, progress), horizons, wait):
+            return progress, None
+        return progress, self._set_going(goal, plan, done, view, lambda moment: is_lost(moment, horizons, wait))
+
+    def _is_orphan(self, goal: Goal) -> bool:
+        above = list(goal.parent.ancestors) if goal.parent else []
+        found = self._goals.get(above) if above else {}
+        return any(name not in found or not found[name].state.is_alive for name in above)
+
+    def _reach(self, goal: Goal, plan: CompiledPlan) -> tuple[AbstractSet[str], AbstractSet[str]]:
+        """Every pool that the goal's units go to, and every queue that may hold something of it."""
+        fleet = self._catalog.fleet
+        pools: set[str] = set()
+        queues = {names.release_queue(fleet)}
+        for unit in plan.units:
+            try:
+                pool = self._router.pool_for(goal.id, unit)
+            except NotFound:
+                continue  # of no pool any more: its messages, if there are any, are somebody else's dead letters
+            pools.add(pool)
+            queues.add(names.task_queue(fleet, pool, unit.priority))
+        return pools, queues
+
+    def _wait(self, view: _View, pools: AbstractSet[str], queues: AbstractSet[str], before: Incident | None) -> timedelta:
+        wait = view.wait
+        if wait is None:
+            timeouts = [self._catalog.pools[pool].timeout for pool in pools]
+            wait = patience((view.looks[name] for name in queues), timeouts, view.lag)
+        return next_wait(wait, before.repairs) if before else wait
+
+    def _set_going(
+        self, goal: Goal, plan: CompiledPlan, done: Mapping[int, Finished], view: _View, lost: Callable[[datetime], bool]
+    ) -> _Repair | None:
+        failed = [unit for unit, one in done.items() if one.has_failed and plan.unit(unit).on_failure == "fail"]
+        if failed:
+            results = self._results.get(goal.id, goal.shards, failed[:1])
+            self._finisher.advance(goal, plan, list(results.values()), repeated=True)
+            return _Repair(IncidentKind.UNFINISHED)
+        if is_complete(plan, done.keys()):
+            self._finisher.end(goal, GoalState.SUCCEEDED, repeated=True)
+            return _Repair(IncidentKind.UNFINISHED)
+        waiting = frontier(plan, done.keys())
+        children = self._children(goal, waiting)
+        told = [child for child in children.values() if child.state.is_final and lost(child.finished or child.created)]
+        for child in told:
+            self._finisher.end(child, child.state, repeated=True)
+        missing = [unit for unit in waiting if unit not in children and self._may_send(goal, plan, unit, view.visit)]
+        if missing:
+            self._finisher.rejoin(goal, plan, open_joins(plan, done.keys()))
+            self._releaser.release(goal, plan, to_ranges(missing))
+        kind = IncidentKind.UNSENT
+        if goal.state is GoalState.PLANNING and (missing or not waiting or children):
+            kind = IncidentKind.STUCK_PLANNING
+            self._goals.replace(goal, goal.move(GoalState.RUNNING))
+        elif told and not missing:
+            kind = IncidentKind.UNTOLD
+        return _Repair(kind, len(missing)) if missing or told else None
+
+    def _children(self, goal: Goal, units: Sequence[int]) -> dict[int, Goal]:
+        """The sub-goals that do the work of some of these units."""
+        units_by_child = {ids.child_goal_id(goal.id, unit, 0): unit for unit in units}
+        wanted = list(units_by_child)
+        found: dict[int, Goal] = {}
+        for start in range(0, len(wanted), PAGE):
+            for name, child in self._goals.get(wanted[start : start + PAGE]).items():
+                found[units_by_child[name]] = child
+        return found
+
+    def _may_send(self, goal: Goal, plan: CompiledPlan, unit: int, visit: Visit) -> bool:
+        """Not what lies, or may lie, among the dead letters."""
+        if (goal.id, unit) in visit.held:
+            return False
+        return not visit.unseen or self._router.pool_for(goal.id, plan.unit(unit)) not in visit.unseen

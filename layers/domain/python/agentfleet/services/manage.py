@@ -1,0 +1,104 @@
+"""The fleet manager: once a minute it looks at every pool, decides what size it should have, and says why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.fleet import Pool
+from agentfleet.domain.scaling import Action, Decision, Memory, Observation, ScalingMode, ScalingRecord, decide
+from agentfleet.ports import Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
+
+QUIET: Final = Signals()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolDecision:
+    """A decision and the pool that it is about."""
+
+    pool: str
+    mode: ScalingMode
+    decision: Decision
+
+
+class Autoscaler:
+    """`Autoscaler(pools, signals, fleets, records, catalog, clock)`; calling it makes one pass."""
+
+    def __init__(
+        self,
+        pools: PoolControl,
+        signals: PoolSignals,
+        fleets: FleetStore,
+        records: ScalingStore,
+        catalog: Catalog,
+        clock: Clock,
+    ) -> None:
+        self._pools = pools
+        self._signals = signals
+        self._fleets = fleets
+        self._records = records
+        self._catalog = catalog
+        self._clock = clock
+
+    def __call__(self) -> Sequence[PoolDecision]:
+        """Decide about every pool whose scaling isn't off, in order of name, and apply it unless that is a dry run.
+
+        A pool that can't be looked at doesn't keep the others waiting: ExceptionGroup is raised once all are done.
+        """
+        made: list[PoolDecision] = []
+        problems: list[Exception] = []
+        for name, spec in sorted(self._catalog.pools.items()):
+            if spec.scaling == "off":
+                continue
+            try:
+                made.append(PoolDecision(name, spec.scaling, self._scale(spec)))
+            except Exception as error:
+                error.add_note(f"pool {name}")
+                problems.append(error)
+        if problems:
+            raise ExceptionGroup(f"{len(problems)} of {len(self._catalog.pools)} pools could not be managed", problems)
+        return made
+
+    def _scale(self, spec: PoolSpec) -> Decision:
+        [pool] = self._pools.read([spec.name])
+        record = self._records.get(spec.name)
+        decision, memory = decide(self._observe(spec, pool), record.memory if record else None)
+        if decision.action is not Action.HOLD:
+            decision, memory = self._apply(spec, decision, memory)
+        self._records.put(spec.name, replace(record or ScalingRecord(memory), memory=memory).note(decision))
+        return decision
+
+    def _observe(self, spec: PoolSpec, pool: Pool) -> Observation:
+        # A metric costs money each time it is asked for; a pool with nothing to do and no budget needs none.
+        is_asked_for = pool.waiting + pool.in_flight > 0 or spec.daily_budget is not None
+        now = self._clock()
+        signals = self._signals.read(spec.name, now) if is_asked_for else QUIET
+        return Observation(
+            at=now,
+            concurrency=pool.concurrency,
+            min_concurrency=pool.min_concurrency,
+            max_concurrency=pool.max_concurrency,
+            resting=spec.concurrency,
+            waiting=pool.waiting,
+            in_flight=pool.in_flight,
+            oldest_age=signals.oldest_age,
+            throttles=signals.throttles,
+            errors=signals.errors,
+            invocations=signals.invocations,
+            settled=pool.settled,
+            spent=signals.spent,
+            budget=spec.daily_budget,
+            held_by=self._fleets.holder(spec.name),
+        )
+
+    def _apply(self, spec: PoolSpec, decision: Decision, memory: Memory) -> tuple[Decision, Memory]:
+        """The decision as it came out, and what to remember if it did not take effect: the size that stayed."""
+        stayed = replace(memory, concurrency=decision.before)
+        if spec.scaling == "dry-run":
+            return decision, stayed
+        try:
+            self._pools.set_concurrency(spec.name, decision.concurrency)
+        except RetryableError as error:
+            return replace(decision, reason=f"{decision.reason}; not applied: {error}"), stayed
+        return replace(decision, applied=True), memory

@@ -1,0 +1,74 @@
+"""What the signals of a pool are made from, in CloudWatch's own terms."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from moto import mock_aws
+
+from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.signals import CloudWatchSignals
+from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.ports import Signals
+
+NOW = datetime(2026, 1, 2, 3, 4, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """AWS clients of a moto of its own."""
+    for name, value in {"DEFAULT_REGION": "us-east-1", "ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with mock_aws():
+        yield Clients()
+
+
+def publish(clients: Clients, metric: str, dimensions: dict[str, str], *points: tuple[float, timedelta]) -> None:
+    """Values of a metric so long ago."""
+    clients.cloudwatch.put_metric_data(
+        Namespace="AWS/SQS" if "QueueName" in dimensions else "AWS/Lambda",
+        MetricData=[
+            {
+                "MetricName": metric,
+                "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+                "Value": value,
+                "Timestamp": NOW - ago,
+            }
+            for value, ago in points
+        ],
+    )
+
+
+def signals(clients: Clients, **spec: Any) -> Signals:
+    """Of the pool `data`."""
+    catalog = Catalog(fleet="fleet", pools={"data": PoolSpec(name="data", memory=1024, **spec)})
+    return CloudWatchSignals(clients.cloudwatch, catalog).read("data", NOW)
+
+
+def test_without_metrics_nothing_is_claimed(clients: Clients) -> None:
+    """An age that nobody measured is not zero."""
+    assert signals(clients) == Signals(oldest_age=None)
+
+
+def test_the_newest_age_of_the_oldest_queue_and_the_last_minutes_sums(clients: Clients) -> None:
+    """What is older than three minutes, or another function's, does not count."""
+    minute = timedelta(minutes=1)
+    publish(clients, "ApproximateAgeOfOldestMessage", {"QueueName": "fleet-data-low"}, (400.0, 2 * minute), (70.0, minute))
+    publish(clients, "ApproximateAgeOfOldestMessage", {"QueueName": "fleet-data-high"}, (12.0, minute))
+    function = {"FunctionName": "fleet-data"}
+    publish(clients, "Throttles", function, (3, minute), (4, 2 * minute), (90, 10 * minute))
+    publish(clients, "Throttles", {"FunctionName": "fleet-web"}, (50, minute))
+    publish(clients, "Errors", function, (2, minute))
+    publish(clients, "Invocations", function, (11, minute))
+
+    assert signals(clients) == Signals(oldest_age=70.0, throttles=7, errors=2, invocations=11)
+
+
+def test_a_pool_with_a_budget_tells_what_it_has_cost_since_midnight(clients: Clients) -> None:
+    """Gigabyte-seconds and requests at Lambda's list price, yesterday's left out."""
+    function = {"FunctionName": "fleet-data"}
+    publish(clients, "Duration", function, (1_000_000.0, timedelta(hours=1)), (9_000_000.0, timedelta(hours=5)))
+    publish(clients, "Invocations", function, (500.0, timedelta(hours=1)))
+
+    assert signals(clients, daily_budget=1.0).spent == pytest.approx(1000 * 1.33334e-5 + 500 * 2e-7)
+    assert signals(clients).spent == 0.0

@@ -1,0 +1,95 @@
+"""The healer's view of queues, its dead letters and its memory, without AWS."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from agentfleet.domain import names
+from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
+from agentfleet.domain.healing import Incident, QueueLook, Rounds
+from tests.fakes.queues import FakeQueues
+
+
+class FakeQueueWatch:
+    """A QueueWatch over FakeQueues. Without `tells_age` it knows as little as where nobody measures ages."""
+
+    def __init__(self, queues: FakeQueues, *, tells_age: bool = True) -> None:
+        self.queues = queues
+        self.tells_age = tells_age
+
+    def look(self, queues: Iterable[str]) -> dict[str, QueueLook]:
+        return {
+            name: QueueLook(*self.queues.depth(name), self.queues.oldest_sent(name) if self.tells_age else None)
+            for name in queues
+        }
+
+
+class FakeDeadLetters:
+    """A DeadLetters over FakeQueues."""
+
+    def __init__(self, queues: FakeQueues) -> None:
+        self.queues = queues
+
+    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
+        return [
+            DeadLetter(
+                id=record["messageId"],
+                receipt=record["receiptHandle"],
+                body=record["body"],
+                receives=int(record["attributes"]["ApproximateReceiveCount"]),
+                first_sent=_moment(record["attributes"]["SentTimestamp"]),
+                first_received=_moment(record["attributes"]["ApproximateFirstReceiveTimestamp"]),
+            )
+            for record in self.queues.take(self._queue(pool), min(limit, 10))
+        ]
+
+    def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        self.queues.hide(self._queue(pool), {letter.receipt: timedelta() for letter in letters})
+
+    def delete(self, pool: str, letters: Sequence[DeadLetter]) -> None:
+        self.queues.delete(self._queue(pool), *(letter.receipt for letter in letters))
+
+    def _queue(self, pool: str) -> str:
+        return names.pool_dead_letters(self.queues.fleet, pool)
+
+
+class FakeHealth:
+    """A HealthStore."""
+
+    def __init__(self) -> None:
+        self._rounds = Rounds()
+        self._open: dict[str, Incident] = {}
+        self._healed: list[Incident] = []
+        self._letters: dict[tuple[str, str], LetterRecord] = {}
+
+    def rounds(self) -> Rounds:
+        return self._rounds
+
+    def keep_rounds(self, rounds: Rounds) -> None:
+        self._rounds = rounds
+
+    def open_incidents(self) -> dict[str, Incident]:
+        return dict(self._open)
+
+    def record(self, incident: Incident) -> None:
+        if incident.healed is None:
+            self._open[incident.goal_id] = incident
+        else:
+            self._open.pop(incident.goal_id, None)
+            self._healed.append(incident)
+
+    def healed(self, limit: int) -> Sequence[Incident]:
+        return sorted(self._healed, key=lambda one: (one.healed, one.goal_id), reverse=True)[:limit]
+
+    def file_letter(self, record: LetterRecord) -> None:
+        self._letters[record.pool, record.key] = record
+
+    def letter(self, pool: str, key: str) -> LetterRecord | None:
+        return self._letters.get((pool, key))
+
+    def letters(self, pool: str, limit: int) -> Sequence[LetterRecord]:
+        found = [record for (name, _), record in self._letters.items() if name == pool]
+        return sorted(found, key=lambda record: (record.last_seen, record.key), reverse=True)[:limit]
+
+
+def _moment(milliseconds: str) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(milliseconds))

@@ -1,0 +1,118 @@
+"""`python -m tests.simulation --seeds 1000`: run seeds, print what failed, small and with its trace."""
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tests.simulation.scenario import Scenario
+from tests.simulation.shrink import shrink
+from tests.simulation.simulate import Report, restored, run, run_seed
+
+PART: Final = 200
+"""Seeds that a worker takes at a time."""
+SHOWN: Final = 5
+"""Failing seeds that are replayed and made small."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 if nothing was violated."""
+    options = _options(arguments)
+    started = time.perf_counter()
+    with restored():
+        if options.seed is not None:
+            failed = _replay(options.seed, lost_sends=options.lost_sends)
+            seeds = 1
+        else:
+            seeds = options.seeds
+            found = _sweep(options.start, seeds, options.workers, lost_sends=options.lost_sends)
+            failed = len(found)
+            for seed in found[:SHOWN]:
+                _explain(run_seed(seed, lost_sends=options.lost_sends))
+    elapsed = time.perf_counter() - started
+    print(f"{seeds} seeds, {failed} violations, {seeds / elapsed:.0f} seeds/s")
+    return 1 if failed else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds to run")
+    parser.add_argument("--start", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="replay this one alone, with its trace")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--lost-sends", action="store_true", help="messages may vanish: needs repair from the plan")
+    return parser.parse_args(arguments)
+
+
+def _sweep(start: int, seeds: int, workers: int, *, lost_sends: bool) -> list[int]:
+    """The seeds that failed, each printed as soon as it is known."""
+    parts = [(first, min(first + PART, start + seeds), lost_sends) for first in range(start, start + seeds, PART)]
+    if workers <= 1:
+        return _tell(map(_run_part, parts))
+    numbers = multiprocessing.Value("i", 0)
+    with multiprocessing.get_context("fork").Pool(workers, _keep_to_one_core, (numbers,)) as pool:
+        return _tell(pool.imap_unordered(_run_part, parts))
+
+
+def _tell(parts: Iterable[list[tuple[int, list[str]]]]) -> list[int]:
+    failed = []
+    for part in parts:
+        for seed, violations in part:
+            print(f"seed {seed}: {violations[0]}", flush=True)
+            failed.append(seed)
+    return sorted(failed)
+
+
+def _keep_to_one_core(numbers: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
+    """A run's threads take turns: handing over within one core is a third faster than between two."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    with numbers.get_lock():
+        number = numbers.value
+        numbers.value += 1
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+
+def _run_part(part: tuple[int, int, bool]) -> list[tuple[int, list[str]]]:
+    first, end, lost_sends = part
+    reports = [(seed, run_seed(seed, lost_sends=lost_sends)) for seed in range(first, end)]
+    return [(seed, report.violations) for seed, report in reports if report.violations]
+
+
+def _replay(seed: int, *, lost_sends: bool) -> int:
+    report = run_seed(seed, traced=True, lost_sends=lost_sends)
+    print("\n".join(report.trace))
+    if not report.violations:
+        print(f"seed {seed}: nothing violated in {report.steps} steps, {len(report.faults)} faults")
+        return 0
+    _explain(report)
+    return 1
+
+
+def _explain(report: Report) -> None:
+    """A failing seed: what was violated, and the smallest relative of it, step by step."""
+    seed = report.scenario.seed
+    small = shrink(report)
+    print(f"\nseed {seed} violates:")
+    print("\n".join(f"  {one}" for one in report.violations))
+    print(f"replay it alone: python -m tests.simulation --seed {seed}\nmade small:")
+    _describe(small.scenario)
+    print("\n".join(run(small.scenario, traced=True).trace) + "\n")
+
+
+def _describe(scenario: Scenario) -> None:
+    for goal in scenario.goals:
+        print(f"  goal {goal.key} on_failure={goal.on_failure} submitted {goal.submissions} cancelled at {goal.cancel_at}")
+        for task in goal.plan["tasks"]:
+            print(f"    {task}")
+    used = {task["input"]["sub"] for goal in scenario.goals for task in goal.plan["tasks"] if "sub" in task["input"]}
+    for number in sorted(used):
+        print(f"  sub-plan {number}: {scenario.subplans[number]}")
+    print(f"  {scenario.weather}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

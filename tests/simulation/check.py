@@ -1,0 +1,120 @@
+"""What must hold when everything has come to rest."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from agentfleet.domain import ids
+from agentfleet.domain.goal import Goal
+from tests.simulation.reference import Expected
+from tests.simulation.work import STAGE
+
+if TYPE_CHECKING:
+    from tests.simulation.simulate import Simulation
+
+EVENT_OF = {"SUCCEEDED": "GoalSucceeded", "FAILED": "GoalFailed", "CANCELLED": "GoalCancelled"}
+BROKEN = frozenset({"FAILED", "CANCELLED"})
+
+
+def check(simulation: "Simulation") -> None:
+    """Add every violation found to the world's."""
+    violate = simulation.world.violate
+    for goal_id, expected in simulation.expected.items():
+        if goal_id not in simulation.goals.goals:
+            violate(f"goal {goal_id} was never made")
+        elif simulation.goals.goals[goal_id].parent is None:
+            _check_root(simulation, goal_id, expected)
+    for goal in simulation.goals.goals.values():
+        _check_goal(simulation, goal)
+    _check_payments(simulation)
+    for queue, messages in simulation.queues.queues.items():
+        if messages:
+            violate(f"{queue} still holds {[message.body for message in messages.values()]}")
+
+
+def _check_root(simulation: "Simulation", goal_id: str, expected: Expected) -> None:
+    violate = simulation.world.violate
+    goal = simulation.goals.goals[goal_id]
+    cancelled = simulation.cancelled.get(goal_id)
+    allowed = (
+        {"CANCELLED"} if cancelled == "yes" else {expected.state, "CANCELLED"} if cancelled == "asked" else {expected.state}
+    )
+    if goal.state not in allowed:
+        violate(f"goal {goal_id} is {goal.state}, not {' or '.join(sorted(allowed))}")
+    topics = {topic for topic, message in simulation.bus.published if message["goal"] == goal_id and topic in EVENT_OF.values()}
+    wanted = {EVENT_OF[goal.state]} if goal.state.is_final else set()
+    # A cancellation is told by whoever cancels; if that one dies, nobody else knows.
+    if topics != wanted and not (goal.state == "CANCELLED" and not topics):
+        violate(f"goal {goal_id} is {goal.state}, but told were {sorted(topics) or 'nothing'}")
+
+
+def _check_goal(simulation: "Simulation", goal: Goal) -> None:
+    violate = simulation.world.violate
+    expected = simulation._expected_of(goal.id)
+    above = goal.parent.ancestors if goal.parent else ()
+    is_orphan = any(simulation.goals.goals[one].state in BROKEN for one in above)
+    if not goal.state.is_final:
+        violate(f"goal {goal.id} is still {goal.state}")
+    elif goal.parent and not is_orphan and goal.state != expected.state:
+        violate(f"sub-plan {goal.id} is {goal.state}, not {expected.state}")
+    if goal.state == "SUCCEEDED" and not is_orphan:  # what a dead goal's sub-plans come to is nobody's result
+        if goal.output != expected.output:
+            violate(f"goal {goal.id} gave {goal.output!r}, not {expected.output!r}")
+        if goal.counts != expected.counts:
+            violate(f"goal {goal.id} counts {goal.counts}, not {expected.counts}")
+    if goal.state == "FAILED" and not is_orphan and (goal.failure is None or goal.failure.task not in expected.fatal):
+        violate(f"goal {goal.id} names {goal.failure}, not one of {sorted(expected.fatal)}")
+    _check_results(simulation, goal, expected, is_orphan)
+
+
+def _check_results(simulation: "Simulation", goal: Goal, expected: Expected, is_orphan: bool) -> None:
+    violate = simulation.world.violate
+    plan = simulation.plans.plans[goal.id]
+    tally: Counter[str] = Counter()
+    stored: set[int] = set()
+    for number in range(plan.header.units):
+        result = simulation.results.results.get((goal.id, number))
+        if result is None:
+            if goal.state == "SUCCEEDED":
+                violate(f"goal {goal.id} succeeded without unit {number}")
+            continue
+        stored.add(number)
+        for task, outcome in zip(plan.unit(number).tasks, result.outcomes, strict=True):
+            tally[outcome.state] += 1
+            found = (str(outcome.state), outcome.output)
+            if found != expected.outcomes.get(task.id) and not is_orphan:
+                violate(f"task {task.id} of {goal.id} gave {found}, not {expected.outcomes.get(task.id)}: {outcome.failure}")
+    if any(number > tally[state] for state, number in goal.counts.items()):
+        violate(f"goal {goal.id} counts {goal.counts}, but there are {dict(tally)}")
+    _check_joins(simulation, goal, plan, stored)
+
+
+def _check_joins(simulation: "Simulation", goal: Goal, plan: Any, stored: set[int]) -> None:
+    """A join holds exactly those of its members that are done; all of them where the goal succeeded."""
+    wanted: dict[int, set[int]] = {}
+    for number in stored:
+        for join, slot in plan.unit(number).joins:
+            wanted.setdefault(join, set()).add(slot)
+    for number in range(plan.header.joins):
+        join = plan.join(number)
+        if join.above and len(wanted.get(number, ())) == join.size:
+            wanted.setdefault(join.above[0], set()).add(join.above[1])
+    for number in range(plan.header.joins):
+        held = simulation.joins.joins.get((goal.id, number), set())
+        full = wanted.get(number, set())
+        if not held <= full or (goal.state == "SUCCEEDED" and held != full):
+            simulation.world.violate(f"join {number} of {goal.id} holds {sorted(held)}, not {sorted(full)}")
+
+
+def _check_payments(simulation: "Simulation") -> None:
+    """Every task that paid paid once, under its own key; every paying task that succeeded has paid."""
+    violate = simulation.world.violate
+    paid = Counter((entry.goal_id, entry.task_id) for entry in STAGE.ledger.values())
+    for (goal_id, task_id), times in paid.items():
+        if times > 1:
+            violate(f"task {task_id} of {goal_id} paid {times} times")
+    for (goal_id, number), result in simulation.results.results.items():
+        unit = simulation.plans.plans[goal_id].unit(number)
+        if unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED":
+            key = ids.task_key(goal_id, unit.tasks[0].id)
+            if key not in STAGE.ledger:
+                violate(f"task {unit.tasks[0].id} of {goal_id} succeeded without paying")

@@ -1,0 +1,8 @@
+"""Deliberate bugs, put in at run time: what the simulation must catch."""
+
+from tests.simulation.mutants.outside import OUTSIDE
+from tests.simulation.mutants.services import SERVICES
+
+MUTANTS = (*SERVICES, *OUTSIDE)
+
+__all__ = ["MUTANTS"]

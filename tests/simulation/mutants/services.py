@@ -1,0 +1,153 @@
+"""Bugs in the services."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.services import perform
+from agentfleet.services.accept import Accepter
+from agentfleet.services.capability import TaskContext
+from agentfleet.services.finish import EVENTS, Finisher
+from agentfleet.services.perform import Performer
+from agentfleet.services.release import ReleasePart
+from agentfleet.services.run import TaskRunner
+from agentfleet.services.work import Batch
+from tests.simulation.mutants.mutant import Mutant
+from tests.simulation.work import STAGE
+
+_store = TaskRunner._store
+_goals_now = TaskRunner._goals_now
+_advance = Finisher.advance
+_prepare = Performer._prepare
+_outcome = perform._outcome
+
+
+def _delete_then_release(self: TaskRunner, batch: Batch) -> None:
+    _store(self, batch)
+    for work in batch.works:
+        STAGE.delete(work.delivery.queue, work.delivery.receipt)
+
+
+def _all_alive(self: TaskRunner, wanted: set[str]) -> dict[str, Goal]:
+    return {name: replace(goal, state=GoalState.RUNNING) for name, goal in _goals_now(self, wanted).items()}
+
+
+def _no_ancestors(self: TaskRunner, wanted: set[str]) -> dict[str, Goal]:
+    return self._refresh(wanted, self._clock())
+
+
+def _run_unclaimed(self: TaskRunner, batch: Batch) -> None:
+    """Takes no lease."""
+
+
+def _recall_nothing(self: TaskRunner, batch: Batch) -> None:
+    """Looks for no result left behind."""
+
+
+def _settle_whatever_happens(self: TaskRunner, batch: Batch) -> None:
+    for works in batch.by_goal():
+        results = [work.result for work in works if work.result]
+        try:
+            self._finisher.advance(works[0].goal, works[0].plan, results)
+        except Exception as error:
+            STAGE.world.note(f"swallowed: {error!r}")
+        batch.settle(works)
+
+
+def _errors_succeed(value: Any, task: str) -> TaskOutcome:
+    return TaskOutcome(TaskState.SUCCEEDED) if isinstance(value, Exception) else _outcome(value, task)
+
+
+def _ignore_when(self: Performer, work: Any, task: Any, outcome_at: Any) -> Any:
+    return _prepare(self, work, replace(task, when=None), outcome_at)
+
+
+def _announce_first(self: Finisher, goal: Goal, state: GoalState, *, failure: Any = None, repeated: bool = False) -> Goal:
+    if goal.parent is None:
+        self._bus.publish(EVENTS[state], {"goal": goal.id})
+    ended, ours = self._settle(goal, state, failure)
+    if ours and goal.parent:
+        self._announce(ended)
+    return ended
+
+
+def _confirm_nothing(self: Finisher, goal: Goal, unit: int) -> None:
+    """A message of an ended goal tells nothing."""
+
+
+def _release_first_time_only(self: Finisher, goal: Goal, plan: Any, done: Sequence[Result], *, repeated: bool = False) -> None:
+    if not repeated:
+        _advance(self, goal, plan, done)
+
+
+class _WithPolicy:
+    """A plan all of whose units have one policy."""
+
+    def __init__(self, plan: Any, policy: str) -> None:
+        self._plan = plan
+        self._policy = policy
+        self.header = plan.header
+
+    def unit(self, number: int) -> Any:
+        return replace(self._plan.unit(number), on_failure=self._policy)
+
+    def join(self, number: int) -> Any:
+        return self._plan.join(number)
+
+
+def _with_policy(policy: str) -> Any:
+    def advance(self: Finisher, goal: Goal, plan: Any, done: Sequence[Result], *, repeated: bool = False) -> None:
+        _advance(self, goal, _WithPolicy(plan, policy), done, repeated=repeated)
+
+    return advance
+
+
+def _report_nothing(self: Finisher, child: Goal, link: Any) -> None:
+    """A sub-plan's end stays its own affair."""
+
+
+def _resume_whatever_state(self: Accepter, goal: Goal, stored: Any = None) -> Goal:
+    plan = stored or self._plans.read(goal.id)
+    self._releaser.release(goal, plan, plan.header.roots)
+    running = replace(goal, state=GoalState.RUNNING)
+    self._goals.replace(goal, running)
+    return running
+
+
+def _leave_part_of_it(self: ReleasePart, body: str) -> int:
+    """Says that the units were sent."""
+    return 0
+
+
+def _leave_sub_plan(self: TaskRunner, goal: Goal, unit: int) -> None:
+    """Leaves a sub-plan's goal to itself."""
+
+
+SERVICES: Final = (
+    Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
+    Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
+    Mutant("sub-plans outlive their goal", TaskRunner, "_goals_now", _no_ancestors),
+    Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=1400),
+    Mutant("claims are skipped", TaskRunner, "_claim", _run_unclaimed),
+    Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
+    Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
+    Mutant("errors count as success", perform, "_outcome", _errors_succeed),
+    Mutant("nothing is retried", perform, "_is_retryable", lambda error: False),
+    Mutant("conditions are ignored", Performer, "_prepare", _ignore_when),
+    Mutant("the end is told before it is so", Finisher, "end", _announce_first),
+    Mutant("a redelivery does not confirm the end", Finisher, "confirm_end", _confirm_nothing),
+    Mutant("only a first completion releases", Finisher, "advance", _release_first_time_only),
+    Mutant("skip is treated as fail", Finisher, "advance", _with_policy("fail")),
+    Mutant("fail is treated as skip", Finisher, "advance", _with_policy("skip")),
+    Mutant("sub-plans do not report", Finisher, "_report_to_parent", _report_nothing),
+    Mutant("a repeated submission sets the state back", Accepter, "resume", _resume_whatever_state),
+    Mutant("wide releases are not sent", ReleasePart, "__call__", _leave_part_of_it),
+    Mutant(
+        "every attempt has its own idempotency key",
+        TaskContext,
+        "idempotency_key",
+        property(lambda context: f"{context.goal_id}/{context.task_id}/{context.attempt}"),
+    ),
+)

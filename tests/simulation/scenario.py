@@ -1,0 +1,189 @@
+"""What one seed stands for: random small goals, and the weather they meet."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+Plan = dict[str, Any]
+
+HOPELESS: Final = 99
+"""So many failing attempts that no retry helps."""
+NOTHING: Final = 13
+"""What a missing output counts as in a task's sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoalCase:
+    """A goal as it is submitted, how often, and when somebody may cancel it."""
+
+    key: str
+    plan: Plan
+    on_failure: str
+    priority: str
+    submissions: tuple[float, ...]
+    """Seconds after the start of each submission, all under one key."""
+    cancel_at: int | None = None
+    """The step at which a cancellation starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How unfriendly the world is."""
+
+    faults: tuple[tuple[int, str], ...] | None = None
+    """(step, kind) of every fault; None: drawn while running, on average one in `calm` steps, at most `budget`."""
+    calm: float = 40.0
+    budget: int = 6
+    switch: float = 0.4
+    """Probability that another environment goes on at a call."""
+    environments: int = 2
+    """Of each pool."""
+    batch: int = 10
+    skew: float = 0.0
+    """Seconds by which an environment's clock may be off, either way."""
+    twins: float = 0.0
+    """Probability that a message is sent twice, under two ids: a client that heard no answer sends again."""
+    fan_out: int = 500
+    arity: int = 256
+    stored_as_bytes: bool = False
+    """Do plans go through the codec?"""
+    all_large: bool = False
+    """Does every output count as too large to be read unasked?"""
+    lost_sends: bool = False
+    """May messages vanish? Only what is repaired from the plan survives that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that one seed decides before the run."""
+
+    seed: int
+    goals: tuple[GoalCase, ...]
+    subplans: tuple[Plan, ...]
+    weather: Weather
+
+
+def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
+    """The scenario of a seed: always the same."""
+    rng = random.Random(seed)
+    subplans: list[Plan] = []
+    goals = []
+    for number in range(1 if rng.random() < 0.8 else 2):
+        plan = _Planner(rng, subplans, depth=0).plan(min(15, 2 + int(rng.expovariate(0.25))))
+        repeats = 0 if rng.random() < 0.75 else rng.randint(1, 2)
+        case = GoalCase(
+            key=f"key-{number}",
+            plan=plan,
+            on_failure="skip" if rng.random() < 0.35 else "fail",
+            priority=rng.choice(["high", "normal", "low"]),
+            submissions=(0.0, *(rng.choice([0.0, 0.2, 5.0, 900.0]) for _ in range(repeats))),
+            cancel_at=rng.randint(1, 120) if rng.random() < 0.2 else None,
+        )
+        goals.append(case)
+    weather = Weather(
+        calm=rng.choice([8.0, 20.0, 40.0, 100.0]),
+        budget=rng.choice([0, 2, 4, 6, 10]),
+        switch=rng.choice([0.0, 0.1, 0.3, 0.6]),
+        environments=rng.choice([1, 2, 2, 3]),
+        batch=rng.choice([1, 2, 5, 10]),
+        skew=rng.choice([0.0, 0.0, 1.5, 20.0]),
+        twins=rng.choice([0.0, 0.0, 0.0, 0.1, 0.4]),
+        fan_out=rng.choice([500, 500, 1, 3]),
+        arity=rng.choice([256, 2, 2, 3]),
+        stored_as_bytes=rng.random() < 0.1,
+        all_large=rng.random() < 0.3,
+        lost_sends=lost_sends,
+    )
+    return Scenario(seed, tuple(goals), tuple(subplans), weather)
+
+
+class _Planner:
+    """Draws plans whose tasks add up what they are given."""
+
+    def __init__(self, rng: random.Random, subplans: list[Plan], depth: int) -> None:
+        self.rng = rng
+        self.subplans = subplans
+        self.depth = depth
+        self.tasks: list[dict[str, Any]] = []
+        self.families: dict[str, int] = {}
+
+    def plan(self, size: int) -> Plan:
+        """A plan of about `size` tasks."""
+        while len(self.tasks) < size:
+            if self.rng.random() < 0.15 and size - len(self.tasks) > 2:
+                self._family(min(size - len(self.tasks), self.rng.randint(2, 6)))
+            else:
+                self.tasks.append(self._task(f"t{len(self.tasks)}"))
+        return {"tasks": self.tasks, "output": self._output()}
+
+    def _output(self) -> Any:
+        if self.rng.random() < 0.5:
+            return None
+        return {"v": self._reference(), "all": [self._reference() for _ in range(self.rng.randint(0, 2))]}
+
+    def _known(self) -> list[str]:
+        return [task["id"] for task in self.tasks]
+
+    def _reference(self) -> dict[str, Any]:
+        if self.families and self.rng.random() < 0.3:
+            family = self.rng.choice(sorted(self.families))
+            return {"$from": f"{family}.*", **self.rng.choice([{}, {"path": "[].v"}])}
+        source = self.rng.choice(self._known())
+        return {"$from": source, **self.rng.choice([{}, {"path": "v"}, {"path": "v", "default": 7}])}
+
+    def _family(self, size: int) -> None:
+        """Micro-tasks that wait for the same, so that they may share a message."""
+        name = f"p{len(self.families)}"
+        first = self._task(f"{name}.0")
+        first.pop("when", None)
+        first["capability"] = "sim.chunk"
+        first["input"].pop("sub", None)
+        members = []
+        for index in range(size):
+            value = {**first["input"], "c": self.rng.randint(0, 99)}
+            if index and self.rng.random() < 0.8:
+                value = {name: inner for name, inner in value.items() if name not in {"fails", "permanent"}}
+            members.append({**first, "id": f"{name}.{index}", "input": value})
+        self.tasks.extend(members)
+        self.families[name] = size
+
+    def _task(self, identity: str) -> dict[str, Any]:
+        rng = self.rng
+        retries = rng.randint(0, 4)
+        known = self._known()
+        value: dict[str, Any] = {"c": rng.randint(0, 99)}
+        task: dict[str, Any] = {"id": identity, "capability": "sim.add", "input": value, "retries": retries}
+        if known and rng.random() < 0.8:
+            task["depends_on"] = sorted(set(rng.choices(known, k=rng.choice([0, 0, 1, 1, 2, 3]))))
+            value["xs"] = [self._reference() for _ in range(rng.choice([0, 1, 1, 2]))]
+            if rng.random() < 0.12:
+                task["when"] = {"$from": rng.choice(known), "path": "odd"}
+        if rng.random() < 0.2:
+            task["on_failure"] = rng.choice(["fail", "skip"])
+        if rng.random() < 0.1:
+            task["priority"] = rng.choice(["high", "normal", "low"])
+        chance = rng.random()
+        if chance < 0.25:
+            task["capability"] = "sim.pay"
+        elif chance < 0.4 and self.depth < 2:
+            task["capability"] = rng.choice(["sim.split", "sim.deal"])
+            value["sub"] = len(self.subplans)
+            self.subplans.append({})  # holds the number while the plan below draws its own
+            inner = _Planner(rng, self.subplans, self.depth + 1).plan(rng.randint(1, 4))
+            self.subplans[value["sub"]] = inner if rng.random() < 0.95 else {"tasks": []}
+        self._trouble(value, retries)
+        return task
+
+    def _trouble(self, value: dict[str, Any], retries: int) -> None:
+        chance = self.rng.random()
+        if chance < 0.12 and retries:
+            value["fails"] = self.rng.randint(1, retries)
+        elif chance < 0.15:
+            value["fails"] = HOPELESS
+        elif chance < 0.18:
+            value["permanent"] = True
+
+
+def with_weather(scenario: Scenario, **changes: Any) -> Scenario:
+    """The same goals in other weather."""
+    return replace(scenario, weather=replace(scenario.weather, **changes))

@@ -1,0 +1,294 @@
+"""Run one seed: the real platform in a simulated world, from the first submission to rest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+from unittest.mock import patch
+
+from agentfleet.composition import Outside, Platform
+from agentfleet.domain import compile as compiling
+from agentfleet.domain import ids, names
+from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.result import Claim
+from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.ports import GoalStore
+from agentfleet.services import accept, release
+from agentfleet.services.capability import TaskContext
+from agentfleet.services.run import GOAL_FRESH, TaskRunner
+from agentfleet.services.work import Delivery
+from tests.simulation import tables
+from tests.simulation.reference import Expected, expect
+from tests.simulation.scenario import GoalCase, Scenario, scenario_of
+from tests.simulation.threads import Strands
+from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, STAGE
+from tests.simulation.world import INVOCATION, Actor, Killed, World
+
+TENANT: Final = "acme"
+SUBMISSIONS: Final = names.submissions_queue("fleet")
+STRANDS: Final = Strands()
+PORTS: Final = {
+    "goals": ("create", "get", "replace"),
+    "plans": ("put", "read"),
+    "results": ("put", "get", "tally"),
+    "joins": ("add",),
+    "claims": ("claim",),
+    "queues": ("send_tasks", "send_releases", "hide"),
+    "bus": ("publish",),
+    "agents": ("put",),
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a seed."""
+
+    scenario: Scenario
+    violations: list[str]
+    faults: tuple[tuple[int, str], ...]
+    steps: int
+    trace: list[str] = field(default_factory=list)
+
+
+class Environment(Actor):
+    """An execution environment of a pool: it may die, and another with nothing in memory takes its place."""
+
+    def __init__(self, pool: str, number: int, skew: float) -> None:
+        super().__init__(f"{pool}-{number}", skew)
+        self.pool = pool
+        self.runner: TaskRunner | None = None
+
+
+class Simulation:
+    """One run of a scenario."""
+
+    def __init__(self, scenario: Scenario, trace: list[str] | None = None) -> None:
+        self.scenario = scenario
+        self.world = world = World(scenario.seed, scenario.weather, STRANDS, trace)
+        self.goals, self.plans, self.results = tables.Goals(world), tables.Plans(world), tables.Results(world)
+        self.joins, self.claims = tables.Joins(world), tables.Claims(world)
+        self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
+        watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
+        bits = iter(range(1, 1 << 30))
+        self.platform = Platform(
+            Outside(**watched, blobs=None, clock=world.clock),  # type: ignore[arg-type]  # no task here has files
+            CATALOG,
+            {},
+            random_bits=lambda _: next(bits),
+            fraction=world.order.random,
+        )
+        self.watched_goals: GoalStore = watched["goals"]
+        self.expected: dict[str, Expected] = {}
+        """By goal id, of the goals that were submitted."""
+        self.cancelled: dict[str, str] = {}
+        """Goal id → "asked", "yes" (a cancellation was confirmed) or "late" (it was refused: the goal had ended)."""
+        self._requests: dict[str, GoalRequest] = {}
+        self._cancels: list[tuple[int, GoalCase]] = []
+        self._places: dict[tuple[str, str], int] = {}
+        self._environments = self._make_environments()
+        world.startable = self._startable
+        world.upcoming = self.queues.next_visible
+        world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
+        self._submit_all()
+
+    def _make_environments(self) -> dict[str, list[Actor]]:
+        weather, order = self.scenario.weather, self.world.order
+
+        def skew() -> float:
+            return order.uniform(-weather.skew, weather.skew) if weather.skew else 0.0
+
+        pools: dict[str, list[Actor]] = {
+            pool: [Environment(pool, number, skew()) for number in range(1, weather.environments + 1)] for pool in POOLS
+        }
+        pools["release"] = [Actor("release-1", skew()), Actor("release-2", skew())]
+        pools["submissions"] = [Actor("accept-1", skew()), Actor("accept-2", skew())]
+        return pools
+
+    def _submit_all(self) -> None:
+        for case in self.scenario.goals:
+            goal_id = ids.derived_goal_id(TENANT, case.key)
+            self.expected[goal_id] = expect(case.plan, case.on_failure, self.scenario.subplans)
+            self._requests[case.key] = parse_request(
+                {"plan": case.plan, "on_failure": case.on_failure, "priority": case.priority}
+            )
+            for delay in case.submissions:
+                self.queues.put(SUBMISSIONS, case.key, delay or 1e-9)
+            if case.cancel_at is not None:
+                self._cancels.append((case.cancel_at, case))
+
+    def run(self) -> None:
+        """To rest."""
+        STAGE.world, STAGE.subplans = self.world, self.scenario.subplans
+        STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
+        STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
+        _narrow(self.scenario, self.plans)
+        self.world.run()
+        for actors in self._environments.values():
+            for actor in actors:
+                actor.bury()
+
+    # What can begin now.
+
+    def _startable(self) -> list[Callable[[], None]]:
+        found = self._cancellable() if self._cancels else []
+        for queue in self.queues.ready():
+            pool = queue.removeprefix("fleet-")
+            if pool not in self._environments:
+                pool = pool.rpartition("-")[0]
+            idle = next((one for one in self._environments[pool] if one.strand is None), None)
+            if idle is not None:
+                found.append(partial(self._invoke, idle, queue))
+        return found
+
+    def _cancellable(self) -> list[Callable[[], None]]:
+        due = [one for one in self._cancels if self.world.steps >= one[0]]
+        return [partial(self._cancel, one) for one in due]
+
+    def _cancel(self, entry: tuple[int, GoalCase]) -> None:
+        self._cancels.remove(entry)
+        case = entry[1]
+        goal_id = ids.derived_goal_id(TENANT, case.key)
+
+        def activity() -> None:
+            self.cancelled.setdefault(goal_id, "asked")
+            try:
+                goal = self.watched_goals.get([goal_id]).get(goal_id)
+                if goal is None:
+                    self.world.note("nothing to cancel yet")
+                    return
+                self.platform.finisher.cancel(goal)
+                self.cancelled[goal_id] = "yes"
+            except IllegalTransition:
+                if self.cancelled[goal_id] != "yes":
+                    self.cancelled[goal_id] = "late"
+            except (Killed, Exception) as error:
+                self.world.note(f"cancelling broke off: {error!r}")
+
+        self.world.start(Actor("user"), activity)
+
+    # Invocations.
+
+    def _invoke(self, actor: Actor, queue: str) -> None:
+        world = self.world
+        size = self.scenario.weather.batch
+        messages = self.queues.take(queue, 1 + int(world.order.random() * size))
+        taken = [(one.id, one.receipt, one.body, one.receives) for one in messages]
+
+        def activity() -> None:
+            actor.cut_off = world.now + INVOCATION
+            if world.trace is not None:
+                world.note(f"receives {', '.join(f'{one[0]}#{one[3]} {one[2]}' for one in taken)} from {queue}")
+            try:
+                returned = self._handle(actor, queue, taken)
+            except Killed:
+                world.note("dies")
+                actor.bury()
+                if isinstance(actor, Environment):
+                    actor.runner = None
+                return
+            except Exception as error:
+                world.note(f"fails as a whole: {error!r}")
+                return
+            for identity, receipt, _, _ in taken:
+                if identity not in returned:
+                    self.queues.delete(queue, receipt)
+            world.note(f"done, returns {sorted(returned)}")
+
+        world.start(actor, activity)
+
+    def _handle(self, actor: Actor, queue: str, taken: list[tuple[str, str, Any, int]]) -> set[str]:
+        if isinstance(actor, Environment):
+            if actor.runner is None:
+                actor.runner = self.platform.runner(actor.pool, actor.name, CAPABILITIES[actor.pool])
+            deliveries = [Delivery(identity, receipt, body, count, queue) for identity, receipt, body, count in taken]
+            batch = actor.drive(actor.runner.run(deliveries, self.world.clock() + timedelta(seconds=INVOCATION)))
+            return set(batch.returned)
+        returned = set()
+        for identity, _, body, _ in taken:
+            try:
+                if queue == SUBMISSIONS:
+                    self.platform.accepter.accept(self._requests[body], TENANT, body)
+                else:
+                    self.platform.release_part(body)
+            except Exception as error:
+                self.world.note(f"returned: {error!r}")
+                returned.add(identity)
+        return returned
+
+    # What is watched while tasks run.
+
+    def _unit_of(self, goal_id: str, task_id: str) -> int:
+        if (goal_id, task_id) not in self._places:
+            plan = self.plans.plans[goal_id]
+            for number in range(plan.header.units):
+                for task in plan.unit(number).tasks:
+                    self._places[goal_id, task.id] = number
+        return self._places[goal_id, task_id]
+
+    def _claim_of(self, goal_id: str, task_id: str, fence: int) -> Claim:
+        return self.claims.granted[goal_id, self._unit_of(goal_id, task_id), fence]
+
+    def _starting(self, context: TaskContext, value: dict[str, Any]) -> None:
+        """A task is about to run: may it, and does all that it waits for have a result?"""
+        violate, name = self.world.violate, f"task {context.task_id} of {context.goal_id}"
+        started = self.world.current.started_at
+        expected = self._expected_of(context.goal_id)
+        if context.task_id not in expected.outcomes:
+            violate(f"{name} runs although it may not")
+            return
+        for needed in expected.needs[context.task_id]:
+            if (context.goal_id, self._unit_of(context.goal_id, needed)) not in self.results.results:
+                violate(f"{name} runs before {needed} has a result")
+        first = self.results.first.get((context.goal_id, self._unit_of(context.goal_id, context.task_id)))
+        if first is not None and first[0] < started and (context.attempt > 1 or context.fence is not None):
+            violate(f"{name} runs again, although its result was there when its message was received")
+        parent = self.goals.goals[context.goal_id].parent
+        for goal_id in (context.goal_id, *(parent.ancestors if parent else ())):
+            if self.goals.ended_at.get(goal_id, started) < started - GOAL_FRESH.total_seconds():
+                violate(f"{name} runs although goal {goal_id} had ended before its message was received")
+
+    def _expected_of(self, goal_id: str) -> Expected:
+        """What is expected of a goal, found through its parents if it is a sub-plan's."""
+        if goal_id in self.expected:
+            return self.expected[goal_id]
+        parent = self.goals.goals[goal_id].parent
+        assert parent is not None
+        task = self.plans.plans[parent.goal_id].unit(parent.unit).tasks[parent.slot]
+        found = self.expected[goal_id] = self._expected_of(parent.goal_id).children[task.id]
+        return found
+
+
+def _narrow(scenario: Scenario, plans: tables.Plans) -> None:
+    """Limits made small enough for small plans to pass them: wide releases and trees of joins; the codec often left out."""
+    for module, name, value in (
+        (release, "FAN_OUT", scenario.weather.fan_out),
+        (compiling, "JOIN_ARITY", scenario.weather.arity),
+        (accept, "encode", plans.encode),
+    ):
+        setattr(module, name, value)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Afterwards the services are as they were: around any number of runs."""
+    with patch.object(release, "FAN_OUT"), patch.object(compiling, "JOIN_ARITY"), patch.object(accept, "encode"):
+        yield
+
+
+def run(scenario: Scenario, *, traced: bool = False) -> Report:
+    """Run a scenario and check what it left behind."""
+    from tests.simulation.check import check
+
+    trace: list[str] | None = [] if traced else None
+    simulation = Simulation(scenario, trace)
+    simulation.run()
+    check(simulation)
+    world = simulation.world
+    return Report(scenario, world.violations, tuple(world.faults), world.steps, trace or [])
+
+
+def run_seed(seed: int, *, traced: bool = False, lost_sends: bool = False) -> Report:
+    """Run what a seed stands for."""
+    return run(scenario_of(seed, lost_sends=lost_sends), traced=traced)

@@ -1,0 +1,167 @@
+"""What the simulated agents can do: add up, fail as they are told, pay, delegate. And the ledger that they pay into."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
+from agentfleet.domain.errors import PermanentError, RetryableError
+from agentfleet.domain.result import Claim
+from agentfleet.services.capability import Capability, SubPlan, TaskContext
+from tests.simulation.reference import number_of
+from tests.simulation.world import Actor, Refused, World
+
+POOLS: Final = {
+    "alpha": ("sim.add", "sim.pay", "sim.chunk", "sim.split"),
+    "beta": ("sim.add", "sim.deal"),
+}
+CLAIMED: Final = {"sim.pay", "sim.deal"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A side effect that took place."""
+
+    goal_id: str
+    task_id: str
+    fence: int | None
+
+
+class Stage:
+    """The run that the capabilities below are part of now, and what it keeps an eye on."""
+
+    def __init__(self) -> None:
+        self.world: World
+        self.subplans: tuple[dict[str, Any], ...] = ()
+        self.starting: Callable[[TaskContext, dict[str, Any]], None] = lambda context, value: None
+        self.claim_of: Callable[[str, str, int], Claim]
+        """(goal, task, fence) → the claim that gave this fence."""
+        self.delete: Callable[[str, str], None] = lambda queue, receipt: None
+        """Deletes a message; only a mutant calls it."""
+        self.ledger: dict[str, Entry] = {}
+        self.fences: set[tuple[str, str, int]] = set()
+        self.at_work: dict[tuple[str, str], list[tuple[Claim, Actor]]] = {}
+        """(goal, task) → claim and environment of whoever is inside a claimed task."""
+
+
+STAGE: Final = Stage()
+
+
+def _trouble(value: dict[str, Any], context: TaskContext) -> None:
+    if value.get("permanent"):
+        raise PermanentError("as told")
+    if context.attempt <= value.get("fails", 0):
+        raise RetryableError("as told", delay=3.0)
+
+
+def _answer(value: dict[str, Any]) -> dict[str, Any]:
+    total = (value["c"] + sum(map(number_of, value.get("xs", ())))) % 1009
+    return {"v": total, "odd": total % 2 == 1}
+
+
+async def add(input: dict[str, Any], context: TaskContext) -> Any:
+    """Adds up."""
+    STAGE.starting(context, input)
+    _trouble(input, context)
+    return _answer(input)
+
+
+async def split(input: dict[str, Any], context: TaskContext) -> Any:
+    """Delegates."""
+    STAGE.starting(context, input)
+    _trouble(input, context)
+    plan = STAGE.subplans[input["sub"]]
+    return SubPlan(plan["tasks"], plan.get("output"))
+
+
+async def pay(input: dict[str, Any], context: TaskContext) -> Any:
+    """Adds up, and leaves an entry in the ledger under the task's idempotency key."""
+    _inside(context)
+    try:
+        STAGE.starting(context, input)
+        if input.get("permanent"):
+            _trouble(input, context)
+        _charge(context)
+        _trouble(input, context)
+        return _answer(input)
+    finally:
+        _outside(context)
+
+
+def _charge(context: TaskContext) -> None:
+    """A call like any other, except that the payer tries again by itself when it is refused."""
+    world = STAGE.world
+    _wait(world)
+    while True:
+        with suppress(Refused):
+            fault = world.before("ledger.charge")
+            STAGE.ledger.setdefault(context.idempotency_key, Entry(context.goal_id, context.task_id, context.fence))
+            world.note(f"ledger.charge {context.task_id} fence {context.fence}")
+            if fault is not None:
+                world.after(fault)
+            break
+    _wait(world)
+
+
+def _wait(world: World) -> None:
+    """A payment takes its time: others may run meanwhile, and the payer may die."""
+    with suppress(Refused):
+        world.before("ledger.wait")
+
+
+async def deal(input: dict[str, Any], context: TaskContext) -> Any:
+    """Delegates once: claimed."""
+    _inside(context)
+    try:
+        return await split(input, context)
+    finally:
+        _outside(context)
+
+
+def _inside(context: TaskContext) -> None:
+    """Two may be inside a claimed task only if the lease of the first is over, or the second has its very message."""
+    task = (context.goal_id, context.task_id)
+    world = STAGE.world
+    if context.fence is None:
+        world.violate(f"task {context.task_id} of {context.goal_id} ran unclaimed")
+        return
+    if (*task, context.fence) in STAGE.fences:
+        world.violate(f"task {context.task_id} of {context.goal_id} ran twice under fence {context.fence}")
+    STAGE.fences.add((*task, context.fence))
+    claim = STAGE.claim_of(context.goal_id, context.task_id, context.fence)
+    now = context.clock()
+    for other, environment in STAGE.at_work.get(task, ()):
+        if other.owner != claim.owner and other.until > now and not environment.is_dead:
+            world.violate(f"task {context.task_id} of {context.goal_id}: two at work within one lease")
+    STAGE.at_work.setdefault(task, []).append((claim, world.current))
+
+
+def _outside(context: TaskContext) -> None:
+    mine = STAGE.world.current
+    task = (context.goal_id, context.task_id)
+    STAGE.at_work[task] = [one for one in STAGE.at_work.get(task, ()) if one[1] is not mine]
+
+
+def _capability(name: str) -> Capability:
+    function = {"sim.pay": pay, "sim.split": split, "sim.deal": deal}.get(name, add)
+    chunk = 3 if name == "sim.chunk" else 1
+    return Capability(function, name, idempotent=name not in CLAIMED, timeout=60.0, chunk=chunk)
+
+
+CAPABILITIES: Final = {pool: {name: _capability(name) for name in offered} for pool, offered in POOLS.items()}
+
+CATALOG: Final = Catalog(
+    fleet="fleet",
+    pools={
+        pool: PoolSpec(
+            name=pool,
+            weight=2 if pool == "alpha" else 1,
+            capabilities=tuple(
+                CapabilitySpec(name=one.name, pool=pool, idempotent=one.idempotent, timeout=one.timeout, chunk=one.chunk)
+                for one in offered.values()
+            ),
+        )
+        for pool, offered in CAPABILITIES.items()
+    },
+)

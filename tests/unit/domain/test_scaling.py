@@ -1,0 +1,228 @@
+"""The rule that sizes a pool: single decisions, then whole days of load."""
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentfleet.domain.scaling import CALM_PASSES, KEPT, Action, Decision, Memory, Observation, ScalingRecord, decide
+from tests.fakes import START
+from tests.unit.domain.simulated_pool import SimulatedPool
+
+BUSY = Observation(START, 10, 2, 100, 10, waiting=50, in_flight=10, oldest_age=45.0)
+KNOWN = Memory(10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "action", "concurrency", "says"),
+    [
+        ({}, Action.UP, 19, "50 waiting, the oldest for 45 s"),
+        ({"oldest_age": 29.0}, Action.HOLD, 10, "50 waiting, none for 30 s yet"),
+        ({"waiting": 0, "oldest_age": 300.0}, Action.HOLD, 10, "nothing waits, 10 in work"),
+        ({"waiting": 0, "in_flight": 0, "oldest_age": None}, Action.HOLD, 10, "nothing to do"),
+        ({"in_flight": 3}, Action.HOLD, 10, "agents are free"),
+        ({"errors": 60, "invocations": 100}, Action.HOLD, 10, "60 of 100 invocations failed"),
+        ({"errors": 40, "invocations": 100}, Action.UP, 19, "waiting"),
+        ({"throttles": 7}, Action.HALVE, 5, "7 invocations throttled"),
+        ({"throttles": 7, "min_concurrency": 8}, Action.HALVE, 8, "throttled"),
+        ({"throttles": 7, "min_concurrency": 10}, Action.HOLD, 10, "at its least size already"),
+        ({"max_concurrency": 10}, Action.HOLD, 10, "at its largest size already"),
+        ({"max_concurrency": 12}, Action.UP, 11, "waiting"),
+        ({"spent": 8.0, "budget": 10.0}, Action.HOLD, 10, "$8.00 of $10.00 a day are spent"),
+        ({"spent": 10.0, "budget": 10.0}, Action.DOWN, 2, "$10.00 of $10.00 a day are spent"),
+        ({"spent": 7.9, "budget": 10.0}, Action.UP, 19, "waiting"),
+        ({"settled": False}, Action.HOLD, 10, "still taking hold"),
+        ({"held_by": "f1", "throttles": 7}, Action.HOLD, 10, "held by fleet f1"),
+        ({"min_concurrency": 20}, Action.UP, 20, "below its least size, 20"),
+        ({"max_concurrency": 8}, Action.DOWN, 8, "above its largest size, 8"),
+    ],
+)
+def test_each_rule_says_what_it_does_and_why(changes: dict[str, Any], action: Action, concurrency: int, says: str) -> None:
+    """The first rule that applies decides, and the reason holds the numbers that it went by."""
+    decision, memory = decide(replace(BUSY, **changes), KNOWN)
+
+    assert (decision.action, decision.concurrency) == (action, concurrency)
+    assert says in decision.reason
+    assert (decision.before, memory.concurrency) == (10, concurrency)
+
+
+def test_without_a_measured_age_a_backlog_ages_from_pass_to_pass() -> None:
+    """Messages that two passes in a row find waiting, and that half a minute apart, count as late."""
+    unmeasured = replace(BUSY, oldest_age=None)
+
+    first, memory = decide(unmeasured, KNOWN)
+    second, _ = decide(replace(unmeasured, at=START + timedelta(seconds=60)), memory)
+
+    assert (first.action, second.action) == (Action.HOLD, Action.UP)
+    assert "the oldest for 60 s" in second.reason
+
+
+@pytest.mark.parametrize("memory", [Memory(25), None])
+def test_a_size_set_by_hand_is_left_alone_for_a_while(memory: Memory | None) -> None:
+    """Also on the very first pass, where the size is not the one that was deployed; then the rule takes over."""
+    changed = replace(BUSY, concurrency=30, in_flight=30)
+
+    noticed, memory = decide(changed, memory)
+    later, memory = decide(replace(changed, at=START + timedelta(minutes=14)), memory)
+    over, _ = decide(replace(changed, at=START + timedelta(minutes=15)), memory)
+
+    assert [one.action for one in (noticed, later, over)] == [Action.HOLD, Action.HOLD, Action.UP]
+    assert "set to 30 by hand at 03:04 UTC" in later.reason
+
+
+def test_what_a_fleet_takes_and_gives_back_is_no_change_by_hand() -> None:
+    """As soon as the fleet is released the rule goes on."""
+    _, held = decide(replace(BUSY, concurrency=50, held_by="f1"), KNOWN)
+    released, _ = decide(BUSY, held)
+
+    assert released.action is Action.UP
+
+
+def test_an_unsettled_change_of_our_own_is_no_change_by_hand() -> None:
+    """While it takes hold the pool may show its old size; somebody else's change meanwhile is still noticed."""
+    up, memory = decide(BUSY, KNOWN)
+    _, memory = decide(replace(BUSY, settled=False), memory)
+    ours, _ = decide(replace(BUSY, concurrency=up.concurrency, in_flight=19), memory)
+    theirs, _ = decide(replace(BUSY, concurrency=40, in_flight=40), memory)
+
+    assert ours.action is Action.UP
+    assert "by hand" in theirs.reason
+
+
+def test_only_the_latest_of_holds_in_a_row_is_kept() -> None:
+    """A quiet hour does not push the last changes out; the hold says since when."""
+    hold, up = Decision(START, Action.HOLD, 10, 10, "quiet"), Decision(START, Action.UP, 10, 19, "late")
+    record = ScalingRecord(KNOWN).note(up)
+    for minute in range(60):
+        record = record.note(replace(hold, at=START + timedelta(minutes=minute)))
+
+    assert [one.action for one in record.decisions] == [Action.HOLD, Action.UP]
+    assert (record.decisions[0].since, record.decisions[0].at) == (START, START + timedelta(minutes=59))
+    for _ in range(30):
+        record = record.note(up)
+    assert len(record.decisions) == KEPT
+
+
+@pytest.mark.parametrize("load", [3, 15, 40, 90])
+def test_a_constant_load_converges(load: int) -> None:
+    """The pool ends at a size that carries the load and then stays there."""
+    pool = SimulatedPool(lambda _: load).run(90)
+
+    assert pool.concurrency >= load
+    assert pool.waiting < load * 2
+    assert len(set(pool.sizes[-20:])) == 1
+
+
+def test_a_step_is_followed_and_given_back() -> None:
+    """Up a tenth of the range at a time while the backlog ages, back to the deployed size when it is over."""
+    pool = SimulatedPool(lambda second: 60 if 600 <= second < 3000 else 1).run(180)
+
+    assert max(pool.sizes) >= 60
+    assert pool.concurrency == pool.resting
+
+
+def test_a_short_spike_moves_little() -> None:
+    """What is worked off before it is late changes nothing."""
+    pool = SimulatedPool(lambda second: 200 if second == 90 else 1).run(30)
+
+    assert set(pool.actions()) == {Action.HOLD}
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 30])
+def test_a_sawtooth_does_not_flap(period: int) -> None:
+    """Load that comes and goes: the pool never turns round sooner than it has been calm for long enough."""
+    pool = SimulatedPool(lambda second: 60 if second // 60 % period < period / 2 else 0).run(240)
+
+    turns = [number for number, action in enumerate(pool.actions()) if action is Action.DOWN]
+    for turn in turns:
+        assert set(pool.actions()[turn - CALM_PASSES + 1 : turn]) <= {Action.HOLD}
+    if period <= CALM_PASSES:
+        assert not turns
+
+
+def test_throttling_halves_once_and_then_waits() -> None:
+    """One cause halves once in three minutes; a limit that stays is found, and the pool does not grow into it at once."""
+    pool = SimulatedPool(lambda _: 80, concurrency=80, resting=80, allowed=lambda _: 20.0).run(30)
+
+    first = pool.actions().index(Action.HALVE)
+    assert pool.sizes[first] == 40
+    assert pool.actions()[first + 1 : first + 3] == [Action.HOLD, Action.HOLD]
+    assert min(pool.sizes) <= 20
+    halved = [number for number, action in enumerate(pool.actions()) if action is Action.HALVE]
+    assert all(later - earlier >= 3 for earlier, later in pairwise(halved))
+
+
+def test_an_idle_pool_goes_back_to_the_size_it_is_deployed_with() -> None:
+    """From above a quarter at a time, from below (after throttling) at once."""
+    above, below = (SimulatedPool(lambda _: 0, concurrency=size) for size in (64, 2))
+    for pool in (above, below):
+        pool.run(120)
+
+    assert above.concurrency == below.concurrency == 10
+    assert all(after >= before * 0.74 for before, after in pairwise(above.sizes))
+
+
+def test_a_spent_budget_keeps_the_pool_small_until_midnight() -> None:
+    """Down to its least size whatever waits, and up again when the next day's budget is untouched."""
+    pool = SimulatedPool(lambda _: 60, spent=lambda second: 5.0 if second < 1800 else 0.0, budget=5.0)
+
+    pool.run(29)
+    assert (pool.concurrency, Action.UP in pool.actions()) == (2, False)
+    pool.run(30)
+    assert pool.concurrency > 10
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> SimulatedPool:
+    """A pool with any limits under any load, throttled or not, that somebody may have misconfigured in size."""
+    least = draw(st.integers(1, 20))
+    most = draw(st.integers(least, 200))
+    loads = draw(st.lists(st.integers(0, 150), min_size=1, max_size=12))
+    minutes = draw(st.integers(1, 15))
+    allowed = draw(st.one_of(st.just(float("inf")), st.integers(1, 100).map(float)))
+    resting = draw(st.integers(least, most))
+    return SimulatedPool(
+        lambda second: loads[second // 60 // minutes % len(loads)],
+        concurrency=resting,
+        least=least,
+        most=most,
+        resting=resting,
+        allowed=lambda _: allowed,
+        settles=draw(st.booleans()),
+        is_measured=draw(st.booleans()),
+    )
+
+
+@settings(deadline=None)
+@given(pools())
+def test_whatever_happens_a_pool_stays_within_its_limits_and_never_flaps(pool: SimulatedPool) -> None:
+    """Limits hold after every pass; no growth within three passes of a halving, no decay without calm; each says why."""
+    pool.run(60)
+
+    actions = pool.actions()
+    assert all(pool.least <= size <= pool.most for size in pool.sizes)
+    assert all(
+        decision.reason and (decision.action is Action.HOLD) == (decision.before == decision.concurrency)
+        for decision in pool.decisions
+    )
+    for number, action in enumerate(actions):
+        if action is Action.DOWN:
+            assert set(actions[max(0, number - CALM_PASSES + 1) : number]) <= {Action.HOLD}
+        if action in {Action.UP, Action.HALVE}:
+            assert Action.HALVE not in actions[max(0, number - 2) : number]
+        if action is Action.HALVE:
+            assert pool.sizes[number] == max(pool.least, pool.decisions[number].before // 2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 90), st.integers(0, 1000))
+def test_any_constant_load_that_fits_converges(load: int, phase: int) -> None:
+    """From wherever the load begins, the size is the same over the last twenty minutes and carries the load."""
+    pool = SimulatedPool(lambda second: load if second >= phase else 0).run(120)
+
+    assert len(set(pool.sizes[-20:])) == 1
+    assert pool.concurrency >= min(load, pool.most)

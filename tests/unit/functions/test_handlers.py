@@ -1,0 +1,154 @@
+"""The functions behind queues, called as Lambda calls them, over moto: events in, partial batch responses out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from moto import mock_aws
+
+from agentfleet import bootstrap
+from agentfleet.adapters.clients import Clients
+from agentfleet.domain import ids
+from agentfleet.domain.errors import FleetError
+from agentfleet.domain.goal import GoalState
+from cdk.catalog import read_fleet
+from cdk.playbooks import playbooks_json, read_playbooks
+from functions.accept_goals import handler as accept_goals
+from functions.flow import handler as flow
+from functions.release_tasks import handler as release_tasks
+from tests.contract.moto_inserts import conditional_inserts
+from tests.contract.world import FLEET, build
+
+ROOT = Path(__file__).parents[3]
+EVENT_ID = "9b6d2c54-1f0e-4a83-8c6f-0d5e7a4b3c21"
+
+
+class Invocation(LambdaContext):
+    """What Lambda tells a function of its invocation."""
+
+    def __init__(self) -> None:
+        self._function_name = "contract-flow"
+        self._memory_limit_in_mb = 512
+        self._invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:contract-flow"
+        self._aws_request_id = "b6f5a3f0-27a4-4a1e-8c0b-2f4a5b1d9e77"
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        """A minute."""
+        return 60_000
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
+    """A fleet's resources in moto, the environment of its functions, and the files that synth puts into their layer."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    (tmp_path / "catalog.json").write_text(read_fleet(ROOT).catalog.model_dump_json(), encoding="utf-8")
+    (tmp_path / "playbooks.json").write_text(playbooks_json(read_playbooks(ROOT)), encoding="utf-8")
+    monkeypatch.setattr(bootstrap, "PACKAGE", tmp_path)
+    monkeypatch.setattr(flow.agent, "_runner", None)
+    monkeypatch.setattr(flow.agent, "_loop", None)
+    made = (bootstrap.clients, bootstrap.platform)
+    for one in made:
+        one.cache_clear()
+    with mock_aws(), conditional_inserts():
+        clients = bootstrap.clients()
+        build(clients)
+        for queue in ("flow-high", "flow-normal", "flow-low"):
+            clients.sqs.create_queue(QueueName=f"{FLEET}-{queue}")
+        for name, value in {
+            "FLEET": FLEET,
+            "WORK_TABLE": f"{FLEET}-work",
+            "REGISTRY_TABLE": f"{FLEET}-registry",
+            "BUCKET": f"{FLEET}-bucket",
+            "BUS": f"{FLEET}-events",
+            "RELEASE_QUEUE_URL": clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"],
+            "POOL": "flow",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield clients
+        clients.threads.shutdown()
+        if flow.agent._loop:
+            flow.agent._loop.close()
+    for one in made:
+        one.cache_clear()
+
+
+def delivered(clients: Clients, queue: str) -> dict[str, Any]:
+    """The queue's messages as Lambda hands them over."""
+    url = clients.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    answer = clients.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:123456789012:{queue}",
+                "awsRegion": "us-east-1",
+            }
+            for message in answer.get("Messages", [])
+        ]
+    }
+
+
+def submitted() -> dict[str, Any]:
+    """An event with a goal, and one that is none."""
+    event: dict[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_goal_submitted.json").read_text(encoding="utf-8"))
+    return event
+
+
+def test_a_goal_goes_from_event_to_end_through_the_real_handlers(aws: Clients) -> None:
+    """accept_goals keeps the good record and returns the bad one; the pool's agent runs task after task."""
+    answer = accept_goals.handler(submitted(), Invocation())
+    goal_id = ids.derived_goal_id("default", f"event:{EVENT_ID}")
+
+    for _ in range(2):
+        event = delivered(aws, f"{FLEET}-flow-normal")
+        assert len(event["Records"]) == 1
+        assert flow.agent(event, Invocation()) == {"batchItemFailures": []}
+
+    goal = bootstrap.platform().outside.goals.get([goal_id])[goal_id]
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "7c9e6679-7425-40de-944b-e07fc1f90ae7"}]}
+    assert (goal.state, goal.output, goal.tenant) == (GoalState.SUCCEEDED, 2, "default")
+
+
+def test_an_agent_returns_only_the_message_that_it_could_not_read(aws: Clients) -> None:
+    """The others of the batch are done and deleted."""
+    accept_goals.handler(submitted(), Invocation())
+    event = delivered(aws, f"{FLEET}-flow-normal")
+    poison = {**event["Records"][0], "messageId": "poison", "body": "?"}
+
+    answer = flow.agent({"Records": [poison, *event["Records"]]}, Invocation())
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "poison"}]}
+    assert len(delivered(aws, f"{FLEET}-flow-normal")["Records"]) == 1
+
+
+def test_a_part_of_a_wide_release_is_sent_and_a_bad_one_returned(aws: Clients) -> None:
+    """release_tasks sends what its message names."""
+    accept_goals.handler(submitted(), Invocation())
+    goal_id = ids.derived_goal_id("default", f"event:{EVENT_ID}")
+    delivered(aws, f"{FLEET}-flow-normal")
+    record = {**submitted()["Records"][0], "body": json.dumps({"goal": goal_id, "units": [[0, 1]]})}
+
+    answer = release_tasks.handler({"Records": [record, {**record, "messageId": "bad", "body": "{}"}]}, Invocation())
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert len(delivered(aws, f"{FLEET}-flow-normal")["Records"]) == 2
+
+
+def test_a_handler_in_the_wrong_function_says_so(aws: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool's function with another pool's code is a mistake that must not run tasks."""
+    monkeypatch.setenv("POOL", "data")
+
+    with pytest.raises(FleetError, match=r"belongs to pool 'data', but its handler says Agent\('flow'\)"):
+        flow.agent({"Records": []}, Invocation())

@@ -1,0 +1,198 @@
+"""Pause, resume, deadline, fork: an owner's hand in goals."""
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from agentfleet.agent import Agent, SubPlan
+from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
+from agentfleet.domain.goal import GoalState
+from tests.fakes.fleet import InProcessFleet, Killed
+
+pool = Agent("work")
+done: list[str] = []
+
+
+@pool.capability("work.echo", idempotent=True)
+async def echo(input: dict[str, Any]) -> Any:
+    """What was given; remembered."""
+    done.append(input.get("name", ""))
+    return input.get("value")
+
+
+@pool.capability("work.chunked", idempotent=True, chunk=10)
+async def chunked(input: dict[str, Any]) -> Any:
+    """As above, ten to a message."""
+    done.append(input.get("name", ""))
+    return input.get("value")
+
+
+@pool.capability("work.split", idempotent=True)
+async def split(input: dict[str, Any]) -> SubPlan:
+    """Delegates to a chain of two."""
+    steps = [step("x", 1), step("y", {"$from": "x"})]
+    return SubPlan(steps, {"$from": "y"})
+
+
+def step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
+    """A task that echoes and is remembered by its name."""
+    return {"id": name, "capability": "work.echo", "input": {"name": name, "value": value}, **rest}
+
+
+CHAIN = {"plan": {"tasks": [step("a", 1), step("b", {"$from": "a"}), step("c", [{"$from": "b"}, {"$from": "a"}])]}}
+
+
+@pytest.fixture
+def fleet() -> InProcessFleet:
+    """A fleet, and nothing remembered."""
+    done.clear()
+    return InProcessFleet(pool)
+
+
+def test_a_paused_goal_waits_without_messages_and_goes_on_where_it_was(fleet: InProcessFleet) -> None:
+    """Nothing runs and nothing is queued while it is paused; each task runs once in the end."""
+    control = fleet.platform.control
+    goal = fleet.submit(CHAIN)
+    fleet.invoke("fleet-work-normal")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    assert (done, fleet.goal(goal.id).state, fleet.queues.busy()) == (["a"], GoalState.RUNNING, [])
+
+    control.resume(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    assert (done, fleet.goal(goal.id).output) == (["a", "b", "c"], [1, 1])
+
+
+def test_sub_plans_pause_and_go_on_with_their_goal(fleet: InProcessFleet) -> None:
+    """What was delegated is held back too, and resumed inside, not delegated anew."""
+    control = fleet.platform.control
+    goal = fleet.submit({"plan": {"tasks": [{"id": "s", "capability": "work.split"}, step("end", {"$from": "s"})]}})
+    fleet.invoke("fleet-work-normal")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+    assert done == []
+
+    control.resume(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    assert (done, fleet.goal(goal.id).output) == (["x", "y", "end"], 1)
+
+
+def test_only_running_goals_of_ones_own_can_be_paused(fleet: InProcessFleet) -> None:
+    """Pausing twice is fine; an ended goal and another tenant's are refused."""
+    control = fleet.platform.control
+    goal = fleet.submit(CHAIN)
+    with pytest.raises(NotFound):
+        control.pause(goal.id, "rival")
+    assert control.pause(goal.id, "acme") == control.pause(goal.id, "acme")
+    control.resume(goal.id, "acme")
+    assert control.resume(goal.id, "acme").paused is None
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    with pytest.raises(IllegalTransition, match="only a running one can be paused"):
+        control.pause(goal.id, "acme")
+
+
+def test_a_goal_past_its_deadline_fails(fleet: InProcessFleet) -> None:
+    """Whatever was still to come does not run."""
+    goal = fleet.submit({**CHAIN, "deadline": 60})
+    fleet.invoke("fleet-work-normal")
+    fleet.clock.advance(61)
+
+    fleet.settle()
+
+    ended = fleet.goal(goal.id)
+    assert (ended.state, done) == (GoalState.FAILED, ["a"])
+    assert ended.failure is not None
+    assert ended.failure.error == "DeadlineExceeded"
+
+
+def test_a_fork_keeps_what_it_is_told_and_runs_the_rest(fleet: InProcessFleet) -> None:
+    """Kept results count as they are; the fork is a goal of its own that says where it comes from."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["a"], {})
+    fleet.settle()
+
+    ended = fleet.goal(fork.id)
+    assert (done, ended.state, ended.output, ended.origin) == (["b", "c"], GoalState.SUCCEEDED, [1, 1], goal.id)
+    assert ended.counts == {"SUCCEEDED": 3}
+
+
+def test_a_changed_input_runs_its_task_and_all_that_follow_again(fleet: InProcessFleet) -> None:
+    """Even where everything is to be kept."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["*"], {"b": {"value": 7}})
+    fleet.settle()
+
+    assert (done, fleet.goal(fork.id).output) == (["b", "c"], [7, 1])
+    assert fleet.goal(goal.id).output == [1, 1]
+
+
+def test_a_fork_that_keeps_everything_has_ended_already(fleet: InProcessFleet) -> None:
+    """There is nothing left to run."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["*"], {})
+
+    assert (fork.state, fork.output) == (GoalState.SUCCEEDED, [1, 1])
+
+
+def test_a_wide_fork_fills_joins_and_chunks(fleet: InProcessFleet) -> None:
+    """Fan-in over kept and new results, in chunks and singles, over several joins."""
+    parts = [{"id": f"p.{n}", "capability": "work.chunked", "input": {"name": f"p{n}", "value": n}} for n in range(40)]
+    parts += [step(f"q.{n}", n) for n in range(600)]
+    goal = fleet.submit({"plan": {"tasks": [*parts, step("end", "all", depends_on=["p.*", "q.*"])]}})
+    fleet.settle()
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["p.*", "q.*"], {"q.5": {"value": "new"}})
+    fleet.settle()
+
+    assert sorted(done) == ["end", "q.5"]
+    assert fleet.goal(fork.id).state is GoalState.SUCCEEDED
+    assert fleet.goal(fork.id).counts == {"SUCCEEDED": 641}
+
+
+def test_the_same_key_forks_once_and_mistakes_are_named(fleet: InProcessFleet) -> None:
+    """An unknown task, a path through a number, another tenant's goal."""
+    control = fleet.platform.control
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+
+    assert control.fork(goal.id, "acme", ["a"], {}, "k").id == control.fork(goal.id, "acme", ["a"], {}, "k").id
+    with pytest.raises(InvalidRequest) as caught:
+        control.fork(goal.id, "acme", ["*"], {"z": {"value": 1}, "a": {"value.x": 1}})
+    assert [problem.field for problem in caught.value.problems] == ["set[a].value.x", "set[z]"]
+    with pytest.raises(NotFound):
+        control.fork(goal.id, "rival", ["*"], {})
+
+
+@pytest.mark.parametrize("call", range(12))
+def test_a_fork_that_dies_is_finished_by_its_repetition(fleet: InProcessFleet, call: int) -> None:
+    """Killed after any of its calls, forking again with the key ends right."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    fleet.faults.arm(call)
+    with contextlib.suppress(Killed):
+        fleet.platform.control.fork(goal.id, "acme", ["a"], {"c": {"value": 5}}, "k")
+    fleet.faults.arm(None)
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["a"], {"c": {"value": 5}}, "k")
+    fleet.settle()
+
+    assert (fleet.goal(fork.id).state, fleet.goal(fork.id).output) == (GoalState.SUCCEEDED, 5)

@@ -1,0 +1,243 @@
+"""Dead letters: each is diagnosed, what can run is sent again once, what can't fails by its goal's policy."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agentfleet.agent import Agent
+from agentfleet.domain.dead_letters import Action, Cause, Circumstances, decide, diagnose
+from agentfleet.domain.errors import InvalidRequest, NotFound
+from agentfleet.domain.goal import GoalState
+from agentfleet.domain.messages import TaskPointer
+from agentfleet.domain.result import TaskState
+from tests.contract.making import goal
+from tests.fakes.fleet import InProcessFleet
+
+work = Agent("work")
+DEAD = "fleet-work-dead"
+
+
+@work.capability("work.one", idempotent=True)
+async def one(input: dict[str, Any]) -> int:
+    """A task."""
+    return 1
+
+
+TWO = {"plan": {"tasks": [{"id": "a", "capability": "work.one"}, {"id": "b", "capability": "work.one", "depends_on": ["a"]}]}}
+FIT = Circumstances(
+    pointer=TaskPointer("g", 0, "acme"),
+    goal=goal("g", state=GoalState.RUNNING),
+    has_unit=True,
+    has_result=False,
+    has_sub_plan=False,
+    pool="work",
+    routed_to="work",
+    lived=100.0,
+    visibility=360.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"pointer": None}, Cause.UNREADABLE),
+        ({"goal": None}, Cause.GOAL_UNKNOWN),
+        ({"has_unit": False}, Cause.GOAL_UNKNOWN),
+        ({"goal": goal("g", state=GoalState.CANCELLED)}, Cause.GOAL_ENDED),
+        ({"has_result": True}, Cause.RESULT_STORED),
+        ({"has_sub_plan": True}, Cause.DELEGATED),
+        ({"routed_to": None}, Cause.CAPABILITY_GONE),
+        ({"routed_to": "web"}, Cause.CAPABILITY_MOVED),
+        ({"lived": 1799.0}, Cause.RETURNED),
+        ({"lived": 1800.0}, Cause.KILLED),
+    ],
+)
+def test_a_diagnosis_follows_from_the_circumstances(changes: dict[str, Any], cause: Cause) -> None:
+    """The first cause that fits, from the message itself outwards."""
+    assert diagnose(replace(FIT, **changes)) is cause
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_the_policy_knows_every_cause_and_sends_nothing_again_for_ever(cause: Cause) -> None:
+    """What nobody can judge stays for a person; what has been sent again once is not any more."""
+    first, later = decide(cause, 0), decide(cause, 1)
+
+    assert (first is Action.KEEP) == (cause in {Cause.UNREADABLE, Cause.GOAL_UNKNOWN})
+    assert later is not Action.REDRIVE
+    assert first is later or (first, later) == (Action.REDRIVE, Action.FAIL)
+
+
+def die(fleet: InProcessFleet, after: timedelta) -> None:
+    """Let agents receive every message of the pool's queue and never delete it, until it is a dead letter."""
+    while fleet.queues.bodies("fleet-work-normal"):
+        fleet.queues.take("fleet-work-normal")
+        fleet.clock.advance(after / fleet.queues.max_receives)
+        fleet.queues.expire_visibility()
+
+
+def die_slowly(fleet: InProcessFleet) -> None:
+    """As when its environments die: hidden for the whole visibility timeout each time."""
+    die(fleet, timedelta(hours=1))
+
+
+def die_quickly(fleet: InProcessFleet) -> None:
+    """As when every agent gives it back at once."""
+    die(fleet, timedelta(minutes=2))
+
+
+def test_a_task_that_kills_its_agents_fails_its_goal() -> None:
+    """By the normal path: a FAILED result that names the attempts, then the goal's policy."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_slowly(fleet)
+
+    report = fleet.heal()
+
+    ended = fleet.goal(goal_id)
+    assert report.letters == {Action.FAIL: 1}
+    assert ended.state is GoalState.FAILED
+    assert ended.failure is not None
+    assert (ended.failure.error, ended.failure.task) == ("AgentDied", "a")
+    assert "in all of 10 attempts" in ended.failure.message
+    assert fleet.bus.topics().count("GoalFailed") == 1
+    assert fleet.queues.bodies(DEAD) == []
+
+
+def test_a_task_that_may_be_skipped_is_skipped() -> None:
+    """The goal goes on with the rest of its plan."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit({**TWO, "on_failure": "skip"}).id
+    die_slowly(fleet)
+
+    fleet.heal()
+    fleet.settle()
+
+    assert fleet.goal(goal_id).state is GoalState.SUCCEEDED
+    assert fleet.goal(goal_id).counts == {TaskState.FAILED: 1, TaskState.SUCCEEDED: 1}
+
+
+def test_what_agents_gave_back_is_sent_again_once_and_then_fails() -> None:
+    """An outage costs a redrive; a second round of it is the task's end."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_quickly(fleet)
+    first = fleet.heal()
+    assert fleet.goal(goal_id).state is GoalState.RUNNING
+    die_quickly(fleet)
+
+    second = fleet.heal()
+
+    assert (first.letters, second.letters) == ({Action.REDRIVE: 1}, {Action.FAIL: 1})
+    failure = fleet.goal(goal_id).failure
+    assert failure is not None
+    assert "in all of 20 attempts" in failure.message
+
+
+def test_an_outage_that_passes_ends_well() -> None:
+    """The redriven task runs, and the incident is healed without anybody."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_quickly(fleet)
+
+    fleet.heal()
+    fleet.settle()
+    fleet.heal()
+
+    assert fleet.goal(goal_id).state is GoalState.SUCCEEDED
+    assert fleet.healing.incidents.summary("acme").without_person == 1
+
+
+def test_letters_of_ended_goals_are_buried_and_strangers_stay() -> None:
+    """A record is kept of the one; the others wait for a person, visible."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    fleet.queues.put("fleet-work-normal", "no message of ours")
+    fleet.queues.put("fleet-work-normal", TASK_OF_NOBODY)
+    die_slowly(fleet)
+    fleet.platform.finisher.cancel(fleet.goal(goal_id))
+
+    report = fleet.heal()
+
+    assert report.letters == {Action.BURY: 1, Action.KEEP: 2}
+    assert fleet.queues.depth(DEAD) == (2, 0)
+    [record] = fleet.health.letters("work", 10)
+    assert (record.cause, record.key, record.action) == (Cause.GOAL_ENDED, f"{goal_id}.0", Action.BURY)
+
+
+def test_a_stored_result_is_carried_on() -> None:
+    """The task was done; only what follows from it had not happened."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_slowly(fleet)
+    fleet.submit(TWO)
+    fleet.invoke("fleet-work-normal")
+    [other] = [name for name in fleet.goals.goals if name != goal_id]
+    fleet.results.put(1, [replace(fleet.result_of(other, 0), goal_id=goal_id)])
+
+    report = fleet.heal()
+    fleet.settle()
+
+    assert report.letters == {Action.ADVANCE: 1}
+    assert fleet.goal(goal_id).state is GoalState.SUCCEEDED
+
+
+def test_a_capability_that_is_gone_fails_its_tasks() -> None:
+    """No pool will ever do it."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_quickly(fleet)
+    fleet.healing.office._router._turns.clear()
+
+    fleet.heal()
+
+    failure = fleet.goal(goal_id).failure
+    assert failure is not None
+    assert failure.error == "CapabilityGone"
+
+
+def test_a_letter_in_the_dead_queue_is_not_sent_again_beside_it() -> None:
+    """While there are more letters than one visit takes, the frontier leaves that pool's units alone."""
+    fleet = InProcessFleet(work)
+    fleet.submit({"plan": {"tasks": [{"id": f"t.{n}", "capability": "work.one"} for n in range(300)]}})
+    die_quickly(fleet)
+    fleet.clock.advance(timedelta(hours=2))
+    sent = fleet.queues.sent
+
+    report = fleet.heal()
+
+    assert sum(report.letters.values()) == 200
+    assert fleet.queues.sent == sent + report.letters.get(Action.REDRIVE, 0)
+
+
+TASK_OF_NOBODY = '{"goal":"gnobody","unit":0,"tenant":"acme"}'
+
+
+def test_a_person_lists_redrives_and_buries() -> None:
+    """Only what is one's own, or nobody's; what can't run is refused with the way out."""
+    fleet = InProcessFleet(work)
+    office = fleet.healing.office
+    goal_id = fleet.submit(TWO).id
+    fleet.submit(TWO, tenant="other")
+    fleet.queues.put("fleet-work-normal", "?")
+    die_quickly(fleet)
+
+    listed = office.lying("acme", None, 10)
+    [strange] = [letter for letter in listed if letter.pointer is None]
+    with pytest.raises(InvalidRequest, match="bury it with a reason"):
+        office.redrive("acme", "work", strange.key)
+    with pytest.raises(NotFound, match="no dead letter"):
+        office.redrive("acme", "work", "nothing.0")
+    with pytest.raises(NotFound, match="there is no pool"):
+        office.lying("acme", "wrok", 10)
+    buried = office.bury("acme", "work", strange.key, "a test of ours")
+    redriven = office.redrive("acme", "work", None)
+
+    assert {letter.cause for letter in listed} == {Cause.UNREADABLE, Cause.RETURNED}
+    assert buried.cause is Cause.UNREADABLE
+    assert [letter.key for letter in redriven] == [f"{goal_id}.0"]
+    assert {record.reason for record in office.records("acme", "work", 10)} == {"a test of ours", "redriven by hand"}
+    assert fleet.queues.depth(DEAD) == (1, 0)
+    fleet.settle()
+    assert fleet.goal(goal_id).state is GoalState.SUCCEEDED

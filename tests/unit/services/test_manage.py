@@ -1,0 +1,162 @@
+"""The fleet manager over fakes: what it applies, what it only says, what it remembers."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agentfleet import bootstrap
+from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.errors import NotFound, RetryableError
+from agentfleet.domain.fleet import Fleet
+from agentfleet.domain.messages import TaskMessage
+from agentfleet.domain.scaling import Action, ScalingMode
+from agentfleet.ports import Signals
+from agentfleet.services.manage import Autoscaler
+from functions.manage_fleet import handler as function
+from tests.fakes import FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
+
+
+class World:
+    """A fleet of two pools, `busy` with a late backlog and every agent at work, and `idle`."""
+
+    def __init__(self, mode: ScalingMode = "auto", **spec: Any) -> None:
+        self.clock = FixedClock()
+        self.queues = FakeQueues(self.clock)
+        specs = {"busy": PoolSpec(name="busy", scaling=mode, **spec), "idle": PoolSpec(name="idle")}
+        self.catalog = Catalog(fleet="fleet", pools=specs)
+        self.pools = FakePools(self.catalog, self.queues)
+        self.fleets, self.records, self.signals = FakeFleets(), FakeScalings(), FakeSignals()
+        self.queues.send_tasks([TaskMessage("g", n, "acme", "busy", "normal") for n in range(40)])
+        self.queues.take("fleet-busy-normal", 10)
+        self.signals.signals["busy"] = Signals(oldest_age=61.0, invocations=5)
+        self.autoscaler = Autoscaler(self.pools, self.signals, self.fleets, self.records, self.catalog, self.clock)
+
+    def size(self) -> int:
+        """Of the busy pool."""
+        return self.pools.read(["busy"])[0].concurrency
+
+
+def test_a_late_backlog_makes_its_pool_grow_and_the_reason_is_kept() -> None:
+    """The other pool is left as it is, and both decisions are stored."""
+    world = World()
+
+    made = {one.pool: one.decision for one in world.autoscaler()}
+
+    assert (made["busy"].action, made["busy"].applied, world.size()) == (Action.UP, True, 19)
+    assert made["busy"].reason == "30 waiting, the oldest for 61 s"
+    assert made["idle"].action is Action.HOLD
+    assert world.records.records["busy"].decisions == (made["busy"],)
+
+
+def test_a_dry_run_says_what_it_would_do() -> None:
+    """Nothing moves, pass after pass, and no pass takes the size that stayed for somebody's change."""
+    world = World("dry-run")
+
+    for _ in range(3):
+        [busy, _idle] = world.autoscaler()
+        world.clock.advance(60)
+
+        assert (busy.mode, busy.decision.action, busy.decision.concurrency) == ("dry-run", Action.UP, 19)
+        assert (busy.decision.applied, world.size()) == (False, 10)
+
+
+def test_a_pool_whose_scaling_is_off_is_not_looked_at() -> None:
+    """No decision, no record."""
+    world = World("off")
+
+    assert [one.pool for one in world.autoscaler()] == ["idle"]
+    assert "busy" not in world.records.records
+
+
+def test_a_fleets_size_wins_until_it_is_released() -> None:
+    """Whosever fleet it is; afterwards the load decides again."""
+    world = World()
+    fleet = Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, world.clock())
+    world.fleets.put(fleet)
+    world.pools.set_concurrency("busy", 3)
+
+    [held, _idle] = world.autoscaler()
+    world.fleets.put(Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, fleet.created, released=world.clock()))
+    world.pools.set_concurrency("busy", 10)
+    world.clock.advance(60)
+    [free, _idle] = world.autoscaler()
+
+    assert held.decision.reason == "held by fleet f7 until it is released"
+    assert (free.decision.action, world.size()) == (Action.UP, 19)
+
+
+def test_a_refused_change_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an earlier change takes hold; the next pass is not misled by it."""
+    world = World()
+
+    def refuse(pool: str, concurrency: int) -> None:
+        raise RetryableError(f"pool {pool!r} is still taking an earlier change on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.pools, "set_concurrency", refuse)
+        [refused, _idle] = world.autoscaler()
+    world.clock.advance(60)
+    [again, _idle] = world.autoscaler()
+
+    assert not refused.decision.applied
+    assert "not applied: pool 'busy' is still taking" in refused.decision.reason
+    assert (again.decision.applied, world.size()) == (True, 19)
+
+
+def test_one_pool_that_cannot_be_read_does_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All others are done first; then the pass fails, naming the pool."""
+    world = World()
+    read = world.pools.read
+
+    def broken(pools: list[str]) -> Any:
+        if pools == ["busy"]:
+            raise NotFound("pool 'busy' is not deployed")
+        return read(pools)
+
+    monkeypatch.setattr(world.pools, "read", broken)
+
+    with pytest.raises(ExceptionGroup, match="1 of 2 pools") as raised:
+        world.autoscaler()
+
+    assert raised.value.exceptions[0].__notes__ == ["pool busy"]
+    assert "idle" in world.records.records
+
+
+def test_metrics_are_asked_for_where_they_count() -> None:
+    """They cost money: a pool with nothing to do and no budget is not asked about."""
+    plain, budgeted = World(), World()
+    budgeted.catalog.pools["idle"] = budgeted.catalog.pools["idle"].model_copy(update={"daily_budget": 1.0})
+
+    plain.autoscaler()
+    budgeted.autoscaler()
+
+    assert plain.signals.asked == ["busy"]
+    assert budgeted.signals.asked == ["busy", "idle"]
+
+
+def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It answers with pool and action, and logs a line with the reason for each."""
+    world = World()
+    monkeypatch.setattr(bootstrap, "autoscaler", lambda: world.autoscaler)
+    context: Any = SimpleNamespace(
+        function_name="fleet-manage-fleet", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="test"
+    )
+
+    assert function.handler({"detail-type": "Scheduled Event"}, context) == {"busy": "up", "idle": "hold"}
+    reasons = [vars(line)["reason"] for line in caplog.records]
+    assert reasons == ["30 waiting, the oldest for 61 s", "nothing to do"]
+
+
+def test_time_alone_makes_an_unmeasured_backlog_late() -> None:
+    """Where nobody measures ages, the second pass that finds the backlog acts."""
+    world = World()
+    world.signals.signals.clear()
+
+    actions = []
+    for _ in range(2):
+        actions.append(world.autoscaler()[0].decision.action)
+        world.clock.advance(timedelta(minutes=1))
+
+    assert actions == [Action.HOLD, Action.UP]
