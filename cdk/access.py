@@ -33,7 +33,7 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
     "knowledge": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
-    "history": ("GetItem", "PutItem", "UpdateItem"),
+    "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
 _GRANTED: Final[dict[Grant, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),

@@ -30,11 +30,13 @@ def test_a_chain_grows_and_is_read_back(world: World) -> None:
     for start in range(0, 30, 10):
         new = segment(head, changes(world, goal, start, 10))
         assert world.history.append(new)
+        assert world.history.end(head) == new.head
         head = new.head
+    world.history.move(head)
 
     found = world.history.head(goal)
 
-    assert found == head
+    assert found == head == world.history.end(found)
     segments = list(world.history.segments(found))
     assert verify(found, segments).broken is None
     assert [one.first for one in segments] == [1, 11, 21]
@@ -51,13 +53,16 @@ def test_a_head_begins_once(world: World) -> None:
 
 
 def test_two_cannot_continue_from_one_event(world: World) -> None:
-    """The second is refused and finds a head that has moved on, also where the first died before it moved it."""
+    """The second is refused and finds a chain that ends elsewhere; the head never goes back."""
     goal = world.fresh("goal")
     head = world.history.begin(goal, world.clock())
     mine, other = segment(head, changes(world, goal, 0, 3)), segment(head, changes(world, goal, 5, 2, part="1"))
 
     assert world.history.append(mine)
     assert not world.history.append(other)
+    assert world.history.end(head) == mine.head
+    world.history.move(mine.head)
+    world.history.move(head)
     assert world.history.head(goal) == mine.head
 
 

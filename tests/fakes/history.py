@@ -19,12 +19,16 @@ class FakeHistory:
     def begin(self, goal_id: str, now: datetime) -> Head:
         return self.heads.setdefault(goal_id, Head(goal_id, now))
 
+    def end(self, head: Head) -> Head:
+        chain = self.stored.get(head.goal_id)
+        return chain[max(chain)].head if chain else head
+
     def append(self, segment: Segment) -> bool:
-        chain = self.stored.setdefault(segment.head.goal_id, {})
-        standing = chain.setdefault(segment.first, segment)
-        if standing.head.count > self.heads[segment.head.goal_id].count:
-            self.heads[segment.head.goal_id] = standing.head
-        return standing is segment
+        return self.stored.setdefault(segment.head.goal_id, {}).setdefault(segment.first, segment) is segment
+
+    def move(self, head: Head) -> None:
+        if head.count > self.heads[head.goal_id].count:
+            self.heads[head.goal_id] = head
 
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         chain = self.stored.get(head.goal_id, {})

@@ -246,13 +246,19 @@ class HistoryStore(Protocol):
     """What happened to goals, as chains of events (see domain/history.py)."""
 
     def head(self, goal_id: str) -> Head | None:
-        """How far a goal's chain has come; None if nothing was recorded of it."""
+        """The chain's head, which may be behind its end; None if nothing was recorded of the goal."""
 
     def begin(self, goal_id: str, now: datetime) -> Head:
         """The goal's head, made now if there is none."""
 
+    def end(self, head: Head) -> Head:
+        """How far the chain has really come, by its last segment."""
+
     def append(self, segment: Segment) -> bool:
-        """Store a segment unless another continues the chain from the same event: then False, and the head is up to date."""
+        """Store a segment unless another continues the chain from the same event: then False, and nothing was changed."""
+
+    def move(self, head: Head) -> None:
+        """Bring the goal's head forward to this one; a head that is further already stays."""
 
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         """The chain's segments in order, from the one with event `first` on."""

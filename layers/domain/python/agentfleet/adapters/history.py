@@ -5,11 +5,12 @@ Key rules (pk, sk):
     HEAD      GOAL#goal           HEAD
     SEGMENT   2026-11-22T11#07    goal#00000001     hour#shard; the number of the segment's first event
 
-Whoever appends puts the segment that follows the head it has read, under a key that only one segment can have, so that no two
-writers can both continue from one event. The head follows; should its writer die before, the next one brings it up to date.
+Whoever appends reads the last segment and puts the one that follows, under a key that only one segment can have, so that no two
+writers can both continue from one event. Events are stored deflated: hashes apart, one looks like the next.
 """
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +35,7 @@ class DynamoHistory:
         self._table = table
 
     def head(self, goal_id: str) -> Head | None:
-        """How far a goal's chain has come, read consistently."""
+        """The chain's head, read consistently."""
         answer = self._dynamodb.get_item(TableName=self._table, Key=_head_key(goal_id), ConsistentRead=True)
         return _to_head(answer["Item"], goal_id) if "Item" in answer else None
 
@@ -53,47 +54,38 @@ class DynamoHistory:
             return standing
         return head
 
+    def end(self, head: Head) -> Head:
+        """How far the chain has really come, by its last segment, read consistently."""
+        found = self._dynamodb.query(
+            TableName=self._table, **_of_chain(head, head.count + 1), ConsistentRead=True, ScanIndexForward=False, Limit=1
+        )["Items"]
+        return _to_head(found[0], head.goal_id) if found else head
+
     def append(self, segment: Segment) -> bool:
-        """Store a segment unless another continues the chain from the same event: then False, and the head is up to date."""
-        head = segment.head
-        key = _segment_key(head, segment.first)
-        item: Item = {
-            **key,
-            **_head_fields(head),
-            "events": {"S": segment.text},
-            "expires": {"N": to_seconds(head.expires)},
-        }
+        """Store a segment unless another continues the chain from the same event: then False, and nothing was changed."""
         try:
-            self._dynamodb.put_item(TableName=self._table, Item=item, ConditionExpression="attribute_not_exists(pk)")
+            self._dynamodb.put_item(
+                TableName=self._table, Item=to_item(segment), ConditionExpression="attribute_not_exists(pk)"
+            )
         except ClientError as error:
             if not _refused(error):
                 raise
-            standing = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)["Item"]
-            self._move(_to_head(standing, head.goal_id))
             return False
-        self._move(head)
         return True
 
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         """The chain's segments in order, from the one with event `first` on, read consistently."""
         pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
-            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
-            ExpressionAttributeValues={
-                ":pk": {"S": head.partition},
-                ":first": _segment_key(head, max(1, first - SEGMENT + 1))["sk"],
-                ":last": {"S": f"{head.goal_id}#~"},
-            },
-            ConsistentRead=True,
+            TableName=self._table, **_of_chain(head, max(1, first - SEGMENT + 1)), ConsistentRead=True
         )
         for page in pages:
             for item in page["Items"]:
-                segment = Segment(int(item["sk"]["S"].rpartition("#")[2]), item["events"]["S"], _to_head(item, head.goal_id))
+                segment = to_segment(item)
                 if segment.head.count >= first:
                     yield segment
 
-    def _move(self, head: Head) -> None:
-        """Bring the head forward; one that is further already stays."""
+    def move(self, head: Head) -> None:
+        """Bring the goal's head forward to this one; a head that is further already stays."""
         fields = _head_fields(head)
         try:
             self._dynamodb.update_item(
@@ -111,6 +103,40 @@ class DynamoHistory:
 
 def _refused(error: ClientError) -> bool:
     return bool(error.response["Error"]["Code"] == "ConditionalCheckFailedException")
+
+
+def to_item(segment: Segment) -> Item:
+    """A segment as an item."""
+    head = segment.head
+    return {
+        **_segment_key(head, segment.first),
+        **_head_fields(head),
+        "events": {"B": zlib.compress(segment.text.encode(), 9)},
+        "expires": {"N": to_seconds(head.expires)},
+    }
+
+
+def to_segment(item: Mapping[str, Any]) -> Segment:
+    """The segment inside an item. Text that can't be inflated is given as it is: who reads the events will say so."""
+    goal_id, _, first = item["sk"]["S"].rpartition("#")
+    stored = item["events"]["B"]
+    try:
+        text = zlib.decompress(stored).decode()
+    except (zlib.error, UnicodeDecodeError):
+        text = stored.decode(errors="replace")
+    return Segment(int(first), text, _to_head(item, goal_id))
+
+
+def _of_chain(head: Head, first: int) -> dict[str, Any]:
+    """The part of a query that asks for a goal's segments from `first` on."""
+    return {
+        "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+        "ExpressionAttributeValues": {
+            ":pk": {"S": head.partition},
+            ":first": _segment_key(head, first)["sk"],
+            ":last": {"S": f"{head.goal_id}#~"},
+        },
+    }
 
 
 def _head_key(goal_id: str) -> Item:

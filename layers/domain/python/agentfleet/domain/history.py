@@ -1,8 +1,11 @@
 """The history of a goal: what happened to it, event by event, each sealed with the hash of the one before.
 
 A goal's history is a chain. Whoever changes, removes, adds or moves an event of it breaks the chain at that event; whoever
-cuts off its end no longer fits the head, which is kept apart. Someone who may write the whole table could compute a whole
-new chain: who must rule that out keeps the head's hash elsewhere.
+cuts off its end no longer fits the head, which is kept apart and moves whenever something happened to the goal itself, its end
+above all. Someone who may write the whole table could compute a whole new chain: the copies in S3 are for that.
+
+Order: a chain holds what happened in the order in which it was recorded. Changes of one partition key come in the order in
+which they were made; between the keys of a goal (its own, and one per shard of its results) no order is promised.
 """
 
 import hashlib
@@ -14,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 SEGMENT: Final = 200
-"""Events that are stored together, at most: a write unit holds about five of them."""
+"""Events that are stored together, at most."""
 LIFETIME: Final = timedelta(days=365)
 SHARDS: Final = 16
 """Over how many partition keys the goals of one hour are spread."""
@@ -104,7 +107,7 @@ class Break:
 
     number: int
     """Of the event."""
-    fault: Literal["changed", "missing", "misplaced", "unreadable", "added"]
+    fault: Literal["changed", "missing", "misplaced", "unreadable"]
     message: str
 
 
@@ -195,7 +198,7 @@ def read_events(segment: Segment) -> list[Event]:
 
 
 def verify(head: Head, segments: Iterable[Segment]) -> Verdict:
-    """Follow a chain from its first event to its head; stop at the first event that doesn't hold."""
+    """Follow a chain from its first event to its end; stop at the first event that doesn't hold."""
     count, previous = 0, ""
     try:
         for event in _all_events(segments):
@@ -204,17 +207,14 @@ def verify(head: Head, segments: Iterable[Segment]) -> Verdict:
             if seal(previous, event).hash != event.hash:
                 message = f"event {event.number} ({event.kind}) is not what was recorded, or the one before it isn't"
                 return Verdict(count, previous, Break(event.number, "changed", message))
+            if event.number == head.count and event.hash != head.hash:
+                message = f"event {event.number} ({event.kind}) is not the one that the chain's head names"
+                return Verdict(count, previous, Break(event.number, "changed", message))
             count, previous = event.number, event.hash
     except Unreadable as error:
         return Verdict(count, previous, Break(count + 1, "unreadable", str(error)))
     if count < head.count:
         return Verdict(count, previous, Break(count + 1, "missing", f"events {count + 1} to {head.count} are missing"))
-    if count > head.count:
-        return Verdict(
-            count, previous, Break(head.count + 1, "added", f"the chain ends with event {head.count}, yet has {count}")
-        )
-    if previous != head.hash:
-        return Verdict(count, previous, Break(count, "changed", f"event {count} is not the one that the chain's head names"))
     return Verdict(count, previous)
 
 

@@ -49,7 +49,7 @@ class BreakView(_View):
 
     number: int
     """Of the event."""
-    fault: Literal["changed", "missing", "misplaced", "unreadable", "added"]
+    fault: Literal["changed", "missing", "misplaced", "unreadable"]
     message: str
 
 
@@ -61,7 +61,7 @@ class VerdictView(_View):
     events: int
     """Those that hold, up to the break if there is one."""
     recorded: int
-    """Events that the head of the chain knows of."""
+    """Events that there must be: those that hold, or more if the head of the chain knows of more."""
     hash: str
     """Of the last event that holds. Kept elsewhere it proves later that the whole history was not written anew."""
     broken: BreakView | None = None
@@ -78,7 +78,7 @@ class VerdictView(_View):
             goal=goal.id,
             holds=broken is None,
             events=verdict.count,
-            recorded=recorded,
+            recorded=max(recorded, verdict.count),
             hash=verdict.hash,
             broken=BreakView(number=broken.number, fault=broken.fault, message=broken.message) if broken else None,
             tasks_recorded=tasks_recorded,

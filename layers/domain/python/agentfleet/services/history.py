@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.history import SEGMENT, Change, Event, Segment, extend, read_events, to_text, verify
+from agentfleet.domain.history import SEGMENT, Change, Event, EventKind, Segment, extend, read_events, to_text, verify
 from agentfleet.ports import Clock, GoalStore, HistoryStore, PlanStore
 from agentfleet.services.audit_views import EventView, HistoryPage, VerdictView
 
@@ -76,9 +76,14 @@ class Recorder:
         goal_id = changes[0].goal_id
         for _ in range(TRIES):
             head = self._store.head(goal_id) or self._store.begin(goal_id, self._clock())
-            events, after = extend(head, changes)
-            if not events or self._store.append(Segment(head.count + 1, to_text(events), after)):
-                return len(events)
+            end = self._store.end(head)
+            events, after = extend(end, changes)
+            if events and not self._store.append(Segment(end.count + 1, to_text(events), after)):
+                continue
+            # A unit per batch would be too much; a batch that comes again may be one whose writer died before this.
+            if after.count > head.count and (not events or any(event.kind is not EventKind.RESULT for event in events)):
+                self._store.move(after)
+            return len(events)
         raise HistoryContended(f"goal {goal_id}: {TRIES} times another writer was faster to continue its history")
 
 
