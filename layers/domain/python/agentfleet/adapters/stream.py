@@ -29,30 +29,49 @@ def read_change(record: Record) -> Change | None:
     if sk != GOAL and not sk.startswith("R"):
         return None
     read = _goal_facts if sk == GOAL else _result_facts
+    indexes = _index_writes if sk == GOAL else _no_writes
     goal_id, _, part = pk.partition("#")
     old, new = stream.get("OldImage"), stream.get("NewImage")
-    largest = max(item_size(image) for image in (old, new) if image)
+    writes = int(write_units(max(item_size(image) for image in (old, new) if image))) + indexes(old or {}, new or {})
     return Change(
         goal_id=goal_id,
         part=part,
         sequence=int(stream["SequenceNumber"]),
         at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
         subject="goal" if sk == GOAL else "result",
-        before=read(old, largest) if old else None,
-        after=read(new, largest) if new else None,
+        before=read(old, writes) if old else None,
+        after=read(new, writes) if new else None,
     )
 
 
-def _goal_facts(image: Mapping[str, Any], largest: int) -> dict[str, Any]:
-    """A listed goal is written twice: into the table and into its index, which holds all of it."""
+def _index_writes(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
+    """Units of the indexes: `goals` holds the whole of a listed goal, `living` the keys of one that has not ended.
+
+    A key that appears or goes costs a write, one that changes two (DynamoDB Developer Guide, 'Provisioned throughput
+    considerations for global secondary indexes').
+    """
+    writes = 0
+    if "listed" in old or "listed" in new:
+        writes += int(write_units(max(item_size(old), item_size(new))))
+    if ("living" in old) != ("living" in new):
+        writes += 1
+    return writes
+
+
+def _no_writes(_old: Mapping[str, Any], _new: Mapping[str, Any]) -> int:
+    """A result is in no index."""
+    return 0
+
+
+def _goal_facts(image: Mapping[str, Any], writes: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"state": image["state"]["S"], "digest": digest(image)[:32]}
     if failure := image.get("failure"):
         facts["failure"] = failure["S"][:_SHOWN]
-    facts["writes"] = int(write_units(largest)) * (2 if "listed" in image else 1)
+    facts["writes"] = writes
     return facts
 
 
-def _result_facts(image: Mapping[str, Any], largest: int) -> dict[str, Any]:
+def _result_facts(image: Mapping[str, Any], writes: int) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "unit": int(image["sk"]["S"][1:]),
         "states": image["s"]["S"] if "s" in image else "S",
@@ -60,7 +79,7 @@ def _result_facts(image: Mapping[str, Any], largest: int) -> dict[str, Any]:
         "started": int(image["t"]["N"]),
         "seconds": float(image["d"]["N"]),
         "digest": digest(image)[:32],
-        "writes": int(write_units(largest)),
+        "writes": writes,
     }
     if "n" in image:
         facts["attempt"] = int(image["n"]["N"])
