@@ -15,6 +15,7 @@ from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
+from agentfleet.services.finish import tell_accepted
 from agentfleet.services.release import Releaser
 
 MAX_DEPTH = 5
@@ -116,12 +117,7 @@ class Accepter:
         """
         if goal.state is not GoalState.PLANNING:
             return goal
-        if goal.parent is None:
-            # Before anything of it can run: a crash afterwards leaves it PLANNING, and whoever resumes it tells it again.
-            self._bus.publish(
-                "GoalAccepted",
-                {"goal": goal.id, "tenant": goal.tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels},
-            )
+        tell_accepted(self._bus, goal)
         plan = stored or self._plans.read(goal.id)
         self._releaser.release(goal, plan, plan.header.roots)
         running = goal.move(GoalState.RUNNING)
