@@ -27,6 +27,7 @@ Grant = Literal["blobs:read", "blobs:write"]
 RESERVED_POOL_NAMES: Final = frozenset(
     {
         "accept-goals",
+        "archive-history",
         "authorize-request",
         "events",
         "heal-work",

@@ -1,16 +1,21 @@
-"""What happened: the work table's stream into the history, and alarms for when it falls behind."""
+"""What happened: the work table's stream into the history, copies of it under lock, and alarms for when it falls behind."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aws_cdk import Acknowledgment, Duration, Fn, Stack, Validations
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from agentfleet.domain import names
+from cdk.access import FleetAccess
 from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.constructs.queue_with_dlq import DeadLetterQueue, alarm_on
@@ -18,6 +23,10 @@ from cdk.foundation import Foundation
 from cdk.permissions import Permissions, allow
 
 TIMEOUT: Final = 30
+ARCHIVE_RATE: Final = Duration.hours(1)
+ARCHIVE_TIMEOUT: Final = 600
+LOCKED: Final = Duration.days(365)
+"""How long copies can't be changed or deleted: as long as the table keeps what they are copies of."""
 BATCH: Final = 200
 """Records per invocation: what is recorded together is stored together."""
 WINDOW: Final = Duration.seconds(2)
@@ -30,7 +39,7 @@ RECORDED: Final = {"dynamodb": {"Keys": {"sk": {"S": ["GOAL", {"prefix": "R"}]}}
 
 
 class HistoryStack(Stack):
-    """record_history behind the work table's stream, and the queue that hears of what it could not record."""
+    """record_history behind the work table's stream, the queue that hears of what it could not record, and locked copies."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
@@ -38,6 +47,7 @@ class HistoryStack(Stack):
         super().__init__(scope, construct_id, description="Agent Fleet: history", **kwargs)
         fleet = foundation.fleet
         access = foundation.access(self)
+        self._layers = FleetLayers(self, "Layers", foundation)
         stream = Fn.import_value(names.work_stream_export(fleet.name))
         self.unrecorded = DeadLetterQueue(
             self, "Unrecorded", queue_name=names.history_dead_letters(fleet.name), key=access.key, topic=topic
@@ -54,7 +64,7 @@ class HistoryStack(Stack):
                 function_name=names.function(fleet.name, "record_history"),
                 description="Records what happens to goals and tasks",
                 folder=fleet.root / "functions" / "record_history",
-                layers=FleetLayers(self, "Layers", foundation).of(),
+                layers=self._layers.of(),
                 permissions=access.use_table("history")
                 + access.use_key()
                 + _read_stream(stream)
@@ -66,6 +76,9 @@ class HistoryStack(Stack):
         )
         self._trigger(stream)
         self._alarm(fleet.name, topic)
+        self.vault = self._vault(foundation, access.key)
+        self.archive_history = self._archiver(foundation, access)
+        alarm_on(self._archive_alarm(fleet.name), topic)
 
     def _trigger(self, stream: str) -> None:
         trigger = lambda_.CfnEventSourceMapping(
@@ -101,6 +114,85 @@ class HistoryStack(Stack):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm_on(alarm, topic)
+
+    def _vault(self, foundation: Foundation, key: kms.IKey) -> s3.Bucket:
+        """Versioned and locked: who would delete a copy must be allowed to bypass governance, which no role here is."""
+        bucket = s3.Bucket(
+            self,
+            "Vault",
+            encryption=s3.BucketEncryption.KMS,
+            encryption_key=key,
+            bucket_key_enabled=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            versioned=True,
+            object_lock_enabled=True,
+            object_lock_default_retention=s3.ObjectLockRetention.governance(LOCKED),
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="expire",
+                    expiration=LOCKED.plus(Duration.days(1)),
+                    noncurrent_version_expiration=Duration.days(1),
+                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                )
+            ],
+            removal_policy=foundation.stage.removal_policy,
+        )
+        reason = "One function writes it and nobody reads it in normal operation; what it holds can't be changed."
+        Validations.of(bucket).acknowledge(Acknowledgment(id="AwsSolutions-S1", reason=reason))
+        return bucket
+
+    def _archiver(self, foundation: Foundation, access: FleetAccess) -> PythonFunction:
+        name = names.function(foundation.fleet.name, "archive_history")
+        archiver = PythonFunction(
+            self,
+            "ArchiveHistory",
+            PythonFunctionProps(
+                stage=foundation.stage,
+                key=access.key,
+                function_name=name,
+                description="Copies histories into the locked bucket",
+                folder=foundation.fleet.root / "functions" / "archive_history",
+                layers=self._layers.of(),
+                permissions=access.read_history()
+                + access.use_key()
+                + allow("WriteCopies", "s3", ("PutObject",), self.vault.arn_for_objects("history/*"))
+                + Permissions(wildcards={self._copies(): "Copies are named by hour, and nothing else is there."}),
+                environment={
+                    "HISTORY_TABLE": names.table(foundation.fleet.name, "history"),
+                    "HISTORY_BUCKET": self.vault.bucket_name,
+                },
+                memory=512,
+                timeout=ARCHIVE_TIMEOUT,
+            ),
+        )
+        events.Rule(
+            self,
+            "EachHour",
+            rule_name=name,
+            description="Histories are copied under lock",
+            schedule=events.Schedule.rate(ARCHIVE_RATE),
+            targets=[targets.LambdaFunction(archiver.function, retry_attempts=2, max_event_age=ARCHIVE_RATE)],
+        )
+        return archiver
+
+    def _copies(self) -> str:
+        """The copies' ARN as cdk-nag writes it."""
+        bucket = cast("s3.CfnBucket", self.vault.node.default_child)
+        return f"<{self.get_logical_id(bucket)}.Arn>/history/*"
+
+    def _archive_alarm(self, fleet: str) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "NotArchived",
+            alarm_name=f"{fleet}-history-not-archived",
+            alarm_description="Histories could not be copied under lock twice running: see the function's log group.",
+            metric=self.archive_history.function.metric_errors(period=ARCHIVE_RATE, statistic="Sum"),
+            threshold=1,
+            evaluation_periods=2,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
 
 
 def _read_stream(stream: str) -> Permissions:

@@ -30,6 +30,21 @@ class FakeHistory:
         if head.count > self.heads[head.goal_id].count:
             self.heads[head.goal_id] = head
 
+    def filed(self, partition: str) -> Iterator[Segment]:
+        for goal_id in sorted(self.stored):
+            chain = self.stored[goal_id]
+            yield from (chain[first] for first in sorted(chain) if chain[first].head.partition == partition)
+
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         chain = self.stored.get(head.goal_id, {})
         yield from (chain[start] for start in sorted(chain) if chain[start].head.count >= first)
+
+
+class FakeVault:
+    """A HistoryVault."""
+
+    def __init__(self) -> None:
+        self.copies: dict[str, bytes] = {}
+
+    def put(self, name: str, body: bytes) -> None:
+        self.copies[name] = body

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agentfleet.domain import dead_letters, healing
+from agentfleet.domain.history import LIFETIME
 from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 from tests.infra.templates import Resource, Templates, as_list, flat
 
@@ -102,7 +103,7 @@ def test_every_bucket_refuses_plain_http_and_the_public(templates: Templates) ->
 
 def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templates) -> None:
     """Objects under the key, old versions kept for a while, everything gone in the end."""
-    bucket = next(bucket for bucket in templates.of_type("AWS::S3::Bucket") if "VersioningConfiguration" in bucket.properties)
+    bucket = next(one for one in templates.of_type("AWS::S3::Bucket") if "LoggingConfiguration" in one.properties)
 
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
@@ -154,9 +155,31 @@ def test_nobody_but_the_recorder_writes_history(templates: Templates) -> None:
     writers = {name for name, _ in role_statements(templates, "UseHistoryTable")}
 
     assert writers == {"What fleet-record-history may do"}
-    for name, statement in role_statements(templates, "ReadHistory"):
-        assert name == "What fleet-serve-api may do"
+    readers = role_statements(templates, "ReadHistory")
+    assert {name for name, _ in readers} == {"What fleet-serve-api may do", "What fleet-archive-history may do"}
+    for _, statement in readers:
         assert statement["Action"] == ["dynamodb:GetItem", "dynamodb:Query"]
+
+
+def test_copies_of_histories_are_locked_and_nobody_may_lift_that(templates: Templates) -> None:
+    """For as long as the table keeps what they are copies of; one function may write them, and only that."""
+    (vault,) = [one for one in templates.of_type("AWS::S3::Bucket") if "ObjectLockConfiguration" in one.properties]
+
+    assert vault.properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    retention = vault.properties["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert retention == {"Days": LIFETIME.days, "Mode": "GOVERNANCE"}
+    assert vault.properties["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] > LIFETIME.days
+    ((writer, statement),) = role_statements(templates, "WriteCopies")
+    assert (writer, statement["Action"]) == ("What fleet-archive-history may do", "s3:PutObject")
+    lifting = {"s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:DeleteObjectVersion"}
+    assert not [one for _, one in templates.statements() if lifting & set(as_list(one["Action"]))]
+
+
+def test_histories_are_copied_every_hour(templates: Templates) -> None:
+    """Each of the hours whose turn it is, once."""
+    rule, target = schedule(templates, "rate(1 hour)")
+
+    assert templates.target(rule, target["Arn"]).properties["FunctionName"] == "fleet-archive-history"
 
 
 def test_a_history_that_falls_behind_raises_an_alarm(templates: Templates) -> None:

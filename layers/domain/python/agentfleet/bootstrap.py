@@ -31,12 +31,14 @@ from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.adapters.stream import read_change
+from agentfleet.adapters.vault import S3Vault
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
+from agentfleet.services.archive import Archiver
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
@@ -50,7 +52,7 @@ from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings, RecorderSettings
+from agentfleet.settings import ApiSettings, ArchiverSettings, FleetSettings, PoolSettings, RecorderSettings
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -174,6 +176,13 @@ class Api:
     history: Historian
     account: Accountant
     healing: Healing
+
+
+@lru_cache(maxsize=1)
+def archiver() -> Archiver:
+    """For archive_history."""
+    settings, aws = ArchiverSettings.from_env(), clients()
+    return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
 
 
 @lru_cache(maxsize=1)

@@ -263,6 +263,16 @@ class HistoryStore(Protocol):
     def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
         """The chain's segments in order, from the one with event `first` on."""
 
+    def filed(self, partition: str) -> Iterator[Segment]:
+        """All segments under an hour and shard, goal by goal, each goal's in order."""
+
+
+class HistoryVault(Protocol):
+    """Where copies of histories are kept that nobody can change."""
+
+    def put(self, name: str, body: bytes) -> None:
+        """Store a copy."""
+
 
 class QueueWatch(Protocol):
     """What can be seen of queues without receiving from them."""

@@ -112,6 +112,21 @@ class RecorderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiverSettings:
+    """What archive_history needs."""
+
+    history_table: str
+    history_bucket: str
+    """Whose objects are locked."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        found = os.environ if environment is None else environment
+        return cls(_required(found, "HISTORY_TABLE"), _required(found, "HISTORY_BUCKET"))
+
+
+@dataclass(frozen=True, slots=True)
 class AuthorizerSettings:
     """What the HTTP API's authorizer needs."""
 

@@ -84,6 +84,16 @@ class DynamoHistory:
                 if segment.head.count >= first:
                     yield segment
 
+    def filed(self, partition: str) -> Iterator[Segment]:
+        """All segments under an hour and shard, goal by goal, each goal's in order."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": partition}},
+        )
+        for page in pages:
+            yield from map(to_segment, page["Items"])
+
     def move(self, head: Head) -> None:
         """Bring the goal's head forward to this one; a head that is further already stays."""
         fields = _head_fields(head)

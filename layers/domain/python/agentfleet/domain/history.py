@@ -83,7 +83,7 @@ class Head:
     def partition(self) -> str:
         """Hour and shard that the chain is filed under, such as `2026-11-22T11#07`."""
         shard = int.from_bytes(hashlib.sha256(self.goal_id.encode()).digest()[:2], "big") % SHARDS
-        return f"{self.started:%Y-%m-%dT%H}#{shard:02d}"
+        return partitions(self.started)[shard]
 
     @property
     def expires(self) -> datetime:
@@ -124,6 +124,11 @@ class Verdict:
 
 class Unreadable(ValueError):
     """A segment's text is not a list of events."""
+
+
+def partitions(hour: datetime) -> tuple[str, ...]:
+    """Under what the chains are filed that began in this hour."""
+    return tuple(f"{hour:%Y-%m-%dT%H}#{shard:02d}" for shard in range(SHARDS))
 
 
 def canonical(value: Any) -> bytes:
