@@ -17,6 +17,7 @@ WILDCARDS = {
     "<fleet-bucket>/outputs/*": "objects are named by goal and task",
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
     "<fleet-bucket>/cache/*": "cached values are named by a digest",
+    "Vault23237E5B.Arn>/history/*": "copies are named by hour, and nothing else is in that bucket",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
 }
