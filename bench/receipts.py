@@ -1,7 +1,7 @@
 """What receipts say against what was counted: `python -m bench.receipts`.
 
-Goals of several shapes run on the deployed fleet behind the counting proxy, one after the other; when the history has caught up,
-the receipt's lines are put beside what went by, and the history's own writes are told per task.
+Goals of several shapes run on the deployed fleet behind the counting proxy, one after the other; when the history has
+caught up, the lines of the receipt are put beside what went by, and the writes of the history are told per task.
 """
 
 import sys
