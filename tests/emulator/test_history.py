@@ -2,10 +2,10 @@
 
 import gzip
 import json
-import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agentfleet.domain.history import pack, unpack
 from agentfleet.domain.names import function
 from client.api import FleetClient
 from tests.emulator.conftest import Aws, until
@@ -34,8 +34,8 @@ def test_a_goals_history_is_recorded_and_tampering_is_named(client: FleetClient,
     assert (verdict.holds, verdict.tasks_recorded, verdict.tasks_ended) == (True, 3, 3)
 
     item = _segment_with(aws("dynamodb"), goal, '"state":"RUNNING"')
-    changed = zlib.decompress(item["events"]["B"]).decode().replace('"state":"RUNNING"', '"state":"FAILED"')
-    aws("dynamodb").put_item(TableName="fleet-history", Item={**item, "events": {"B": zlib.compress(changed.encode())}})
+    changed = unpack(item["events"]["B"]).replace('"state":"RUNNING"', '"state":"FAILED"')
+    aws("dynamodb").put_item(TableName="fleet-history", Item={**item, "events": {"B": pack(changed)}})
 
     broken = client.verify(goal).broken
     assert broken is not None
@@ -94,8 +94,4 @@ def test_histories_are_copied_into_the_vault(client: FleetClient, aws: Aws) -> N
 
 def _segment_with(dynamodb: Any, goal: str, text: str) -> dict[str, Any]:
     items = dynamodb.scan(TableName="fleet-history")["Items"]
-    return next(
-        item
-        for item in items
-        if item["sk"]["S"].startswith(f"{goal}#") and text in zlib.decompress(item["events"]["B"]).decode()
-    )
+    return next(item for item in items if item["sk"]["S"].startswith(f"{goal}#") and text in unpack(item["events"]["B"]))

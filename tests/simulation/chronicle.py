@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.history import Change, EventKind, Segment, read_events, verify
+from agentfleet.domain.history import ENDED, Change, EventKind, Segment, read_events, verify
 from agentfleet.domain.result import Result
 from agentfleet.services.history import Recorder
 from tests.fakes.clock import START
@@ -40,7 +40,8 @@ class Chronicle:
 
 
 def _facts(goal: Goal) -> dict[str, Any]:
-    return {"state": goal.state.value, "digest": f"{goal.state}{goal.finished}{goal.paused}"}
+    ended = {ENDED: True} if goal.state.is_final else {}
+    return ended | {"state": goal.state.value, "digest": f"{goal.state}{goal.finished}{goal.paused}"}
 
 
 class _Died(Exception):

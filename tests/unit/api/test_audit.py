@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from agentfleet.adapters.stream import read_change
+from agentfleet.domain.history import verify
 from agentfleet.services.history import Recorder
 from tests.unit.api.world import World
 
@@ -114,3 +115,40 @@ def test_a_record_that_cannot_be_read_fails_alone(world: World) -> None:
 
     assert (done.events, [failure.sequence for failure in done.failures]) == (2, ["2"])
     assert isinstance(done.failures[0].error, KeyError)
+
+
+def test_the_head_follows_at_the_goals_end(world: World) -> None:
+    """And after what nobody may do; a unit for each result would be too much. One that was left behind is caught up with."""
+    recorder = Recorder(world.history, read_change, world.fleet.clock)
+    alive = {"state": {"S": "RUNNING"}, "living": {"S": "1"}}
+    result = {"a": {"S": "x"}, "t": {"N": "1"}, "d": {"N": "0.5"}}
+    ended = {"state": {"S": "SUCCEEDED"}}
+
+    counts = []
+    for record in (
+        stream_record("g1", "GOAL", 1, None, alive),
+        stream_record("g1#0", "R000000", 2, None, result),
+        stream_record("g1", "GOAL", 3, alive, ended),
+        stream_record("g1#0", "R000001", 4, None, result),
+        stream_record("g1#0", "R000001", 5, result, {**result, "a": {"S": "forged"}}),
+        stream_record("g1#0", "R000002", 6, None, result),
+        stream_record("g1#0", "R000002", 6, None, result),
+    ):
+        assert not recorder([record]).failures
+        counts.append(world.history.heads["g1"].count)
+
+    assert counts == [0, 0, 3, 3, 5, 5, 6]
+    head = world.history.heads["g1"]
+    assert verify(head, world.history.segments(head)).count == 6
+
+
+def test_what_a_goals_indexes_cost_is_counted(world: World) -> None:
+    """The listing holds the goal whole and is written with it; the index of living goals when one is made and when it ends."""
+    made = {"state": {"S": "PLANNING"}, "listed": {"S": "x"}, "living": {"S": "1"}}
+    running = {**made, "state": {"S": "RUNNING"}}
+    ended = {"state": {"S": "FAILED"}, "listed": {"S": "x"}}
+    images = [(None, made), (made, running), (running, ended)]
+
+    changes = [read_change(stream_record("g1", "GOAL", number, old, new)) for number, (old, new) in enumerate(images)]
+
+    assert [change.after["writes"] for change in changes if change and change.after] == [3, 2, 3]

@@ -6,11 +6,10 @@ Key rules (pk, sk):
     SEGMENT   2026-11-22T11#07    goal#00000001     hour#shard; the number of the segment's first event
 
 Whoever appends reads the last segment and puts the one that follows, under a key that only one segment can have, so that no two
-writers can both continue from one event. Events are stored deflated: hashes apart, one looks like the next.
+writers can both continue from one event.
 """
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from agentfleet.adapters.dynamo import Item, from_micros, to_micros, to_seconds
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.history import SEGMENT, Head, Segment
+from agentfleet.domain.history import SEGMENT, Head, Segment, pack, unpack
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -121,20 +120,15 @@ def to_item(segment: Segment) -> Item:
     return {
         **_segment_key(head, segment.first),
         **_head_fields(head),
-        "events": {"B": zlib.compress(segment.text.encode(), 9)},
+        "events": {"B": pack(segment.text)},
         "expires": {"N": to_seconds(head.expires)},
     }
 
 
 def to_segment(item: Mapping[str, Any]) -> Segment:
-    """The segment inside an item. Text that can't be inflated is given as it is: who reads the events will say so."""
+    """The segment inside an item."""
     goal_id, _, first = item["sk"]["S"].rpartition("#")
-    stored = item["events"]["B"]
-    try:
-        text = zlib.decompress(stored).decode()
-    except (zlib.error, UnicodeDecodeError):
-        text = stored.decode(errors="replace")
-    return Segment(int(first), text, _to_head(item, goal_id))
+    return Segment(int(first), unpack(item["events"]["B"]), _to_head(item, goal_id))
 
 
 def _of_chain(head: Head, first: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from agentfleet.adapters.work_table import GOAL
-from agentfleet.domain.history import Change, digest
+from agentfleet.domain.history import ENDED, Change, digest
 from agentfleet.domain.units import item_size, write_units
 
 Record = Mapping[str, Any]
@@ -65,6 +65,8 @@ def _no_writes(_old: Mapping[str, Any], _new: Mapping[str, Any]) -> int:
 
 def _goal_facts(image: Mapping[str, Any], writes: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"state": image["state"]["S"], "digest": digest(image)[:32]}
+    if "living" not in image:
+        facts[ENDED] = True
     if failure := image.get("failure"):
         facts["failure"] = failure["S"][:_SHOWN]
     facts["writes"] = writes

@@ -1,8 +1,8 @@
 """The history of a goal: what happened to it, event by event, each sealed with the hash of the one before.
 
 A goal's history is a chain. Whoever changes, removes, adds or moves an event of it breaks the chain at that event; whoever
-cuts off its end no longer fits the head, which is kept apart and moves whenever something happened to the goal itself, its end
-above all. Someone who may write the whole table could compute a whole new chain: the copies in S3 are for that.
+cuts off its end no longer fits the head, which is kept apart and moves when the goal ends, or when somebody changed what nobody
+may change. Someone who may write the whole table could compute a whole new chain: the copies in S3 are for that.
 
 Order: a chain holds what happened in the order in which it was recorded. Changes of one partition key come in the order in
 which they were made; between the keys of a goal (its own, and one per shard of its results) no order is promised.
@@ -10,6 +10,7 @@ which they were made; between the keys of a goal (its own, and one per shard of 
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from typing import Any, Final, Literal
 SEGMENT: Final = 200
 """Events that are stored together, at most."""
 LIFETIME: Final = timedelta(days=365)
+ENDED: Final = "ended"
+"""The fact that says of a goal that nothing more happens to it."""
 SHARDS: Final = 16
 """Over how many partition keys the goals of one hour are spread."""
 
@@ -151,6 +154,11 @@ def seal(previous: str, event: Event) -> Event:
     return replace(event, hash=digest(body))
 
 
+def moves_head(event: Event) -> bool:
+    """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more."""
+    return bool(event.facts.get(ENDED)) or event.kind not in {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT}
+
+
 def event_of(change: Change, number: int) -> Event | None:
     """What a change means, unsealed; None if nothing worth remembering changed."""
     before, after = change.before, change.after
@@ -183,6 +191,19 @@ def extend(head: Head, changes: Iterable[Change]) -> tuple[list[Event], Head]:
             events.append(seal(previous, event))
             previous = events[-1].hash
     return events, replace(head, count=head.count + len(events), hash=previous, marks=marks)
+
+
+def pack(text: str) -> bytes:
+    """A segment's text as it is stored, deflated: hashes apart, one event looks like the next."""
+    return zlib.compress(text.encode(), 9)
+
+
+def unpack(stored: bytes) -> str:
+    """The text that was packed; what can't be unpacked is given as it is, and reading its events will say so."""
+    try:
+        return zlib.decompress(stored).decode()
+    except (zlib.error, UnicodeDecodeError):
+        return stored.decode(errors="replace")
 
 
 def to_text(events: Sequence[Event]) -> str:

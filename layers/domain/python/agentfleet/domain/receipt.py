@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.history import Event, EventKind
+from agentfleet.domain.history import ENDED, Event, EventKind, moves_head
 from agentfleet.domain.plan import CompiledPlan, Range, count
 from agentfleet.domain.prices import PriceTable
 
@@ -124,8 +124,9 @@ def price_goal(
     prices: PriceTable,
     *,
     results_counted: bool = True,
+    is_sub_plan: bool = False,
 ) -> tuple[Line, ...]:
-    """The receipt's lines. `segments` are the bytes of the history's own items.
+    """The receipt's lines. `segments` are the bytes of the history's own items; nobody submits a sub-plan or hears of it.
 
     Without `results_counted` some events stand for results that the history lacks, and their sizes are estimated.
     """
@@ -138,33 +139,50 @@ def price_goal(
     plan_writes = -(-(sizes.plan if sizes.plan_is_inline else 200) // 1024)
     results = sum(event.kind is EventKind.RESULT for event in events)
     claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
-    history_writes = sum(-(-size // 1024) for size in segments) + len(segments) + 1
+    history = _history(events, segments)
+    submitted = 0 if is_sub_plan else 1
+    accept_seconds = ACCEPT_SECONDS * submitted
     filed = sum(bool(event.facts.get("filed")) for event in events)
-    ends = sum(
-        event.kind is EventKind.MOVED and event.facts["state"] in {"SUCCEEDED", "FAILED", "CANCELLED"} for event in events
-    )
+    ends = sum(event.kind is EventKind.MOVED and bool(event.facts.get(ENDED)) for event in events)
     return (
         _line("DynamoDB", "goal and results", written, "write units", prices.write_units, "their items' sizes",
               counted=results_counted),
         _line("DynamoDB", "plan", plan_writes, "write units", prices.write_units, "size of the stored plan", counted=True),
-        _line("DynamoDB", "history", history_writes, "write units", prices.write_units, "sizes of its items", counted=True),
+        _line("DynamoDB", "history", history.writes, "write units", prices.write_units, "sizes of its items", counted=True),
+        _line("DynamoDB", "history, read", history.reads, "read units", prices.read_units, "its head and end, once a segment"),
         _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,
               "one per join and batch, per claimed unit, per agent seen"),
         _line("DynamoDB", "reads", _reads(plan, sizes, batches, results), "read units", prices.read_units,
               "the goal per batch, the plan per agent, each reference, the final tally"),
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
-        _line("Lambda", "invocations", invocations + 1, "requests", prices.requests_lambda,
+        _line("Lambda", "invocations", invocations + submitted, "requests", prices.requests_lambda,
               "work of one agent at one time is one; and the submission"),
-        Line("Lambda", "time", round(batches.gb_seconds + (ACCEPT_SECONDS + spread) * API_MEMORY / 1024, 6), "GB-seconds",
-             (batches.gb_seconds + (ACCEPT_SECONDS + spread) * API_MEMORY / 1024) * prices.gb_second_arm, False,
+        Line("Lambda", "time", round(batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024, 6), "GB-seconds",
+             (batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024) * prices.gb_second_arm, False,
              f"the tasks' own times, by the pools' memory, and {OVERHEAD * 1000:g} ms per invocation"),
         _line("S3", "outputs over 4 KB", filed, "PUT requests", prices.requests_s3_put, "results with a file", counted=True),
         _line("S3", "plan in parts", 0 if sizes.plan_is_inline else sizes.plan_parts, "PUT requests", prices.requests_s3_put,
               "parts of the stored plan", counted=True),
-        _line("EventBridge", "goal events", 1 + ends, "events", prices.requests_events, "accepted and ended", counted=True),
-        _line("API Gateway", "submission", 1, "requests", prices.requests_http, "one POST"),
+        _line("EventBridge", "goal events", (1 + ends) * submitted, "events", prices.requests_events,
+              "accepted and ended", counted=True),
+        _line("API Gateway", "submission", submitted, "requests", prices.requests_http, "one POST"),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    writes: int
+    reads: int
+
+
+def _history(events: Sequence[Event], segments: Sequence[int]) -> _History:
+    """What recording took: a write per segment, and of the head at its beginning and at the goal's end."""
+    if not segments:
+        return _History(0, 0)
+    moves = sum(map(moves_head, events))
+    writes = sum(-(-size // 1024) for size in segments) + 1 + min(moves, len(segments))
+    return _History(writes, sum(1 + -(-size // 4096) for size in segments))
 
 
 def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int) -> float:

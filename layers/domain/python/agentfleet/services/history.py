@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.history import SEGMENT, Change, Event, EventKind, Segment, extend, read_events, to_text, verify
+from agentfleet.domain.history import SEGMENT, Change, Event, Segment, extend, moves_head, read_events, to_text, verify
 from agentfleet.ports import Clock, GoalStore, HistoryStore, PlanStore
 from agentfleet.services.audit_views import EventView, HistoryPage, VerdictView
 
@@ -80,8 +80,8 @@ class Recorder:
             events, after = extend(end, changes)
             if events and not self._store.append(Segment(end.count + 1, to_text(events), after)):
                 continue
-            # A unit per batch would be too much; a batch that comes again may be one whose writer died before this.
-            if after.count > head.count and (not events or any(event.kind is not EventKind.RESULT for event in events)):
+            # A batch that comes again may be one whose writer died before this.
+            if after.count > head.count and (not events or any(map(moves_head, events))):
                 self._store.move(after)
             return len(events)
         raise HistoryContended(f"goal {goal_id}: {TRIES} times another writer was faster to continue its history")

@@ -5,7 +5,7 @@ from typing import Final
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import encode
 from agentfleet.domain.errors import InvalidRequest
-from agentfleet.domain.history import Event, EventKind, canonical
+from agentfleet.domain.history import Event, EventKind, canonical, pack
 from agentfleet.domain.prices import PRICES, PriceTable
 from agentfleet.domain.receipt import Sizes, price_goal, total
 from agentfleet.domain.result import Result, TaskState
@@ -19,8 +19,8 @@ MAX_TASKS: Final = 20_000
 _RESULT_FIELDS: Final = 160
 """About how many bytes a result's item has besides its outputs."""
 _LETTERS: Final = {TaskState.SUCCEEDED: "S", TaskState.FAILED: "F", TaskState.SKIPPED: "K"}
-_SEGMENT_FIELDS: Final = 300
-"""Bytes of a segment's item besides its events: keys, head, expiry."""
+_SEGMENT_FIELDS: Final = 230
+"""Bytes of a segment's item besides its events and marks: keys, counts, hash, expiry."""
 NOT_INCLUDED: Final = (
     "requests that look at the goal (GET), empty receives of idle queues, and what the fleet costs per month",
     "attempts that failed and were tried again",
@@ -56,12 +56,21 @@ class Accountant:
         encoded = encode(plan)
         events, segments = self._historian.events(goal_id)
         sizes = Sizes(encoded.size, encoded.is_inline, len(encoded.parts), _goal_bytes(events))
-        stored = [len(segment.text.encode()) + _SEGMENT_FIELDS for segment in segments]
+        stored = [len(pack(segment.text)) + len(canonical(dict(segment.head.marks))) + _SEGMENT_FIELDS for segment in segments]
         known = {int(event.facts["unit"]) for event in events if event.kind is EventKind.RESULT}
         missing = [number for number in range(plan.header.units) if number not in known]
         others = self._results.get(goal_id, goal.shards, missing, outputs=False) if missing else {}
         events += [_stand_in(result) for result in others.values()]
-        lines = price_goal(events, stored, plan, sizes, self._catalog, self._prices, results_counted=not others)
+        lines = price_goal(
+            events,
+            stored,
+            plan,
+            sizes,
+            self._catalog,
+            self._prices,
+            results_counted=not others,
+            is_sub_plan=goal.parent is not None,
+        )
         dollars = total(lines)
         recorded = sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")
         prices = self._prices
