@@ -36,6 +36,7 @@ def test_a_chain_grows_and_is_read_back(world: World) -> None:
 
     found = world.history.head(goal)
 
+    assert found is not None
     assert found == head == world.history.end(found)
     segments = list(world.history.segments(found))
     assert verify(found, segments).broken is None
