@@ -75,13 +75,6 @@ def measure(stack: Stack, plan: Mapping[str, Any]) -> tuple[dict[str, Figure], d
         "record_history invocations": float(len(durations["record_history"])),
         "record_history ms per event": sum(durations["record_history"]) / (goal.tasks + 3),
     }
-    print(
-        counts["read_units"],
-        counts["write_units"],
-        {k: (len(v), round(sum(v))) for k, v in durations.items()},
-        [(li.what, li.quantity) for li in bill.lines],
-        flush=True,
-    )
     return _figures(bill, counts, durations), costs
 
 

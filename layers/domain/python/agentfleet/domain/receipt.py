@@ -23,9 +23,18 @@ FAN_OUT: Final = 500
 """Units that one worker sends itself (services/release.py)."""
 SAME_BATCH: Final = 2_000
 """µs: work that begins so soon after other work of its agent ended came with it."""
-OVERHEAD: Final = 0.02
-"""Seconds of an invocation besides its tasks: reading, storing, releasing. Measured on the emulator, 8 to 30 ms."""
+OVERHEAD: Final = 0.03
+"""Seconds of an invocation besides its tasks: reading, storing, releasing. `python -m bench.receipts` measured 24 to 44 ms, on the
+emulator and a laptop's processor; Lambda's at 512 MB is slower, its network nearer."""
 ACCEPT_SECONDS: Final = 0.05
+ACCEPT_TASK: Final = 70e-6
+"""Seconds that a submission takes longer for each task, as measured there."""
+ACCEPT_UNIT: Final = 250e-6
+"""And for each message that it sends."""
+GOAL_FRESH: Final = 1_000_000
+"""µs for which an agent does not read a goal again (services/run.py)."""
+RESULT_BYTES: Final = 120
+"""About how large a result is, as far as the final tally's reads go."""
 API_MEMORY: Final = 1024
 """MB of serve_api, release_tasks and accept_goals alike."""
 MILLION: Final = 1e6
@@ -55,6 +64,7 @@ class Batches:
     sends: int
     """Requests that released what came next."""
     agents: int
+    goal_reads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +83,22 @@ def find_batches(events: Iterable[Event], plan: CompiledPlan, catalog: Catalog) 
     for event in events:
         if event.kind is EventKind.RESULT and not event.facts["agent"].startswith("goal:"):
             by_agent[event.facts["agent"]].append(event)
-    invocations = joins = sends = 0
+    invocations = joins = sends = goal_reads = 0
     gb_seconds = 0.0
     for agent, done in by_agent.items():
         pool = catalog.pools.get(agent.rpartition("-")[0])
+        read: int | None = None
         for part in _together(sorted(done, key=lambda event: int(event.facts["started"])), pool.batch if pool else SQS_BATCH):
             invocations += 1
             begin = min(int(event.facts["started"]) for event in part)
+            if read is None or begin - read >= GOAL_FRESH:
+                goal_reads, read = goal_reads + 1, begin
             end = max(_end(event) for event in part)
             gb_seconds += ((end - begin) / 1e6 + OVERHEAD) * (pool.memory if pool else API_MEMORY) / 1024
             units = [plan.unit(int(event.facts["unit"])) for event in part]
             joins += len({join for unit in units for join, _ in unit.joins})
             sends += _requests(count(unit_range for unit in units for unit_range in unit.releases))
-    return Batches(invocations, gb_seconds, joins, sends, len(by_agent))
+    return Batches(invocations, gb_seconds, joins, sends, len(by_agent), goal_reads)
 
 
 def _end(event: Event) -> int:
@@ -141,7 +154,8 @@ def price_goal(
     claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
     history = _history(events, segments)
     submitted = 0 if is_sub_plan else 1
-    accept_seconds = ACCEPT_SECONDS * submitted
+    sent_at_once = min(FAN_OUT, count(plan.header.roots))
+    accept_seconds = (ACCEPT_SECONDS + ACCEPT_TASK * plan.header.tasks + ACCEPT_UNIT * sent_at_once) * submitted
     filed = sum(bool(event.facts.get("filed")) for event in events)
     ends = sum(event.kind is EventKind.MOVED and bool(event.facts.get(ENDED)) for event in events)
     return (
@@ -153,7 +167,7 @@ def price_goal(
         _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,
               "one per join and batch, per claimed unit, per agent seen"),
         _line("DynamoDB", "reads", _reads(plan, sizes, batches, results), "read units", prices.read_units,
-              "the goal per batch, the plan per agent, each reference, the final tally"),
+              "the goal per agent and second, the plan per agent, each reference, the final tally"),
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
         _line("Lambda", "invocations", invocations + submitted, "requests", prices.requests_lambda,
@@ -191,9 +205,9 @@ def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int) -> 
     )
     goal = max(1, -(-sizes.goal // 4096))
     plans = batches.agents * max(1, -(-sizes.plan // 4096))
-    # A tally reads whole partitions: results are about 200 bytes each.
-    tally = max(plan.header.shards, -(-results * 200 // 4096))
-    return float(batches.invocations * goal + plans + references + tally)
+    output = len({place[0] for places in plan.header.sources.values() for place in places})
+    tally = max(plan.header.shards, -(-results * RESULT_BYTES // 4096))  # of whole partitions
+    return float(batches.goal_reads * goal + plans + references + output + tally)
 
 
 def _is_idempotent(capability: str, catalog: Catalog) -> bool:
