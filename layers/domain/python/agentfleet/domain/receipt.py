@@ -19,13 +19,14 @@ SQS_BATCH: Final = 10
 """Messages that one request carries (SQS API reference, SendMessageBatch)."""
 POLL_REQUESTS: Final = 2
 """A poller's own requests per invocation: one ReceiveMessage, one DeleteMessageBatch."""
+RETRY_REQUESTS: Final = 3
 FAN_OUT: Final = 500
 """Units that one worker sends itself (services/release.py)."""
 SAME_BATCH: Final = 2_000
 """µs: work that begins so soon after other work of its agent ended came with it."""
 OVERHEAD: Final = 0.03
-"""Seconds of an invocation besides its tasks: reading, storing, releasing. `python -m bench.receipts` measured 24 to 44 ms, on the
-emulator and a laptop's processor; Lambda's at 512 MB is slower, its network nearer."""
+"""Seconds of an invocation besides its tasks: reading, storing, releasing. `python -m bench.receipts` measured 24 to 44 ms, on
+the emulator and a processor of its own; Lambda's at 512 MB is slower, its network nearer."""
 ACCEPT_SECONDS: Final = 0.05
 ACCEPT_TASK: Final = 70e-6
 """Seconds that a submission takes longer for each task, as measured there."""
@@ -153,6 +154,7 @@ def price_goal(
     results = sum(event.kind is EventKind.RESULT for event in events)
     claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
     history = _history(events, segments)
+    retries = sum(int(event.facts.get("attempt", 1)) - 1 for event in events if event.kind is EventKind.RESULT)
     submitted = 0 if is_sub_plan else 1
     sent_at_once = min(FAN_OUT, count(plan.header.roots))
     accept_seconds = (ACCEPT_SECONDS + ACCEPT_TASK * plan.header.tasks + ACCEPT_UNIT * sent_at_once) * submitted
@@ -170,6 +172,8 @@ def price_goal(
               "the goal per agent and second, the plan per agent, each reference, the final tally"),
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
+        _line("SQS", "attempts that failed", RETRY_REQUESTS * retries, "requests", prices.requests_sqs,
+              "received, hidden and received again, each alone"),
         _line("Lambda", "invocations", invocations + submitted, "requests", prices.requests_lambda,
               "work of one agent at one time is one; and the submission"),
         Line("Lambda", "time", round(batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024, 6), "GB-seconds",

@@ -23,7 +23,7 @@ _SEGMENT_FIELDS: Final = 230
 """Bytes of a segment's item besides its events and marks: keys, counts, hash, expiry."""
 NOT_INCLUDED: Final = (
     "requests that look at the goal (GET), empty receives of idle queues, and what the fleet costs per month",
-    "attempts that failed and were tried again",
+    "Lambda's time of attempts that failed and were tried again",
     "the goals of sub-plans: each has a receipt of its own",
     "S3, KMS and CloudWatch Logs, other than the outputs and plan parts above; data transfer",
     "the function that records the history, about a millisecond per event",
