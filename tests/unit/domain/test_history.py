@@ -1,5 +1,6 @@
 """The chain of a goal's events: what it remembers, and that nothing can be done to it unnoticed."""
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentfleet.domain.history import Change, EventKind, Head, Segment, event_of, extend, read_events, to_text, verify
+from agentfleet.domain.history import (
+    SEGMENT,
+    Change,
+    EventKind,
+    Head,
+    Segment,
+    event_of,
+    extend,
+    pack,
+    read_events,
+    to_text,
+    unpack,
+    verify,
+)
 
 START = datetime(2026, 11, 22, 11, 30, tzinfo=UTC)
 
@@ -146,3 +160,28 @@ def test_a_chain_written_anew_does_not_fit_its_head() -> None:
 
     assert broken is not None
     assert (broken.number, broken.fault) == (3, "changed")
+
+
+def test_recording_costs_a_tenth_of_a_write_unit_per_result() -> None:
+    """Where results come in full batches: hashes don't deflate, the rest of an event does. Unpacked it is as it was."""
+    results = [
+        result(
+            number,
+            sequence=number,
+            after={
+                "unit": number,
+                "states": "S",
+                "agent": f"flow-{number % 7:08x}",
+                "started": 1_795_347_000_000_000 + number * 9_973,
+                "seconds": round(0.0003 + number % 11 / 1e5, 6),
+                "digest": hashlib.sha256(str(number).encode()).hexdigest()[:32],
+                "writes": 1,
+            },
+        )
+        for number in range(SEGMENT)
+    ]
+    text = to_text(extend(Head("g1", START), results)[0])
+
+    assert len(pack(text)) / 1024 / SEGMENT < 0.1
+    assert unpack(pack(text)) == text
+    assert unpack(b"not deflated") == "not deflated"

@@ -8,7 +8,7 @@ from agentfleet.domain.errors import InvalidRequest
 from agentfleet.domain.history import Event, EventKind, canonical, pack
 from agentfleet.domain.prices import PRICES, PriceTable
 from agentfleet.domain.receipt import Sizes, price_goal, total
-from agentfleet.domain.result import Result, TaskState
+from agentfleet.domain.result import Result
 from agentfleet.domain.units import write_units
 from agentfleet.ports import PlanStore, ResultStore
 from agentfleet.services.audit_views import ReceiptLine, ReceiptView
@@ -18,7 +18,6 @@ MAX_TASKS: Final = 20_000
 """A receipt reads the goal's whole plan and history; above this an answer would take longer than the API may."""
 _RESULT_FIELDS: Final = 160
 """About how many bytes a result's item has besides its outputs."""
-_LETTERS: Final = {TaskState.SUCCEEDED: "S", TaskState.FAILED: "F", TaskState.SKIPPED: "K"}
 _SEGMENT_FIELDS: Final = 230
 """Bytes of a segment's item besides its events and marks: keys, counts, hash, expiry."""
 NOT_INCLUDED: Final = (
@@ -104,7 +103,7 @@ def _stand_in(result: Result) -> Event:
     size = len(canonical([outcome.output for outcome in result.outcomes])) + _RESULT_FIELDS
     facts = {
         "unit": result.unit,
-        "states": "".join(_LETTERS[outcome.state] for outcome in result.outcomes),
+        "states": "".join(outcome.state.value[0] for outcome in result.outcomes),
         "agent": result.agent,
         "started": int(result.started.timestamp() * 1e6),
         "seconds": result.duration,
