@@ -1,6 +1,7 @@
 """Commands that look back: what happened to a goal, whether that still stands as recorded, what it cost."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,7 +9,8 @@ from client.cli.goals import GoalId
 from client.cli.session import FAILED, Json, Limit, connect, print_json
 
 if TYPE_CHECKING:
-    from agentfleet.services.audit_views import EventView
+    from agentfleet.services.audit_views import EventView, VerdictView
+    from client.api import FleetClient
 
 
 def history(ctx: typer.Context, goal: GoalId, limit: Limit = 200, as_json: Json = False) -> None:
@@ -44,10 +46,19 @@ def _said(event: "EventView") -> str:
     return "  ".join(f"{name}={value}" for name, value in event.facts.items() if name in shown)
 
 
-def verify(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
+def verify(
+    ctx: typer.Context,
+    goal: GoalId,
+    copy: Annotated[
+        Path | None, typer.Option(help="A copy from the locked bucket to compare with.", exists=True, dir_okay=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check that a goal's history is as it was recorded. Exit code 1 if it isn't, with the event named."""
     with connect(ctx) as client:
         verdict = client.verify(goal)
+        if copy and verdict.holds:
+            verdict = _compared(client, verdict, copy)
     if as_json:
         print_json(verdict)
     elif verdict.broken:
@@ -59,6 +70,31 @@ def verify(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
             typer.secho(f"{missing} tasks that ended are not recorded (yet)", fg="yellow")
     if not verdict.holds:
         raise typer.Exit(FAILED)
+
+
+def _compared(client: "FleetClient", verdict: "VerdictView", copy: Path) -> "VerdictView":
+    """The verdict, or that an event which holds is not the one that was copied: somebody wrote the whole chain anew."""
+    from agentfleet.domain.history import Unreadable  # noqa: PLC0415
+    from agentfleet.services.archive import hashes_in  # noqa: PLC0415
+    from agentfleet.services.audit_views import BreakView  # noqa: PLC0415
+
+    try:
+        copied = hashes_in(copy.read_bytes(), verdict.goal)
+    except Unreadable as error:
+        raise typer.BadParameter(f"{copy}: {error}", param_hint="--copy") from error
+    if not copied:
+        raise typer.BadParameter(f"{copy} holds nothing of goal {verdict.goal}", param_hint="--copy")
+    now: dict[int, str] = {}
+    cursor = None
+    while page := client.history(verdict.goal, 200, cursor):
+        now |= {event.number: event.hash for event in page.events}
+        if (cursor := page.cursor) is None:
+            break
+    for number, sealed in sorted(copied.items()):
+        if now.get(number) != sealed:
+            broken = BreakView(number=number, fault="changed", message=f"event {number} is not the one that was copied")
+            return verdict.model_copy(update={"holds": False, "events": number - 1, "broken": broken})
+    return verdict
 
 
 def receipt(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:

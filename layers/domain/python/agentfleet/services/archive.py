@@ -1,12 +1,13 @@
 """Copy histories to where nobody can change them: the chains that began in an hour, some hours later, and again."""
 
 import gzip
+import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.history import Segment, partitions
+from agentfleet.domain.history import Segment, Unreadable, partitions
 from agentfleet.ports import Clock, HistoryStore, HistoryVault
 
 PASSES: Final = (timedelta(hours=2), timedelta(hours=26), timedelta(days=7, hours=2))
@@ -40,6 +41,16 @@ class Archiver:
             head = segment.head
             line = {"goal": head.goal_id, "first": segment.first, "last": head.count, "hash": head.hash, "events": segment.text}
             yield f"{dumps(line)}\n"
+
+
+def hashes_in(copy: bytes, goal_id: str) -> dict[int, str]:
+    """Number → hash of a goal's events in a copy; empty if it holds none of them. Raises Unreadable."""
+    try:
+        lines = [json.loads(line) for line in gzip.decompress(copy).splitlines()]
+        own = [line for line in lines if line["goal"] == goal_id]
+        return {int(number): str(sealed) for line in own for number, _, _, _, sealed in json.loads(line["events"])}
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"it is no copy of histories: {error}") from error
 
 
 def _name(partition: str, now: datetime) -> str:
