@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,7 @@ from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
+from agentfleet.services.tools import ToolBox
 from agentfleet.settings import ApiSettings, ArchiverSettings, FleetSettings, PoolSettings, RecorderSettings
 
 PACKAGE: Final = Path(__file__).parent
@@ -228,6 +230,13 @@ def api() -> Api:
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
     )
+
+
+def toolbox() -> ToolBox:
+    """For serve_mcp."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
