@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _EMIT = "_emit_stream_event"
-"""The function of MiniStack that PutItem calls when it has stored an item."""
+"""The function of MiniStack that PutItem calls when it has stored an item; who calls it has its name in its code."""
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -21,13 +21,12 @@ def tell_streams_of_inserts(dynamodb: Any) -> bool:
     if any(_EMIT in caller.__code__.co_names for caller in callers):
         return False
     insert: Callable[[Any, Any], Answer] = dynamodb._partiql_insert
-    emit = getattr(dynamodb, _EMIT)
 
     def insert_and_tell(table: Any, parsed: Any) -> Answer:
         answer = insert(table, parsed)
         if answer[0] == 200:
             item = parsed["item"]
-            emit(parsed["table"], "INSERT", None, item["M"] if set(item) == {"M"} else item)
+            dynamodb._emit_stream_event(parsed["table"], "INSERT", None, item["M"] if set(item) == {"M"} else item)
         return answer
 
     dynamodb._partiql_insert = insert_and_tell

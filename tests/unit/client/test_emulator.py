@@ -28,6 +28,7 @@ def test_an_insert_is_told_once_and_a_refused_one_never() -> None:
     """With the item as it was stored, in the words of PutItem."""
     dynamodb, told = emulator()
     assert tell_streams_of_inserts(dynamodb)
+    assert not tell_streams_of_inserts(dynamodb)
     statement = {"table": "work", "item": {"pk": {"S": "g1"}}}
 
     first, second = (dynamodb._partiql_insert({}, statement)[0] for _ in range(2))
