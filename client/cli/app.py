@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import fleets, goals, governance, healing, knowledge, machine, playbooks, results
+from client.cli import audit, fleets, goals, governance, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ for _panel, _commands in {
         governance.kill,
         governance.unkill,
     ),
+    "Audit": (audit.history, audit.verify, audit.receipt),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:
