@@ -190,6 +190,7 @@ def test_a_sub_plan_spends_from_every_budget_above_it() -> None:
         ({"depth": 0}, None, "allows no sub-plan"),
         ({"depth": 1}, {"depth": 5}, "allows no sub-plan"),
         ({}, {"dollars": -1}, "budget.dollars"),
+        ({}, [1], "budget."),
         ({"depth": 2}, {}, None),
     ],
 )

@@ -168,10 +168,10 @@ def parse_request(body: Any) -> GoalRequest:
         raise InvalidRequest(problems_of(error, body)) from error
 
 
-def parse_budget(body: Mapping[str, Any]) -> BudgetSpec:
+def parse_budget(body: Any) -> BudgetSpec:
     """Read the budget that a task gave its sub-plan. Raises InvalidRequest."""
     try:
-        return BudgetSpec.model_validate(dict(body))
+        return BudgetSpec.model_validate(body)
     except ValidationError as error:
         raise InvalidRequest(problems_of(error, body, "budget.")) from error
 
