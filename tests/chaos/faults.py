@@ -64,7 +64,6 @@ _AGENT_CALLS: Final = (
     "BatchGetItem",
     "DynamoDB",
     "SendMessageBatch",
-    "ChangeMessageVisibilityBatch",
 )
 _OTHER_CALLS: Final = ("DynamoDB", "PutItem", "SendMessageBatch")
 _ELSEWHERE: Final = ("serve-api", "serve-api", "accept-goals", "heal-work", "manage-fleet")

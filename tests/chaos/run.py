@@ -12,12 +12,17 @@ from typing import Any, Final
 from agentfleet.domain.goal import Goal
 from tests.chaos.faults import FROM_OUTSIDE, Fault, Kind, draw_faults
 from tests.chaos.goals import Expected, draw_goal
+from tests.chaos.project import POOLS
 from tests.chaos.stage import Stage
 
 TICK: Final = 0.1
 LOOK: Final = 1.0
 """Seconds between two looks at the goals."""
 TELL: Final = 5.0
+ORDERED: Final = 6
+"""Faults that wait for their call at once, at most, so that faults come one by one and not all to the first who calls."""
+SUBMITTING: Final = 2
+"""Submissions at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,8 @@ class Run:
         pause = Event()
         while not self._is_over() and self._clock() < deadline:
             self._top_up(numbers)
-            if next(strikes) and self._plan:
-                self._strike(self._plan.pop(0))
+            if next(strikes):
+                self._strike_next()
             self._pending = [fault for fault in self._pending if not self._kill(fault)]
             self._collect()
             if next(looks):
@@ -135,13 +140,19 @@ class Run:
                 del self._submitting[number]
         under_way = len(record.submitted) - len(record.ended) + len(self._submitting)
         wanted = len(record.submitted) + len(self._submitting) < self._script.goals or self._plan
-        if under_way < self._script.window and wanted:
+        if under_way < self._script.window and wanted and len(self._submitting) < SUBMITTING:
             number = next(numbers)
             expected = draw_goal(Random(f"{self._script.seed}.{number}"), number)
             self._submitting[number] = (expected, self._stage.in_background(self._submission(expected, number)))
 
     def _submission(self, expected: Expected, number: int) -> Callable[[], str]:
         return lambda: self._stage.submit(expected, as_event=number % 3 == 0)
+
+    def _strike_next(self) -> None:
+        """The next fault of the plan, unless enough others wait to take place."""
+        waiting = [fault for fault in self._ordered.values() if fault.function in POOLS]
+        if self._plan and len(waiting) + len(self._pending) < ORDERED:
+            self._strike(self._plan.pop(0))
 
     def _strike(self, fault: Fault) -> None:
         match fault.kind:
