@@ -19,6 +19,7 @@ from localstack_client.session import Session
 from pydantic import BaseModel
 
 from client.dropped import put_back
+from client.enforced import adapt_policies, open_bootstrap
 from client.processes import (
     LocalCloudError,
     accepts_connections,
@@ -78,11 +79,22 @@ class LocalState(BaseModel):
 class LocalCloud:
     """An emulator with the fleet deployed in it. All it knows is in its state folder, so several can run side by side."""
 
-    def __init__(self, root: Path, state: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
-        """`root` is the project; `state` defaults to its .fleet; `progress` is told each step as it begins."""
+    def __init__(
+        self,
+        root: Path,
+        state: Path | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+        *,
+        enforce_iam: bool = False,
+    ) -> None:
+        """`root` is the project; `state` defaults to its .fleet; `progress` is told each step as it begins.
+
+        With `enforce_iam` every function may do what its role allows and nothing else, as on AWS.
+        """
         self._root = root.resolve()
         self._folder = (state or root / ".fleet").resolve()
         self._progress = progress
+        self._enforce_iam = enforce_iam
         self._tools = Toolchain(self._root, progress)
 
     def up(self) -> None:
@@ -236,6 +248,8 @@ class LocalCloud:
         options = ["--all", "--concurrency", "4", "--require-approval", "never", "--outputs-file", str(outputs)]
         self.cdk("deploy", *options, "--app", str(self.assembly))
         put_back(self.assembly, self.session())
+        if self._enforce_iam:
+            adapt_policies(self.assembly, self.session())
         self._remember(json.loads(outputs.read_text(encoding="utf-8")), wanted)
         return True
 
@@ -264,6 +278,8 @@ class LocalCloud:
 
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
+        if self._enforce_iam:
+            open_bootstrap(self.session())
 
     def _start_valkey(self, port: int) -> None:
         state, log = self._state, self._folder / "valkey.log"
@@ -294,6 +310,7 @@ class LocalCloud:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
+            "AUTH": str(self._enforce_iam).lower(),
         }
         server = start_server([str(self._tools.program("ministack"))], environment=environment, log=log)
         state.emulator = Server(pid=server.pid, port=port)
