@@ -15,6 +15,7 @@ from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
+from cdk.permissions import Permissions
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -39,9 +40,14 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
+            self._access.accept_plans(),
         )
         self.release_tasks = self._worker(
-            "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+            "release_tasks",
+            "Spreads a large fan-out over several workers",
+            names.release_queue(fleet.name),
+            RELEASE_TIMEOUT,
+            self._access.release_plans(),
         )
         self.manage_fleet = FleetManager(
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
@@ -60,7 +66,7 @@ class AgentsStack(Stack):
                 description="Sets goals going again that stand still, and deals with dead letters",
                 folder=self._foundation.fleet.root / "functions" / "heal_work",
                 layers=self._layers.of(),
-                permissions=access.carry_out_plans(())
+                permissions=access.repair_plans()
                 + access.find_living()
                 + access.watch_queues()
                 + access.read_queue_ages()
@@ -100,7 +106,7 @@ class AgentsStack(Stack):
             ),
         )
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+    def _worker(self, folder: str, description: str, queue: str, timeout: int, permissions: Permissions) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -111,7 +117,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
+                permissions=permissions + self._access.consume(queue, hides=False),
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,
