@@ -132,8 +132,10 @@ class FleetAccess:
     def use_table(self, table: Table, *indexes: str, actions: tuple[str, ...] | None = None) -> Permissions:
         """Read and write one table's items, and query its indexes; or only what `actions` says."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
-        resources = (arn, *(f"{arn}/index/{index}" for index in indexes))
-        return allow(f"Use{table.title()}Table", "dynamodb", actions or _TABLE_ACTIONS[table], *resources)
+        found = allow(f"Use{table.title()}Table", "dynamodb", actions or _TABLE_ACTIONS[table], arn)
+        if indexes:
+            found += allow(f"Query{table.title()}Table", "dynamodb", ("Query",), *(f"{arn}/index/{index}" for index in indexes))
+        return found
 
     def send_tasks(self, *, parts: bool = True) -> Permissions:
         """Send to every pool's queues, and parts of wide releases to the release queue."""
