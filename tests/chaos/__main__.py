@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deadline=options.deadline,
     )
     print(f"seed {script.seed}: {script.faults} faults over at least {script.goals} goals", flush=True)
-    with stage(_say, hidden_seconds=None, heal_rate="rate(1 minute)") as deployed:
+    with stage(_say) as deployed:
         record = Run(deployed, script, _say).to_end()
         results = to_results(record, judge(deployed, record))
     print(describe(results))
@@ -44,7 +44,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--goals", type=int, default=60, help="at least so many")
     parser.add_argument("--faults", type=int, default=320)
     parser.add_argument("--window", type=int, default=14, help="goals under way at once")
-    parser.add_argument("--pace", type=float, default=0.6, help="seconds from a fault to the next")
+    parser.add_argument("--pace", type=float, default=0.4, help="seconds from a fault to the next")
     parser.add_argument("--deadline", type=float, default=1200.0, help="seconds after which what has not ended is lost")
     parser.add_argument("--write", action="store_true", help="keep the results, and the page and picture of them")
     return parser.parse_args(arguments)

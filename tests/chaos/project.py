@@ -15,6 +15,8 @@ LEDGER: Final = "chaos-ledger"
 """Table of the charges."""
 POOL_TIMEOUT: Final = 6
 """Seconds: three are the tasks', three the platform's."""
+HIDDEN: Final = 2 * POOL_TIMEOUT
+"""Seconds that a message stays hidden when its agent dies: a third of what is deployed, so that a run takes minutes."""
 POOLS: Final = ("sums", "ledger")
 
 _FLEET_FILE: Final = f"""
@@ -24,14 +26,16 @@ name = "{FLEET}"
 [pools.sums]
 description = "Sums"
 timeout = {POOL_TIMEOUT}
-concurrency = 3
-max_concurrency = 4
+concurrency = 4
+max_concurrency = 5
+batch = 3
 
 [pools.ledger]
 description = "Charges"
 timeout = {POOL_TIMEOUT}
-concurrency = 2
-max_concurrency = 3
+concurrency = 3
+max_concurrency = 4
+batch = 2
 
 [pools.ledger.settings]
 table = "{LEDGER}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, Final
 
-from tests.chaos.project import POOL_TIMEOUT, ROOT
+from tests.chaos.project import HIDDEN, ROOT
 from tests.chaos.run import Record
 from tests.chaos.verdict import Verdict, kinds, shapes
 
@@ -37,7 +37,7 @@ def to_results(record: Record, verdict: Verdict) -> dict[str, Any]:
         "untold": len(verdict.untold),
         "healed_ratio": round(verdict.healed / struck, 4) if struck else 1.0,
         "time_to_heal_seconds": _percentiles(verdict.times),
-        "message_hidden_seconds": 6 * POOL_TIMEOUT,
+        "message_hidden_seconds": HIDDEN,
         "duration_seconds": round(record.seconds, 1),
         "what_was_wrong": [*verdict.lost, *verdict.doubled, *verdict.untold][:SHOWN],
     }

@@ -19,7 +19,7 @@ TICK: Final = 0.1
 LOOK: Final = 1.0
 """Seconds between two looks at the goals."""
 TELL: Final = 5.0
-ORDERED: Final = 6
+ORDERED: Final = 4
 """Faults that wait for their call at once, at most, so that faults come one by one and not all to the first who calls."""
 SUBMITTING: Final = 2
 """Submissions at once."""

@@ -24,9 +24,11 @@ from client.errors import ApiUnreachable, FleetApiError
 from client.local import LocalCloud
 from tests.chaos.faults import Fault
 from tests.chaos.goals import Expected
-from tests.chaos.project import FLEET, HERE, LEDGER, POOLS, ROOT, write_project
+from tests.chaos.project import FLEET, HERE, HIDDEN, LEDGER, POOLS, ROOT, write_project
 
 TENANT: Final = "default"
+HEAL_RATE: Final = "rate(1 minute)"
+"""Twice as often as deployed."""
 ENDS: Final = ("GoalSucceeded", "GoalFailed", "GoalCancelled")
 _TELLING: Final = "chaos-told"
 _PAGE: Final = 100
@@ -56,12 +58,8 @@ class Stage:
         for client in (self._sqs, self._events, self._functions, self._dynamodb):
             client.close()
 
-    def prepare(self, *, hidden_seconds: int | None, heal_rate: str) -> None:
-        """Make the ledger, listen to the bus, set the healer's clock, and bring the faults to every function.
-
-        `hidden_seconds`: how long a message that died with its agent stays hidden; None: as deployed, but for the
-        submissions and the release queue, whose 6 minutes would be most of a run, as long as the pools'.
-        """
+    def prepare(self) -> None:
+        """Make the ledger, listen to the bus, shorten what a run only waits for, and bring the faults to every function."""
         self._dynamodb.create_table(
             TableName=LEDGER,
             BillingMode="PAY_PER_REQUEST",
@@ -71,14 +69,10 @@ class Stage:
         self._listen()
         for rule in self._events.list_rules()["Rules"]:
             if rule.get("ScheduleExpression") == "rate(2 minutes)":
-                self._events.put_rule(Name=rule["Name"], ScheduleExpression=heal_rate)
+                self._events.put_rule(Name=rule["Name"], ScheduleExpression=HEAL_RATE)
         pools = [names.task_queue(FLEET, pool, priority) for pool in POOLS for priority in names.PRIORITIES]
-        shared = [names.submissions_queue(FLEET), names.release_queue(FLEET)]
-        deployed = int(self._attribute(pools[0], "VisibilityTimeout"))
-        for queue in shared if hidden_seconds is None else [*pools, *shared]:
-            self._sqs.set_queue_attributes(
-                QueueUrl=self._url(queue), Attributes={"VisibilityTimeout": str(hidden_seconds or deployed)}
-            )
+        for queue in (*pools, names.submissions_queue(FLEET), names.release_queue(FLEET)):
+            self._sqs.set_queue_attributes(QueueUrl=self._url(queue), Attributes={"VisibilityTimeout": str(HIDDEN)})
         self._arm()
 
     def _listen(self) -> None:
@@ -234,7 +228,7 @@ class Stage:
 
 
 @contextmanager
-def stage(progress: Callable[[str], None], *, hidden_seconds: int | None, heal_rate: str) -> Iterator[Stage]:
+def stage(progress: Callable[[str], None]) -> Iterator[Stage]:
     """Deploy the project of fault runs into an emulator of its own, ready for faults; all of it is gone afterwards."""
     folder = ROOT / ".fleet" / f"chaos-{os.getpid()}"
     cloud = LocalCloud(write_project(folder / "project"), folder, progress)
@@ -242,7 +236,7 @@ def stage(progress: Callable[[str], None], *, hidden_seconds: int | None, heal_r
         cloud.up()
         made = Stage(cloud, folder / "faults")
         try:
-            made.prepare(hidden_seconds=hidden_seconds, heal_rate=heal_rate)
+            made.prepare()
             yield made
         finally:
             made.close()
