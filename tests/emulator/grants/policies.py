@@ -77,7 +77,7 @@ class Policies:
 
     def grants(self) -> list[Grant]:
         """Every grant of every function of the fleet, in order."""
-        found = []
+        found: list[Grant] = []
         for page in self._lambda.get_paginator("list_functions").paginate():
             for function in page["Functions"]:
                 name = function["FunctionName"]
