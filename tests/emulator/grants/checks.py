@@ -34,6 +34,8 @@ def carry_out(pool: str) -> Check:
         if hand.goal(goal.id).state is not GoalState.SUCCEEDED:
             raise Refused(f"{goal.id} did not end")
         hand.deliver(pool, ["no task"], back=1)
+        if not [agent for agent in hand.platform.registry.discover(pool=pool) if agent.seen > goal.created]:
+            raise Refused(f"no agent of {pool} says that it lives")
         if work := CAPABILITIES.get(pool):
             work(hand)
 

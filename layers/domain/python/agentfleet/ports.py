@@ -151,7 +151,10 @@ class AgentStore(Protocol):
     """The registry's table of agents."""
 
     def put(self, agent: Agent) -> None:
-        """Store what an agent says of itself; it disappears by itself some time after its lifetime."""
+        """Store what an agent says of itself; it disappears by itself some time after its lifetime.
+
+        Raises RegistryUnavailable.
+        """
 
     def list(self, pools: Iterable[str]) -> Sequence[Agent]:
         """The agents of these pools, living or not, by pool and id."""
