@@ -109,7 +109,7 @@ def _draw(random: Random, name: str, kind: Kind) -> Fault:
     if kind in {Kind.DUPLICATE, Kind.LOSE}:
         return Fault(name, kind, "sums", "AmazonSQS.SendMessageBatch")
     if kind in FROM_OUTSIDE:
-        count = 40 if kind is Kind.DEAD_FLOOD else random.randint(1, 5)
+        count = 220 if kind is Kind.DEAD_FLOOD else random.randint(1, 5)
         return Fault(name, kind, pool, seconds=random.uniform(1.0, 4.0), count=count)
     dies = kind in {Kind.DIE_BEFORE, Kind.DIE_AFTER}
     function = random.choice(_ELSEWHERE) if random.random() < 0.12 else pool

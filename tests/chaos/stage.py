@@ -32,6 +32,7 @@ HEAL_RATE: Final = "rate(1 minute)"
 ENDS: Final = ("GoalSucceeded", "GoalFailed", "GoalCancelled")
 _TELLING: Final = "chaos-told"
 _PAGE: Final = 100
+_BATCH: Final = 10
 
 
 class Stage:
@@ -198,8 +199,10 @@ class Stage:
     def poison(self, pool: str, count: int, *, dead: bool) -> None:
         """Send messages that nobody can read, to a pool or straight to its dead letters."""
         queue = names.pool_dead_letters(FLEET, pool) if dead else names.task_queue(FLEET, pool, "normal")
-        for number in range(count):
-            self._sqs.send_message(QueueUrl=self._url(queue), MessageBody=f"poison {number}: no task of anybody's")
+        bodies = [f"poison {number}: no task of anybody's" for number in range(count)]
+        for start in range(0, count, _BATCH):
+            entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(bodies[start : start + _BATCH])]
+            self._sqs.send_message_batch(QueueUrl=self._url(queue), Entries=entries)
 
     def take_cache_away(self, seconds: float) -> None:
         """Kill Valkey now, and have it come back after a while."""
