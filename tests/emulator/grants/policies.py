@@ -36,14 +36,14 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "ConsumeQueues", "sqs:ReceiveMessage", "The emulator's pollers do not act as the function's role."),
     ("*", "ConsumeQueues", "sqs:DeleteMessage", "As above."),
     ("*", "ConsumeQueues", "sqs:GetQueueAttributes", "As above."),
-    ("*", "UseRegistryTable", "dynamodb:GetItem", "Of agents: breakers, which any capability may use; shown by the pool web."),
+    ("*", "UseRegistryTable", "dynamodb:GetItem", "Of agents: breakers that can't be read are taken to be as last known."),
     ("*", "WriteObjects", "s3:PutObject plans", "Of agents: any capability may return a sub-plan; shown by the pool flow."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )
 """Function, sid, action and prefix, reason: what no check on the emulator can show to be needed. `*` ends a name."""
 
-SHOWN_BY: Final = {"dynamodb:GetItem": "web", "s3:PutObject plans": "flow"}
-"""Of the last of these, the pools that do show it."""
+SHOWN_BY: Final = {"dynamodb:GetItem": "", "s3:PutObject plans": "flow"}
+"""Of what is said of agents, the pool that does show it."""
 
 
 def why_not_shown(grant: Grant, *, is_agent: bool) -> str | None:
