@@ -38,6 +38,9 @@ def adapt_policies(assembly: Path, session: Session) -> None:
     Doing it again changes nothing.
     """
     iam, sqs, s3 = (session.client(name) for name in ("iam", "sqs", "s3"))
+    for client in (sqs, s3):
+        # Until their policies are changed, queues and buckets refuse everybody who comes without TLS.
+        client.meta.events.register("before-call", _as_if_by_tls)
     for kind, physical_id, _ in deployed_resources(assembly, session.client("cloudformation")):
         match kind:
             case "AWS::IAM::Role":
@@ -49,9 +52,14 @@ def adapt_policies(assembly: Path, session: Session) -> None:
                 if "Policy" in found:
                     policy = json.dumps(_without_tls(json.loads(found["Policy"])))
                     sqs.set_queue_attributes(QueueUrl=physical_id, Attributes={"Policy": policy})
-            case "AWS::S3::BucketPolicy":
+            case "AWS::S3::Bucket":
                 document = json.loads(s3.get_bucket_policy(Bucket=physical_id)["Policy"])
                 s3.put_bucket_policy(Bucket=physical_id, Policy=json.dumps(_without_tls(document)))
+
+
+def _as_if_by_tls(params: dict[str, Any], **_: Any) -> None:
+    """Say what a proxy in front of the emulator would say of an encrypted connection."""
+    params["headers"]["X-Forwarded-Proto"] = "https"
 
 
 def write_policy(iam: Any, role: str, policy: str, statements: Iterable[Statement]) -> None:
