@@ -17,9 +17,14 @@ from agentfleet.domain import names
 from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
-Table = Literal["work", "registry", "knowledge"]
+Table = Literal["work", "registry", "knowledge", "history"]
 Prefix = Literal["plans", "outputs", "blobs", "cache"]
-TABLE_VARIABLES: Final[dict[Table, str]] = {"work": "WORK_TABLE", "registry": "REGISTRY_TABLE", "knowledge": "KNOWLEDGE_TABLE"}
+TABLE_VARIABLES: Final[dict[Table, str]] = {
+    "work": "WORK_TABLE",
+    "registry": "REGISTRY_TABLE",
+    "knowledge": "KNOWLEDGE_TABLE",
+    "history": "HISTORY_TABLE",
+}
 
 KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
 """What a user of the key needs, spelled out (DynamoDB: How DynamoDB uses AWS KMS)."""
@@ -28,6 +33,7 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
     "knowledge": ("Query", "PutItem", "DeleteItem"),
+    "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
 _BE_PRESENT: Final = ("GetItem", "PutItem")
 """Of the registry table's items: say that one lives, and share circuit breakers."""
@@ -136,6 +142,11 @@ class FleetAccess:
         if indexes:
             found += allow(f"Query{table.title()}Table", "dynamodb", ("Query",), *(f"{arn}/index/{index}" for index in indexes))
         return found
+
+    def read_history(self) -> Permissions:
+        """Read what happened; only its recorder may write there."""
+        arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
+        return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
 
     def send_tasks(self, *, parts: bool = True) -> Permissions:
         """Send to every pool's queues, and parts of wide releases to the release queue."""

