@@ -102,7 +102,18 @@ def _table(results: Mapping[str, Any]) -> str:
         ("the run took", f"{results['duration_seconds']:.0f} s"),
     ]
     told = f"Seed {results['seed']}, {results['date'][:10]}, on the emulator:"
-    return "\n".join([told, "", "| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows), ""])
+    return "\n".join(
+        [
+            "![Faults by kind](chaos.svg)",
+            "",
+            told,
+            "",
+            "| | |",
+            "| --- | ---: |",
+            *(f"| {name} | {value} |" for name, value in rows),
+            "",
+        ]
+    )
 
 
 def _picture(results: Mapping[str, Any]) -> str:
