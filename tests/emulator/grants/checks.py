@@ -143,9 +143,8 @@ def release_tasks(hand: Hand) -> None:
 def heal_work(hand: Hand) -> None:
     """Everything that can stand still, and a dead letter of each sort."""
     sqs = hand.clients.sqs
-    urls = {
-        name: sqs.get_queue_url(QueueName=f"{FLEET}-{name}")["QueueUrl"] for name in ("flow-normal", "flow-dead", "code-low")
-    }
+    names = ("flow-normal", "flow-dead", "release", "code-low")
+    urls = {name: sqs.get_queue_url(QueueName=f"{FLEET}-{name}")["QueueUrl"] for name in names}
     lost = hand.submit(_step("a", noise()), _step("b"), _step("c", depends_on=["a", "b"]))
     hand.put_result(lost, "a", 1, advance=False)
     done = hand.submit(_step("a"), output={"$from": "a"})
@@ -179,10 +178,9 @@ def _heal(hand: Hand) -> dict[str, Any]:
 def manage_fleet(hand: Hand) -> None:
     """A pool with a backlog grows, and one that somebody set to a single agent too."""
     hand.submit(*[_step(f"t.{number}") for number in range(400)])
-    with hand.client() as client:
-        client.scale_pool("flow", 1)
-    if hand.call("manage-fleet", {})["flow"] == "HOLD":
-        raise Refused("manage-fleet did not move the pool")
+    hand.reserve("flow", 1)
+    if (told := hand.call("manage-fleet", {}))["flow"] != "up":
+        raise Refused(f"manage-fleet: {told}")
 
 
 def serve_api(hand: Hand) -> None:
