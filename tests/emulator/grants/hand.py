@@ -133,10 +133,6 @@ class Hand:
             raise Refused(f"{function}: {str(told)[:600]}")
         return told
 
-    def reserve(self, pool: str, environments: int) -> None:
-        """Hold a pool to so many agents."""
-        self._lambda.put_function_concurrency(FunctionName=f"{FLEET}-{pool}", ReservedConcurrentExecutions=environments)
-
     def deliver(self, function: str, bodies: Sequence[Any], *, back: int = 0, attempt: int = 1) -> None:
         """Hand a function messages, of which it must give `back` so many. Raises Refused."""
         queue = {"accept-goals": "submissions", "release-tasks": "release"}.get(function, f"{function}-normal")
