@@ -38,12 +38,9 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "ConsumeQueues", "sqs:GetQueueAttributes", "As above."),
     ("*", "UseRegistryTable", "dynamodb:GetItem", "Of agents: breakers that can't be read are taken to be as last known."),
     ("*", "WriteObjects", "s3:PutObject plans", "Of agents: any capability may return a sub-plan; shown by the pool flow."),
-    (
-        "manage-fleet",
-        "MoveConcurrency",
-        "lambda:PutFunctionConcurrency",
-        "For pools that may shrink to one agent; none here may.",
-    ),
+    ("manage-fleet", "MoveConcurrency", "lambda:PutFunctionConcurrency", "Pools whose triggers are off are left alone."),
+    ("manage-fleet", "MoveConcurrency", "lambda:DeleteFunctionConcurrency", "As above; test_scaling.py has them on."),
+    ("manage-fleet", "MoveTriggers", "lambda:UpdateEventSourceMapping", "As above."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )
 """Function, sid, action and prefix, reason: what no check on the emulator can show to be needed. `*` ends a name."""
