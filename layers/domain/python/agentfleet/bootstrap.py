@@ -27,6 +27,7 @@ from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.composition import Healing, Outside, Platform
@@ -43,6 +44,7 @@ from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.pool_health import HealthWatch
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
@@ -86,6 +88,7 @@ def outside(settings: FleetSettings) -> Outside:
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
+        routing=DynamoRouting(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -218,4 +221,5 @@ def autoscaler() -> Autoscaler:
         DynamoScalings(aws.dynamodb, settings.registry_table),
         catalog,
         utc_now,
+        HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )

@@ -51,6 +51,10 @@ class PoolSpec(BaseModel):
     """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
     daily_budget: float | None = None
     """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
+    dependencies: tuple[str, ...] = ()
+    """Names of the breakers without which it can't work: while one is open, new work goes to another pool if there is one."""
+    shard_of: str | None = None
+    """The pool of fleet.toml that it is a further shard of."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 
@@ -61,6 +65,8 @@ class Catalog(BaseModel):
 
     fleet: str
     pools: dict[str, PoolSpec]
+    tenant_window: int = 10_000
+    """How many units of one pool and priority all goals of a tenant may have under way at once."""
 
     @cached_property
     def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:
@@ -70,6 +76,14 @@ class Catalog(BaseModel):
             for capability in self.pools[name].capabilities:
                 found[capability.name] = (*found.get(capability.name, ()), capability)
         return found
+
+    def family_of(self, pool: str) -> str:
+        """The pool of fleet.toml that a pool is, or is a shard of."""
+        return self.pools[pool].shard_of or pool
+
+    def shards_of(self, pool: str) -> tuple[str, ...]:
+        """A pool with its further shards, or a shard alone, sorted."""
+        return tuple(sorted(name for name, spec in self.pools.items() if pool in {name, spec.shard_of}))
 
     def pools_for(self, capabilities: Iterable[str]) -> tuple[str, ...]:
         """Names of the pools that offer any of these capabilities, sorted. Unknown ones add nothing."""
