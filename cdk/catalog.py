@@ -45,6 +45,9 @@ RESERVED_POOL_NAMES: Final = frozenset(
 MAX_POOL_LAYERS: Final = 3
 """Lambda allows five layers; core and the domain take two (Lambda quotas)."""
 
+MAX_SHARDS: Final = 8
+"""Each adds three queues to every function's policy (IAM and AWS STS quotas: 10,240 characters of inline policies)."""
+
 MAX_SETTINGS_BYTES: Final = 2048
 """Lambda allows 4 KB for all environment variables together (Lambda quotas)."""
 
@@ -70,6 +73,8 @@ class FleetBlock(_Strict):
     name: FleetName
     scaling: ScalingMode = "auto"
     """For the pools that do not say their own."""
+    tenant_window: int = Field(default=10_000, ge=1, le=1_000_000)
+    """How many units of one pool and priority all goals of a tenant may have under way at once."""
 
 
 class PoolBlock(_Strict):
@@ -91,6 +96,10 @@ class PoolBlock(_Strict):
     """None: as `[fleet]` says."""
     daily_budget: float | None = Field(default=None, gt=0, strict=False)
     """Dollars of Lambda per day; None: no limit."""
+    shards: int = Field(default=1, ge=1, le=MAX_SHARDS)
+    """Over so many queue sets and functions of its own the pool's work is spread, by affinity key where a task has one."""
+    dependencies: list[Annotated[str, Field(min_length=1, max_length=500)]] = Field(default_factory=list, max_length=5)
+    """Breakers without which the pool can't work."""
     grants: list[Grant] = Field(default_factory=list)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -157,8 +166,17 @@ def read_fleet(root: Path) -> FleetDefinition:
     Raises FleetError, which names the file and the field or line, what is wrong and what is allowed.
     """
     file = _read_file(root / "fleet.toml")
-    pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
-    catalog = Catalog(fleet=file.fleet.name, pools={name: pool.spec for name, pool in pools.items()})
+    pools: dict[str, PoolDefinition] = {}
+    for name, block in sorted(file.pools.items()):
+        for shard in _shard_names(name, block.shards):
+            if shard != name and shard in file.pools:
+                raise FleetError(f"fleet.toml: pools.{shard}: is the name of a shard of pools.{name}; take another")
+            pools[shard] = _read_pool(root, name, block, file.fleet, shard)
+    catalog = Catalog(
+        fleet=file.fleet.name,
+        pools={name: pools[name].spec for name in sorted(pools)},
+        tenant_window=file.fleet.tenant_window,
+    )
     return FleetDefinition(root=root, catalog=catalog, pools=pools)
 
 
@@ -184,7 +202,12 @@ def _explain(file: str, detail: Any) -> str:
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
 
 
-def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> PoolDefinition:
+def _shard_names(pool: str, shards: int) -> list[str]:
+    """A pool's first shard is the pool itself: another one takes nothing away from what is deployed."""
+    return [pool, *(f"{pool}-s{number}" for number in range(2, shards + 1))]
+
+
+def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard: str) -> PoolDefinition:
     folder = root / "functions" / name.replace("-", "_")
     handler = folder / "handler.py"
     if not handler.is_file():
@@ -197,10 +220,11 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> Po
             )
     shown_as = str(handler.relative_to(root))
     capabilities = read_capabilities(handler, shown_as=shown_as, pool=name, pool_timeout=block.timeout)
+    capabilities = tuple(one.model_copy(update={"pool": shard}) for one in capabilities)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
     return PoolDefinition(
-        spec=PoolSpec(name=name, capabilities=capabilities, **shared),
+        spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,
         layers=tuple(dict.fromkeys(block.layers)),
         grants=frozenset(block.grants),

@@ -110,12 +110,12 @@ def test_the_window_is_each_prioritys_own() -> None:
 
 
 def test_a_sub_plan_is_held_back_as_well() -> None:
-    """It has a part of its own, beside that of the goal it belongs to."""
+    """An eighth of the window, beside the part of the goal it belongs to."""
     fleet = fleet_of()
     goal = fleet.submit({"plan": {"tasks": [{"id": "a", "capability": "work.spread", "input": {"width": 100}}]}})
     fleet.invoke("fleet-work-normal")
 
-    assert under_way(fleet, "acme") == 32
+    assert under_way(fleet, "acme") == 8
     fleet.settle()
     assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
 

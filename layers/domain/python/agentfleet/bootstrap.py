@@ -130,11 +130,12 @@ def platform() -> Platform:
 def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
     settings = PoolSettings.from_env()
-    if settings.pool != pool:
+    fleet = compose(settings)
+    if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    agent_id = f"{pool}-{secrets.token_hex(4)}"
+    agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    return fleet.runner(settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:

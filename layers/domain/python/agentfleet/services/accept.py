@@ -99,7 +99,7 @@ class Accepter:
             raise PermanentError(f"the sub-plan would be {len(ancestors)} goals deep; at most {MAX_DEPTH}")
         try:
             spec = parse_plan(plan)
-            window = self._admission.window_for(goal.tenant, len(spec.tasks))
+            window = self._admission.window_within(len(spec.tasks))
             compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
             raise PermanentError(f"the returned sub-plan is not valid: {error}") from error

@@ -7,6 +7,7 @@ from agentfleet.ports import GoalStore
 
 HALVINGS: Final = 5
 """A goal gets half of what the tenant's others leave, but never less than the window halved so often."""
+SUB_PLAN_HALVINGS: Final = 3
 LOOKED_AT: Final = 100
 
 
@@ -33,3 +34,7 @@ class Admission:
         running = self._goals.list(tenant, GoalState.RUNNING, LOOKED_AT, None).items
         wide = sum(goal.tasks > self._least for goal in running)
         return max(self._least, self._window >> (1 + min(wide, HALVINGS)))
+
+    def window_within(self, tasks: int) -> int | None:
+        """The same for a sub-plan: an eighth of the window, whatever else runs; it is part of a goal that has its own."""
+        return None if tasks <= self._least else max(self._least, self._window >> SUB_PLAN_HALVINGS)
