@@ -157,8 +157,11 @@ class InProcessFleet:
     def invoke(self, queue: str) -> None:
         """One invocation on a queue, as Lambda's poller makes it: what isn't returned as failed is deleted."""
         records = self.queues.take(queue, self.batch)
-        if not records:
-            return
+        if records:
+            self.process(queue, records)
+
+    def process(self, queue: str, records: list[dict[str, Any]]) -> None:
+        """Carry out what was taken from a queue, and delete what need not come again."""
         if queue == names.release_queue("fleet"):
             for record in records:
                 self.platform.release_part(record["body"])
