@@ -39,6 +39,7 @@ from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
+from agentfleet.services.discover import Discovery
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
@@ -171,6 +172,7 @@ class Api:
     registry: Registry
     playbooks: PlaybookShelf
     healing: Healing
+    discovery: Discovery
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -201,11 +203,12 @@ def api() -> Api:
         accept=fleet.accepter.accept,
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits, fleet.board),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         healing=_healing(fleet, settings),
+        discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 
 

@@ -86,7 +86,8 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        self.router = Router(catalog, RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock))
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
         self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(

@@ -48,13 +48,16 @@ class Agent:
     completed: int = 0
     endpoint: str | None = None
     """Where a remote agent is reached; None for one that polls a queue."""
+    last: str | None = None
+    """`goal/task` of what it took up last."""
 
     def move(self, to: AgentState, now: datetime, tasks: tuple[str, ...] = (), completed: int = 0) -> "Agent":
         """The agent in its next state, `completed` tasks further. Raises IllegalTransition."""
         if to not in MOVES[self.state]:
             allowed = ", ".join(sorted(MOVES[self.state]))
             raise IllegalTransition(f"agent {self.id} is {self.state} and can't become {to}; allowed: {allowed}")
-        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed)
+        last = tasks[-1] if tasks else self.last
+        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed, last=last)
 
     def is_living(self, now: datetime) -> bool:
         """Heard of within its lifetime, and not gone."""

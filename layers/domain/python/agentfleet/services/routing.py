@@ -65,6 +65,12 @@ class RoutingBoard:
                 _log.warning("the pools' health can't be read, what is known counts: %r", error)
         return self._known
 
+    def drain(self, pools: Sequence[str], since: datetime | None) -> None:
+        """Mark pools as draining since then, or with None as draining no more. Other processes see it seconds later."""
+        for pool in pools:
+            self._store.drain(pool, since)
+        self._read = None
+
     def look(self) -> RoutingTable:
         """The table as it is now, whatever is known. Raises what the stores raise."""
         stored = self._store.read()
