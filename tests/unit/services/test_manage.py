@@ -11,9 +11,12 @@ from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RetryableError
 from agentfleet.domain.fleet import Fleet
 from agentfleet.domain.messages import TaskMessage
+from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.scaling import Action, ScalingMode
 from agentfleet.ports import Signals
 from agentfleet.services.manage import Autoscaler
+from agentfleet.services.pool_health import HealthWatch
+from agentfleet.services.routing import LocalRouting
 from functions.manage_fleet import handler as function
 from tests.fakes import FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
 
@@ -160,3 +163,25 @@ def test_time_alone_makes_an_unmeasured_backlog_late() -> None:
         world.clock.advance(timedelta(minutes=1))
 
     assert actions == [Action.HOLD, Action.UP]
+
+
+def test_each_pass_says_how_well_the_pools_are() -> None:
+    """Also those whose scaling is off; a failing pool at once, and the next pass goes on from there."""
+    world = World("off")
+    routing = LocalRouting()
+    world.signals.signals["busy"] = Signals(invocations=20, errors=15)
+    manager = Autoscaler(
+        world.pools, world.signals, world.fleets, world.records, world.catalog, world.clock, HealthWatch(routing)
+    )
+
+    assert [one.pool for one in manager()] == ["idle"]
+    found = routing.read().health
+    assert (found["busy"].state, found["busy"].reason) == (HealthState.UNHEALTHY, "15 of 20 invocations failed")
+    assert found["idle"].state is HealthState.HEALTHY
+    world.signals.signals["busy"] = Signals(invocations=20)
+    states = []
+    for _ in range(3):
+        world.clock.advance(60)
+        manager()
+        states.append(routing.read().health["busy"].state)
+    assert states == [HealthState.UNHEALTHY, HealthState.UNHEALTHY, HealthState.DEGRADED]
