@@ -143,7 +143,7 @@ def _cache(settings: PoolSettings) -> CacheManager:
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
     from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
     from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
-    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache  # noqa: PLC0415
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(
@@ -155,7 +155,8 @@ def _cache(settings: PoolSettings) -> CacheManager:
     )
     if not settings.cache_url:
         return CacheManager([memory, objects], None, utc_now, random)
-    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    login = IamLogin(settings.cache_group, settings.cache_user) if settings.cache_group else None
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:", login=login)
     shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
     return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
