@@ -9,7 +9,7 @@ import pytest
 from agentfleet import bootstrap
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RetryableError
-from agentfleet.domain.fleet import Fleet
+from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from agentfleet.domain.messages import TaskMessage
 from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.scaling import Action, ScalingMode
@@ -143,13 +143,16 @@ def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: py
     """It answers with pool and action, and logs a line with the reason for each."""
     world = World()
     monkeypatch.setattr(bootstrap, "autoscaler", lambda: world.autoscaler)
+    remote = Agent("ocr", "web", ("ocr.read",), AgentState.IDLE, world.clock(), world.clock(), endpoint="https://ocr.test")
+    monkeypatch.setattr(bootstrap, "remote_watch", lambda: lambda: [remote])
     context: Any = SimpleNamespace(
         function_name="fleet-manage-fleet", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="test"
     )
 
     assert function.handler({"detail-type": "Scheduled Event"}, context) == {"busy": "up", "idle": "hold"}
-    reasons = [vars(line)["reason"] for line in caplog.records]
-    assert reasons == ["30 waiting, the oldest for 61 s", "nothing to do"]
+    *passed, asked = map(vars, caplog.records)
+    assert [line["reason"] for line in passed] == ["30 waiting, the oldest for 61 s", "nothing to do"]
+    assert (asked["agent"], asked["state"]) == ("ocr", "IDLE")
 
 
 def test_time_alone_makes_an_unmeasured_backlog_late() -> None:

@@ -26,6 +26,7 @@ from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
+from agentfleet.adapters.remote_probe import HttpProbe
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
@@ -47,6 +48,7 @@ from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.pool_health import HealthWatch
 from agentfleet.services.registry import Registry
+from agentfleet.services.remote import RemoteCaller, RemoteWatch, remote_capabilities
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
@@ -128,12 +130,18 @@ def platform() -> Platform:
     return compose(FleetSettings.from_env())
 
 
-def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
+def runner(
+    pool: str,
+    capabilities: Mapping[str, Capability],
+    before: Sequence[BeforeHook],
+    remote: RemoteCaller | None = None,
+) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
     settings = PoolSettings.from_env()
     fleet = compose(settings)
     if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
     return fleet.runner(settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
@@ -228,3 +236,12 @@ def autoscaler() -> Autoscaler:
         utc_now,
         HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )
+
+
+@lru_cache(maxsize=1)
+def remote_watch() -> RemoteWatch:
+    """For manage_fleet."""
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return RemoteWatch(catalog, HttpProbe(), DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads), utc_now)

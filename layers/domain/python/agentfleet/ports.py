@@ -337,3 +337,10 @@ class RoutingStore(Protocol):
 
     def drain(self, pool: str, since: datetime | None) -> None:
         """Mark a pool as draining since then; None: as draining no more."""
+
+
+class RemoteProbe(Protocol):
+    """Asks remote agents how they are."""
+
+    def is_well(self, url: str) -> bool:
+        """Did whoever is at this health address say in time that it is well?"""

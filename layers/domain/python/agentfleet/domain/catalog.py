@@ -33,6 +33,23 @@ class CapabilitySpec(BaseModel):
     """For so many seconds."""
     version: str = ""
     """What made the results; empty: the content of the handler's file."""
+    is_remote: bool = False
+    """Is it done by remote agents, which the pool calls?"""
+
+
+class RemoteAgent(BaseModel):
+    """An agent that others run, called over HTTP by one of the fleet's pools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+    """Where tasks are posted to."""
+    health_url: str
+    """Where a GET is answered by a 2xx while it is well."""
+    capabilities: tuple[str, ...]
+    pool: str
+    """Which calls it."""
 
 
 class PoolSpec(BaseModel):
@@ -72,6 +89,8 @@ class Catalog(BaseModel):
     pools: dict[str, PoolSpec]
     tenant_window: int = 10_000
     """How many units of one pool and priority all goals of a tenant may have under way at once."""
+    remotes: tuple[RemoteAgent, ...] = ()
+    """By name."""
 
     @cached_property
     def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:
