@@ -149,8 +149,9 @@ class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
-    agents: dict[PoolName, AgentBlock] = Field(default_factory=dict)
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
+    agents: dict[PoolName, AgentBlock] = Field(default_factory=dict)
+    """Remote agents."""
 
 
 @dataclass(frozen=True)

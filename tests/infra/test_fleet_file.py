@@ -112,7 +112,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
         (FLEET.replace("[pools.echo]", "[pools.Echo]"), "fleet.toml: pools.Echo: String should match pattern"),
         (FLEET.replace("[pools.echo]", "[pools.release]"), "fleet.toml: pools.release: is a name of the fleet's own"),
         (FLEET.replace("[pools.echo]", "[pools.other]"), "pools.other: functions/other/handler.py does not exist"),
-        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, pools"),
+        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, pools, agents"),
         (
             FLEET.replace('name = "tiny"', 'name = "tiny"\nregion = "x"'),
             "fleet.region: unknown field; allowed are name,",
