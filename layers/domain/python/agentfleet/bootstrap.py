@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,7 @@ from agentfleet.services.registry import Registry
 from agentfleet.services.remote import RemoteCaller, RemoteWatch, remote_capabilities
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
+from agentfleet.services.tools import ToolBox
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
 
 PACKAGE: Final = Path(__file__).parent
@@ -219,6 +221,13 @@ def api() -> Api:
         healing=_healing(fleet, settings),
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
+
+
+def toolbox() -> ToolBox:
+    """For serve_mcp."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
