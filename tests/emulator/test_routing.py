@@ -28,7 +28,7 @@ def test_a_pass_writes_health_and_a_pool_is_drained_and_taken_back(client: Fleet
 
 
 def test_a_high_goal_ends_before_a_low_backlog(client: FleetClient) -> None:
-    """Hundreds of low tasks were there first; when the three high ones, one after the other, are done, many of them still wait."""
+    """Hundreds of low tasks were there first, and many of them still wait when three high ones in a row are done."""
     low = [{"id": f"w.{n}", "capability": "flow.wait", "input": {"seconds": 1}} for n in range(300)]
     backlog = client.submit({"plan": {"tasks": low}, "priority": "low"})
     until(lambda: client.pool("flow").waiting > 100, 120)
