@@ -131,12 +131,13 @@ class Router:
 
     def pools_for(self, goal_id: str, units: Sequence[Unit]) -> list[str]:
         """The pool of each of these units, which are released together. Raises NotFound as `pool_for` does."""
-        turn: dict[str, int] = {}
-        return [self._pool(goal_id, unit, turn) for unit in units]
+        choices: dict[str, _Choice] = {}
+        turns: dict[str, int] = {}
+        return [self._pool(goal_id, unit, choices, turns) for unit in units]
 
     def pool_for(self, goal_id: str, unit: Unit) -> str:
         """The pool's name. Raises NotFound if no deployed pool offers the capability any more."""
-        return self._pool(goal_id, unit, {})
+        return self._pool(goal_id, unit, {}, {})
 
     def homes(self, goal_id: str, unit: Unit) -> tuple[str, ...]:
         """Every pool that a message of this unit may be with, in order of name. Raises NotFound as `pool_for` does."""
@@ -173,19 +174,22 @@ class Router:
         parts = shares(self._weights_of(capability), states)
         return {name: parts.get(name, 0) / sum(parts.values()) for name in homes}
 
-    def _pool(self, goal_id: str, unit: Unit, turn: dict[str, int]) -> str:
+    def _pool(self, goal_id: str, unit: Unit, choices: dict[str, _Choice], turns: dict[str, int]) -> str:
         homes = self.homes(goal_id, unit)
         if len(homes) == 1:
             return homes[0]
-        choice = self._choice(unit.capability, homes)
+        capability = unit.capability
+        choice = choices.get(capability)
+        if choice is None:
+            choice = choices[capability] = self._choice(capability, homes)
         key = unit.tasks[0].affinity
         if key is not None:
             return choice.by_key(key)
-        if unit.capability not in turn:
-            turn[unit.capability] = crc32(f"{goal_id}/{unit.number}".encode())
-        pool = choice.turns[turn[unit.capability] % len(choice.turns)]
-        turn[unit.capability] += 1
-        return pool
+        turn = turns.get(capability)
+        if turn is None:
+            turn = crc32(f"{goal_id}/{unit.number}".encode())
+        turns[capability] = turn + 1
+        return choice.turns[turn % len(choice.turns)]
 
     def _choice(self, capability: str, homes: Sequence[str]) -> _Choice:
         states = self._states(homes)
