@@ -21,6 +21,7 @@ from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -43,6 +44,7 @@ from agentfleet.ports import (
     FleetStore,
     GoalStore,
     HealthStore,
+    HistoryStore,
     JoinStore,
     KnowledgeStore,
     MessageBus,
@@ -65,6 +67,7 @@ from tests.fakes import (
     FakeFleets,
     FakeGoals,
     FakeHealth,
+    FakeHistory,
     FakeJoins,
     FakeKnowledge,
     FakePlans,
@@ -123,6 +126,7 @@ class World(ABC):
     scalings: ScalingStore
     routing: RoutingStore
     knowledge: KnowledgeStore
+    history: HistoryStore
     health: HealthStore
     watch: QueueWatch
     letters: DeadLetters
@@ -204,6 +208,7 @@ class FakeWorld(World):
         self.scalings = FakeScalings()
         self.routing = LocalRouting()
         self.knowledge = FakeKnowledge()
+        self.history = FakeHistory()
         self.health = FakeHealth()
         self.watch = FakeQueueWatch(self._queues)
         self.letters = FakeDeadLetters(self._queues)
@@ -265,6 +270,7 @@ class AwsWorld(World):
         self.scalings = DynamoScalings(database, f"{FLEET}-registry")
         self.routing = DynamoRouting(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
+        self.history = DynamoHistory(database, f"{FLEET}-history")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
         self.health = DynamoHealth(database, f"{FLEET}-registry")
@@ -346,7 +352,7 @@ class AwsWorld(World):
 
 def build(clients: Clients) -> None:
     """Make the tables, the bucket, the bus and the release queue."""
-    for kind in ("work", "registry", "knowledge"):
+    for kind in ("work", "registry", "knowledge", "history"):
         _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")

@@ -16,12 +16,14 @@ from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.discover import Discovery
+from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeKnowledge, FakePools, FakeScalings
+from tests.fakes import FakeFleets, FakeHistory, FakeKnowledge, FakePools, FakeScalings
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -99,6 +101,8 @@ class World:
         bits = iter(range(1, 1 << 30))
         board = fleet.platform.board
         self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits), board)
+        self.history = FakeHistory()
+        historian = Historian(fleet.goals, fleet.plans, self.history)
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             control=fleet.platform.control,
@@ -107,6 +111,8 @@ class World:
             learn=Librarian(self.knowledge, clock),
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
+            history=historian,
+            account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )

@@ -223,6 +223,8 @@ class AgentView(View):
     """`goal/task` of what it took up last, if that goal is yours."""
     completed: int = 0
     endpoint: str | None = None
+    cache: dict[str, int] = {}
+    """What happened in its cache since it started: `<tier>.hits`, `loads` …; empty for one without."""
 
     @classmethod
     def of(cls, agent: Agent, tasks: tuple[str, ...], last: str | None) -> Self:
@@ -238,6 +240,7 @@ class AgentView(View):
             last=last,
             completed=agent.completed,
             endpoint=agent.endpoint,
+            cache=dict(agent.cache),
         )
 
 
