@@ -37,11 +37,21 @@ def running(
         process.wait()
 
 
-def run(command: list[str], environment: Mapping[str, str] | None = None) -> str:
-    """A program's output. Raises BenchFailed with what it said when it fails."""
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+def run(command: list[str], environment: Mapping[str, str] | None = None, *, seconds: float) -> str:
+    """A program's output. Raises BenchFailed with what it said when it fails or takes longer than so many seconds."""
+    try:
+        finished = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchFailed(f"{' '.join(command)}\ndid not end within {seconds:g} s") from error
     if finished.returncode:
         raise BenchFailed(f"{' '.join(command)}\nended with status {finished.returncode}:\n{finished.stdout}{finished.stderr}")
     return finished.stdout
