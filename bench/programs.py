@@ -8,7 +8,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from client.processes import start_server, stop_server, wait_until_ready
+from rich.console import Console
+
+from client.errors import FleetClientError
+from client.processes import LocalCloudError, start_server, stop_server, wait_until_ready
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".fleet" / "bench"
@@ -64,3 +67,15 @@ def stop_on_termination() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def run_bench(main: Callable[[], int]) -> int:
+    """What a benchmark's program ends with: 2 if it could not measure, 130 if it was broken off, else what `main` says."""
+    stop_on_termination()
+    try:
+        return main()
+    except (BenchFailed, FleetClientError, LocalCloudError) as error:
+        Console(stderr=True).print(str(error), style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130

@@ -44,8 +44,9 @@ def measure_peers(
             progress(f"Measuring {setup.name}")
             rows[setup.name] = {**_measure(setup, ensure_environment(setup, progress), tasks), **about}
         except (BenchFailed, LocalCloudError, OSError) as error:
-            progress(f"{setup.name} is left out: {error}")
-            rows[setup.name] = {"missing": str(error).strip().splitlines()[-1][:300], **about}
+            reason = str(error).strip().splitlines()[-1][:300]
+            progress(f"{setup.name} is left out: {reason}")
+            rows[setup.name] = {"missing": reason, **about}
     return rows
 
 
