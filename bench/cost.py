@@ -1,11 +1,12 @@
 """Dollars per million tasks by scenario, here and elsewhere, from requests that were counted: `python -m bench.cost`.
 
-Requests and CPU per task come from bench/results/hot_path.json, prices from agentfleet.domain.prices and bench.prices. Nothing is
-started. Results go to bench/results/cost.json.
+Requests and CPU per task come from bench/results/hot_path.json, prices from agentfleet.domain.prices and bench.prices. Nothing
+is started. Results go to bench/results/cost.json.
 """
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -72,11 +73,11 @@ class Cluster:
 
 
 IDLE_DOLLARS_MONTH: Final = 1.00 + 0.40 + 11 * PRICES.requests_sqs
-"""Of this platform: a key, a secret, and the polling of empty queues (README, 'Deploy to AWS'); alarms are left out on both sides."""
+"""Of this platform: a key, a secret, the polling of empty queues (README, 'Deploy to AWS'). Alarms: left out on both sides."""
 HOURS_A_MONTH: Final = 730.0
 
 
-def lambda_gb_seconds(row: dict[str, Any], waited: float = 0.0, memory: int = MEMORY_MB) -> float:
+def lambda_gb_seconds(row: Mapping[str, float], waited: float = 0.0, memory: int = MEMORY_MB) -> float:
     """GB-seconds of functions per task: the CPU measured, stretched to the share of a core that the memory buys, the requests'
     latency, and what the tasks of a batch wait for together."""
     calls = row["dynamodb_requests_per_task"] + row["sqs_requests_per_task"] - 2 * row["invocations_per_task"]
@@ -84,7 +85,7 @@ def lambda_gb_seconds(row: dict[str, Any], waited: float = 0.0, memory: int = ME
     return memory / 1024 * (cpu + max(0.0, calls) * LATENCIES.write.p50 / 1000 + waited * row["invocations_per_task"])
 
 
-def fleet_dollars(row: dict[str, Any], waited: float = 0.0) -> dict[str, float]:
+def fleet_dollars(row: Mapping[str, float], waited: float = 0.0) -> dict[str, float]:
     """Per million tasks here: requests by counted numbers, and the time of functions."""
     duration = lambda_gb_seconds(row, waited) * PRICES.gb_second_arm * 1e6
     return {"requests": request_dollars(row), "duration": duration, "total": request_dollars(row) + duration}
@@ -132,10 +133,12 @@ def break_even(dollars_per_million: float, cpu_ms: float, cluster: Cluster) -> f
 
 def calculate(hot_path: dict[str, Any], peers: dict[str, Any] | None) -> dict[str, Any]:
     """Scenarios, break-even rates, and the prices that they are made from."""
-    scenarios = {
+    scenarios: dict[str, Any] = {
         name: {
             "label": scenario.label,
-            "fleet": {part: round(value, 4) for part, value in fleet_dollars(hot_path[scenario.counted], scenario.seconds).items()},
+            "fleet": {
+                part: round(value, 4) for part, value in fleet_dollars(hot_path[scenario.counted], scenario.seconds).items()
+            },
             "elsewhere": {other: round(value, 4) for other, value in elsewhere_dollars(scenario).items()},
         }
         for name, scenario in SCENARIOS.items()
@@ -171,7 +174,9 @@ def main() -> int:
     """Calculate, write the results and show them."""
     hot_path = load("hot_path")
     if hot_path is None or "large" not in hot_path:
-        raise BenchFailed("bench/results/hot_path.json is missing or was written by an older version: run python -m bench.hot_path")
+        raise BenchFailed(
+            "bench/results/hot_path.json is missing or was written by an older version: run python -m bench.hot_path"
+        )
     results = save("cost", calculate(hot_path, load("peers")))
     console = Console()
     for row in results["scenarios"].values():

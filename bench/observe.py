@@ -2,7 +2,7 @@
 
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ def per_task(run: Run) -> dict[str, float]:
     }
 
 
-def request_dollars(row: dict[str, float]) -> float:
+def request_dollars(row: Mapping[str, float]) -> float:
     """Dollars per million tasks of all requests that a row of `per_task` counts; the time of functions comes on top."""
     return (
         row["wru_per_task"] * PRICES.write_units

@@ -1,4 +1,4 @@
-"""What others charge, and what AWS charges for things that this platform does not use. Its own prices: agentfleet.domain.prices.
+"""What others charge, and AWS for what this platform does not use; what it does use is priced in agentfleet.domain.prices.
 
 List prices in us-east-1 without free tiers, on the day of PRICES.
 """

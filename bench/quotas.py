@@ -1,9 +1,9 @@
 """What AWS allows and how long it takes, as far as the calculations here need it. Nothing on this page was measured by us.
 
 As of 2026-11-22, us-east-1. Sources: AWS Lambda Developer Guide, 'Lambda quotas', 'Lambda scaling behavior', 'Using Lambda with
-Amazon SQS' and 'Configuring scaling behavior'; Amazon SQS Developer Guide, 'Amazon SQS quotas'; Amazon DynamoDB Developer Guide,
-'Quotas' and 'On-demand capacity mode'. Latencies: bitesizedserverless.com, September 2022, eu-west-1, warm, from the producer's
-stamp to the consuming function; those of writes and of cold starts are common experience, not a measurement.
+Amazon SQS' and 'Configuring scaling behavior'; Amazon SQS Developer Guide, 'Amazon SQS quotas'; Amazon DynamoDB Developer
+Guide, 'Quotas' and 'On-demand capacity mode'. Latencies: bitesizedserverless.com, September 2022, eu-west-1, warm, from the
+producer's stamp to the consuming function; those of writes and of cold starts are common experience, not a measurement.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Final
 
 DAY: Final = date(2026, 11, 22)
 MB_PER_CPU: Final = 1769
-"""AWS Lambda Developer Guide, 'Configure Lambda function memory': so much memory comes with one vCPU, less with a share of it."""
+"""AWS Lambda Developer Guide, 'Configure Lambda function memory': so much comes with one vCPU, less with a share of it."""
 
 
 @dataclass(frozen=True, slots=True)

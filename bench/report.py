@@ -1,11 +1,10 @@
 """Keep results, and write docs/benchmarks.md from them: `python -m bench.report` does so without measuring anything.
 
-Each benchmark has a file in bench/results and a place in the page, between two marks; what stands around them is written by hand.
+Each benchmark has a file in bench/results and a place in the page, between two marks; what stands around is written by hand.
 """
 
 import json
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -68,4 +67,4 @@ def write_page(folder: Path, page: Path, pictures: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(write_page(RESULTS, PAGE, PICTURES))
+    write_page(RESULTS, PAGE, PICTURES)

@@ -143,7 +143,7 @@ class Stack:
 
 @contextmanager
 def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
-    """Deploy the fleet into an emulator of its own, and start the proxy before it. Both are gone when the block ends, however it ends."""
+    """Deploy the fleet into an emulator of its own, and start the proxy. Both are gone when the block ends, however it ends."""
     cloud = LocalCloud(ROOT, FOLDER, progress)
     try:
         # What an earlier benchmark left there points at a proxy that is gone.

@@ -88,9 +88,8 @@ def lines(
     for value in sorted(set(xs)) if logarithmic else [min(xs) + (max(xs) - min(xs)) * step / 4 for step in range(5)]:
         parts.append(f'<text x="{place(value):.1f}" y="{lower + 18}" text-anchor="middle">{number(value)}</text>')
     if mark is not None:
-        parts.append(
-            f'<line class="axis" stroke-dasharray="5 4" x1="{left}" y1="{height(mark):.1f}" x2="{right}" y2="{height(mark):.1f}"/>'
-        )
+        level = f"{height(mark):.1f}"
+        parts.append(f'<line class="axis" stroke-dasharray="5 4" x1="{left}" y1="{level}" x2="{right}" y2="{level}"/>')
     for index, (name, line) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
         path = " ".join(f"{place(one):.1f},{height(other):.1f}" for one, other in line)

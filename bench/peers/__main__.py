@@ -5,8 +5,6 @@ Results go to bench/results/peers.json, which holds the rows of one run only: th
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 
@@ -14,22 +12,16 @@ from bench.peers.fleet import measure_fleet
 from bench.peers.run import choose, measure_peers
 from bench.programs import run_bench
 from bench.report import save_rows
-from bench.stack import Stack, deployed_stack
-
-
-def measure(stack: Stack, say: Callable[[str], None], wanted: str) -> dict[str, dict[str, Any]]:
-    """The fleet's two rows and those of the wanted peers (all, if none is named)."""
-    setups = choose(wanted)
-    return {**measure_fleet(stack, say), **measure_peers(setups, say)}
+from bench.stack import deployed_stack
 
 
 def main() -> int:
     """Measure and write the results."""
     console = Console()
-    wanted = " ".join(sys.argv[1:]) or os.environ.get("PEERS", "")
-    choose(wanted)
+    # First the peers, while no emulator runs.
+    others = measure_peers(choose(" ".join(sys.argv[1:]) or os.environ.get("PEERS", "")), console.log)
     with deployed_stack(console.log) as stack:
-        rows = measure(stack, console.log, wanted)
+        rows = {**measure_fleet(stack, console.log), **others}
     for name, row in save_rows("peers", rows).items():
         console.print(name, row)
     return 0

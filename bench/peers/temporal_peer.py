@@ -33,9 +33,7 @@ class FanOut:
     @workflow.run
     async def run(self, count: int) -> int:
         """How many activities ended."""
-        started = [
-            workflow.start_activity("noop", number, start_to_close_timeout=TASK_TIMEOUT) for number in range(count)
-        ]
+        started = [workflow.start_activity("noop", number, start_to_close_timeout=TASK_TIMEOUT) for number in range(count)]
         return len(await asyncio.gather(*started))
 
 
