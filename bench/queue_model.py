@@ -1,7 +1,7 @@
 """The deployed shape as a queueing model: tasks → SQS → trigger → execution environments → writes, under AWS's limits.
 
-One event stands for the invocation of a batch (or for `grain` of them, where a long time is simulated). Tasks arrive at a
-constant rate; an invocation starts when a batch waits, the trigger may run one more, and an environment is there or may be made.
+One event stands for the invocation of a batch, or for `grain` of them, where a long time is simulated. Tasks arrive at a
+constant rate. An invocation starts when a batch waits, the trigger may run one more, and an environment is there or can be made.
 It ends after the message's hop, a cold start if there was one, its own time, and the wait for its write units.
 
 Simplifications: a write that has to wait queues instead of being refused and tried again; DynamoDB's burst credit and
@@ -23,8 +23,7 @@ from bench.quotas import LATENCIES, QUOTAS, Milliseconds, Quotas
 
 TICK: Final = 0.02
 """Seconds between two looks at what may start."""
-WRITE_AHEAD: Final = 1.0
-"""Seconds from an invocation's start to its writes, at most and without any wait."""
+AFTERWARDS: Final = 60.0
 Sample = Callable[[random.Random], float]
 """Draws seconds."""
 _Z99: Final = NormalDist().inv_cdf(0.99)
@@ -56,9 +55,6 @@ class Shape:
     table_units: int = QUOTAS.table_new
     """Write units a second that the table can take when the load begins."""
     messages_per_invocation: float = 10.0
-    goal_tasks: int = 2_000
-    goal_shards: int = 5
-    """Partition keys of such a goal's results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +74,8 @@ class Outcome:
     """Second of the end and tasks, per invocation."""
     latencies: list[float]
     """Seconds from a task's arrival to its end, one per invocation."""
-    blocked: dict[str, float]
-    """Seconds for which each limit held something back: the first is the bottleneck."""
-    first: dict[str, float]
-    """When each limit first did."""
+    held: dict[str, list[float]]
+    """Moments, 20 ms apart, at which each limit held something back."""
     concurrency: int
     """Most invocations at a time."""
 
@@ -101,11 +95,11 @@ class Outcome:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
-    @property
-    def bottleneck(self) -> str:
-        """The limit that held things back longest; "none" if that was less than a second."""
-        name, seconds = max(self.blocked.items(), key=lambda item: item[1], default=("none", 0.0))
-        return name if seconds >= 1.0 else "none"
+    def bottleneck(self, begin: float, end: float) -> str | None:
+        """The limit that held things back most between two moments; None if that was less than a twentieth of the time."""
+        inside = {name: sum(begin <= one < end for one in moments) * TICK for name, moments in self.held.items()}
+        name = max(inside, key=lambda one: inside[one], default=None)
+        return name if name is not None and inside[name] > (end - begin) / 20 else None
 
 
 class _Rate:
@@ -137,14 +131,14 @@ class Model:
         self._environments = 0.0
         self._new_environments = float(shape.quotas.environments_per_10_s)
         self._trigger = self._trigger_start()
-        self._table, self._partitions = _Rate(), _Rate()
+        self._table = _Rate()
         self._table_units = float(shape.table_units)
         self._written: list[float] = [0.0]
-        self._outcome = Outcome([], [], defaultdict(float), {}, 0)
+        self._outcome = Outcome([], [], defaultdict(list), 0)
 
     def run(self) -> Outcome:
-        """Until all that arrived has ended, or as long again as the load lasted: a limit that is too low leaves a backlog."""
-        limit = 2 * self._load.seconds + 60
+        """Until all that arrived has ended, at most until a minute after the load: a limit that is too low leaves a backlog."""
+        limit = self._load.seconds + AFTERWARDS
         self._env.process(self._look(limit))
         self._env.run(until=limit)
         self._outcome.finished.sort()
@@ -170,9 +164,8 @@ class Model:
             self._waiting.extend([now] * int(arrived))
             self._grow()
             held_back = self._start_all()
-            if limit_now := self._writes_wait_for() or held_back:
-                self._outcome.first.setdefault(limit_now, round(now, 2))
-                self._outcome.blocked[limit_now] += TICK
+            if limit_now := self._limit_now(held_back):
+                self._outcome.held[limit_now].append(now)
             elif now >= self._load.seconds and not self._running and not self._waiting:
                 return
             yield self._env.timeout(TICK)
@@ -212,37 +205,30 @@ class Model:
         return None
 
     def _begin(self, arrived: float, cold: bool) -> None:
-        shape, now, rng = self._shape, self._env.now, self._rng
+        shape, rng = self._shape, self._rng
         self._running += 1
         self._outcome.concurrency = max(self._outcome.concurrency, self._running * self._grain)
-        duration = shape.hop(rng) + shape.service(rng)
+        hop, duration = shape.hop(rng), shape.service(rng)
         if cold:
             self._environments += self._grain
             self._new_environments -= self._grain
             duration += shape.cold_start(rng)
-        duration += self._written_after(now + duration, shape.units_per_task * shape.tasks_per_invocation * self._grain)
         event = self._env.timeout(duration)
-        event.callbacks.append(lambda _: self._end(arrived))
+        event.callbacks.append(lambda _: self._write(arrived - hop))
 
-    def _written_after(self, moment: float, units: float) -> float:
-        """Seconds that the table and the partition keys of the goals at work keep a write waiting."""
-        shape = self._shape
-        tasks = (len(self._waiting) + self._running) * self._grain * shape.tasks_per_invocation
-        keys = max(1.0, tasks / shape.goal_tasks) * shape.goal_shards
+    def _write(self, arrived: float) -> None:
+        """End when the table has room. A hop keeps no worker, so it was taken from the arrival instead."""
+        units = self._shape.units_per_task * self._shape.tasks_per_invocation * self._grain
         self._written[-1] += units
-        return max(
-            self._table.wait(moment, units, self._table_units),
-            self._partitions.wait(moment, units, keys * shape.quotas.partition_key),
-        )
+        wait = self._table.wait(self._env.now, units, self._table_units)
+        if wait > 0.0:
+            self._env.timeout(wait).callbacks.append(lambda _: self._end(arrived))
+        else:
+            self._end(arrived)
 
-    def _writes_wait_for(self) -> str | None:
-        """The limit that writes wait for now. It is named before those that are only reached because it makes work slow."""
-        # Writes come a hop and an invocation's own time after their start.
-        soon = self._env.now + WRITE_AHEAD
-        longest, name = max(
-            (self._table.behind(soon), "table's write units"), (self._partitions.behind(soon), "partition keys")
-        )
-        return name if longest > TICK else None
+    def _limit_now(self, held_back: str | None) -> str | None:
+        """The limit in force: the table is named before those that are only reached because its writes are slow."""
+        return "table's write units" if self._table.behind(self._env.now) > TICK else held_back
 
     def _end(self, arrived: float) -> None:
         self._running -= 1

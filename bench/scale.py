@@ -5,10 +5,12 @@ The model is then checked: with the emulator's measured times in place of AWS's 
 go to bench/results/scale.json.
 """
 
+import math
 import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 from typing import Any, Final
 
 from rich.console import Console
@@ -16,10 +18,9 @@ from rich.console import Console
 from agentfleet.domain.plan import shard_count
 from bench.cost import MEMORY_MB, fleet_dollars
 from bench.markdown import number
-from bench.peers.client import TASKS
 from bench.prices import OTHERS
 from bench.programs import BenchFailed, run_bench
-from bench.queue_model import Load, Model, Outcome, Sample, Shape, drawn_from, lognormal
+from bench.queue_model import TICK, Load, Model, Outcome, Shape, drawn_from, lognormal
 from bench.quotas import DAY, LATENCIES, MB_PER_CPU, QUOTAS
 from bench.report import load, save
 from bench.stack import POOL, Stack, deployed_stack, since_now
@@ -43,8 +44,20 @@ def deployed_shape(row: dict[str, Any], memory: int = MEMORY_MB) -> Shape:
     calls = round((row["dynamodb_requests_per_task"] + row["sqs_requests_per_task"]) / invocations - 2)
     cpu = row["cpu_functions_ms_per_task"] / 1000 / invocations * max(1.0, MB_PER_CPU / memory)
     request = lognormal(LATENCIES.write)
-    service: Sample = lambda rng: cpu + sum(request(rng) for _ in range(calls))  # noqa: E731
-    return Shape(1 / invocations, row["wru_per_task"], service, goal_tasks=TASKS, goal_shards=shard_count(TASKS))
+
+    def service(rng: Random) -> float:
+        return cpu + sum(request(rng) for _ in range(calls))
+
+    return Shape(1 / invocations, row["wru_per_task"], service)
+
+
+def key_units(units_per_task: float) -> float:
+    """Write units that the fullest partition key of results takes in its whole life, for goals of any size.
+
+    While these are no more than a key takes in one second, no rate of tasks can make a key hot.
+    """
+    sizes = (*range(1, 1_000), *range(1_000, 100_001, 499))
+    return max(math.ceil(size / shard_count(size)) * units_per_task for size in sizes)
 
 
 def simulate(hot_path: dict[str, Any], say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
@@ -53,13 +66,13 @@ def simulate(hot_path: dict[str, Any], say: Callable[[str], None]) -> dict[str, 
     warmed = replace(single, table_units=WARMED_UNITS)
     quota = replace(single, table_units=QUOTAS.table_most)
     runs: dict[str, tuple[str, Shape, Load, int]] = {
-        "cold": ("a new table, the trigger's own pollers", single, Load(OFFERED, 4_500), 20),
-        "warmed": (f"table warmed to {WARMED_UNITS:,} units/s", warmed, Load(OFFERED, 60), 1),
-        "provisioned": (f"warmed, {POLLERS} provisioned pollers", replace(warmed, provisioned=POLLERS), Load(OFFERED, 60), 1),
-        "x1": ("1×", quota, Load(1_000, 60), 1),
-        "x10": ("10×", quota, Load(10_000, 60), 1),
-        "x100": ("100×", quota, Load(100_000, 60), 4),
-        "x100_chunked": ("100×, chunks of ten", replace(chunked, table_units=QUOTAS.table_most), Load(100_000, 60), 1),
+        "cold": ("a new table, the trigger's own pollers", single, Load(OFFERED, 4_500), 100),
+        "warmed": (f"table warmed to {WARMED_UNITS:,} units/s", warmed, Load(OFFERED, 60), 2),
+        "provisioned": (f"warmed, {POLLERS} provisioned pollers", replace(warmed, provisioned=POLLERS), Load(OFFERED, 60), 2),
+        "x1": ("1×", quota, Load(1_000, 180), 1),
+        "x10": ("10×", quota, Load(10_000, 180), 4),
+        "x100": ("100×", quota, Load(100_000, 300), 20),
+        "x100_chunked": ("100×, chunks of ten", replace(chunked, table_units=QUOTAS.table_most), Load(100_000, 180), 5),
     }
     rows = {}
     for name, (label, shape, offered, grain) in runs.items():
@@ -72,17 +85,18 @@ def simulate(hot_path: dict[str, Any], say: Callable[[str], None]) -> dict[str, 
 
 def _row(outcome: Outcome, offered: Load, counted: dict[str, Any], pollers: int) -> dict[str, Any]:
     rate = outcome.rate(offered.seconds * 0.75, offered.seconds)
+    lasting = {name: moments[0] for name, moments in outcome.held.items() if len(moments) * TICK >= 1}
+    first = min(lasting, key=lambda name: lasting[name], default=None)
     step = max(1.0, offered.seconds / 60)
     hourly = rate * 3600 / 1e6 * fleet_dollars(counted)["total"] + pollers * OTHERS.poller_hour
     return {
         "offered_tasks_per_second": offered.tasks_per_second,
         "tasks_per_second": round(rate),
         "seconds_to_10000": outcome.reached(GOAL_RATE, window=2 * step),
-        "bottleneck": outcome.bottleneck,
-        "first_reached": outcome.first,
-        "seconds_limited": {
-            name: round(seconds, 1) for name, seconds in sorted(outcome.blocked.items(), key=lambda one: -one[1])
-        },
+        "first_limit": first,
+        "first_limit_seconds": round(len(outcome.held[first]) * TICK, 1) if first else 0.0,
+        "limit_at_the_end": outcome.bottleneck(offered.seconds * 0.75, offered.seconds),
+        "seconds_held": {name: round(len(moments) * TICK, 1) for name, moments in outcome.held.items()},
         "concurrency": outcome.concurrency,
         **{f"p{share}_ms": round(outcome.percentile(share / 100) * 1000, 1) for share in (50, 95, 99)},
         "dollars_per_hour": round(hourly, 2),
@@ -182,6 +196,7 @@ def calculate(checked: dict[str, Any] | None, say: Callable[[str], None]) -> dic
         "counted": hot_path["date"],
         "quotas_as_of": DAY.isoformat(),
         "memory_mb": MEMORY_MB,
+        "units_per_key": {"most": round(key_units(hot_path["single"]["wru_per_task"]), 1), "allowed": QUOTAS.partition_key},
         "scenarios": simulate(hot_path, say),
         **({"check": checked} if checked else {}),
     }
@@ -197,8 +212,8 @@ def main() -> int:
     results = save("scale", calculate(checked, console.log))
     for row in results["scenarios"].values():
         console.print(
-            f"{row['label']}: {number(row['tasks_per_second'])} tasks/s of {number(row['offered_tasks_per_second'])}, "
-            f"10,000/s after {number(row['seconds_to_10000'])} s, limited by {row['bottleneck']}",
+            f"{row['label']}: {number(row['tasks_per_second'])} tasks/s of {number(row['offered_tasks_per_second'])}, 10,000/s after "
+            f"{number(row['seconds_to_10000'])} s, first limit {row['first_limit']}, at the end {row['limit_at_the_end']}",
             highlight=False,
         )
     return 0

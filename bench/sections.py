@@ -127,7 +127,8 @@ def scale(results: dict[str, Any]) -> Section:
             number(row["offered_tasks_per_second"]),
             number(row["tasks_per_second"]),
             number(row["seconds_to_10000"]),
-            row["bottleneck"],
+            f"{row['first_limit']}, {number(row['first_limit_seconds'])} s" if row["first_limit"] else "none",
+            row["limit_at_the_end"] or "none",
             str(row["concurrency"]),
             *(number(row[name]) for name in ("p50_ms", "p95_ms", "p99_ms")),
             number(row["dollars_per_hour"]),
@@ -139,7 +140,8 @@ def scale(results: dict[str, Any]) -> Section:
         "offered/s",
         "done/s",
         "10,000/s after, s",
-        "first bottleneck",
+        "first limit, for",
+        "limit at the end",
         "invocations",
         "p50, ms",
         "p95",
@@ -153,6 +155,9 @@ def scale(results: dict[str, Any]) -> Section:
         _image("scale.svg", "Tasks per second after a sudden load"),
         "",
         *table(heading, rows),
+        "",
+        f"The fullest partition key of a goal's results takes {number(keys['most'])} write units in its whole life, and may take "
+        f"{number(keys['allowed'])} a second: no key gets hot, whatever the rate.",
         "",
     ]
     if found := results.get("check"):
