@@ -1,7 +1,7 @@
 """The deployed shape as a queueing model: tasks → SQS → trigger → execution environments → writes, under AWS's limits.
 
 One event stands for the invocation of a batch, or for `grain` of them, where a long time is simulated. Tasks arrive at a
-constant rate. An invocation starts when a batch waits, the trigger may run one more, and an environment is there or can be made.
+constant rate. An invocation starts when a batch waits, the trigger may run one more, and an environment is there or to be had.
 It ends after the message's hop, a cold start if there was one, its own time, and the wait for its write units.
 
 Simplifications: a write that has to wait queues instead of being refused and tried again; DynamoDB's burst credit and

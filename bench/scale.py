@@ -5,10 +5,9 @@ The model is then checked: with the emulator's measured times in place of AWS's 
 go to bench/results/scale.json.
 """
 
-import math
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any, Final
@@ -38,7 +37,7 @@ CHECK_WORKERS: Final = (2, 4, 8)
 CHECK_BATCH: Final = 10
 
 
-def deployed_shape(row: dict[str, Any], memory: int = MEMORY_MB) -> Shape:
+def deployed_shape(row: Mapping[str, float], memory: int = MEMORY_MB) -> Shape:
     """The shape with a row of bench/results/hot_path.json: CPU stretched to what the memory buys, AWS's latency per request."""
     invocations = row["invocations_per_task"]
     calls = round((row["dynamodb_requests_per_task"] + row["sqs_requests_per_task"]) / invocations - 2)
@@ -57,7 +56,8 @@ def key_units(units_per_task: float) -> float:
     While these are no more than a key takes in one second, no rate of tasks can make a key hot.
     """
     sizes = (*range(1, 1_000), *range(1_000, 100_001, 499))
-    return max(math.ceil(size / shard_count(size)) * units_per_task for size in sizes)
+    fullest: int = max(-(-size // shard_count(size)) for size in sizes)
+    return fullest * units_per_task
 
 
 def simulate(hot_path: dict[str, Any], say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
@@ -115,6 +115,7 @@ def check(stack: Stack, say: Callable[[str], None]) -> dict[str, Any]:
     for workers in CHECK_WORKERS[1:]:
         say(f"Checking the model with {workers} workers")
         stack.limit_workers(workers)
+        _run_waits(stack)  # new environments start cold
         latencies = _run_waits(stack)
         shape = Shape(
             CHECK_BATCH,
@@ -212,8 +213,9 @@ def main() -> int:
     results = save("scale", calculate(checked, console.log))
     for row in results["scenarios"].values():
         console.print(
-            f"{row['label']}: {number(row['tasks_per_second'])} tasks/s of {number(row['offered_tasks_per_second'])}, 10,000/s after "
-            f"{number(row['seconds_to_10000'])} s, first limit {row['first_limit']}, at the end {row['limit_at_the_end']}",
+            f"{row['label']}: {number(row['tasks_per_second'])} tasks/s of {number(row['offered_tasks_per_second'])}, "
+            f"10,000/s after {number(row['seconds_to_10000'])} s, first limit {row['first_limit']}, "
+            f"at the end {row['limit_at_the_end']}",
             highlight=False,
         )
     return 0

@@ -135,6 +135,7 @@ def scale(results: dict[str, Any]) -> Section:
         )
         for row in results["scenarios"].values()
     ]
+    keys = results["units_per_key"]
     heading = (
         "",
         "offered/s",
@@ -156,8 +157,8 @@ def scale(results: dict[str, Any]) -> Section:
         "",
         *table(heading, rows),
         "",
-        f"The fullest partition key of a goal's results takes {number(keys['most'])} write units in its whole life, and may take "
-        f"{number(keys['allowed'])} a second: no key gets hot, whatever the rate.",
+        f"The fullest partition key of a goal's results takes {number(keys['most'])} write units in its whole life, and may "
+        f"take {number(keys['allowed'])} a second: no key gets hot, whatever the rate.",
         "",
     ]
     if found := results.get("check"):

@@ -8,27 +8,20 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from random import random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
-from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
-from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
-from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
-from agentfleet.adapters.pools import LambdaPools
-from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
-from agentfleet.adapters.scaling import DynamoScalings
-from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
@@ -38,15 +31,19 @@ from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
-from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
-from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
-from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
-from agentfleet.services.scale import Scaler
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+
+if TYPE_CHECKING:
+    from agentfleet.services.inspect import Inspector
+    from agentfleet.services.learn import Librarian
+    from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.scale import Scaler
+
+# What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -161,15 +158,19 @@ class Api:
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
     control: Controller
-    inspect: Inspector
-    scale: Scaler
-    learn: Librarian
+    inspect: "Inspector"
+    scale: "Scaler"
+    learn: "Librarian"
     registry: Registry
-    playbooks: PlaybookShelf
+    playbooks: "PlaybookShelf"
     healing: Healing
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
+    from agentfleet.adapters.dead_letters import SqsDeadLetters  # noqa: PLC0415
+    from agentfleet.adapters.health import DynamoHealth  # noqa: PLC0415
+    from agentfleet.adapters.queue_watch import SqsQueueWatch  # noqa: PLC0415
+
     aws = clients()
     watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
     letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
@@ -186,6 +187,14 @@ def healing() -> Healing:
 @lru_cache(maxsize=1)
 def api() -> Api:
     """For serve_api."""
+    from agentfleet.adapters.knowledge import DynamoKnowledge  # noqa: PLC0415
+    from agentfleet.adapters.pools import LambdaPools  # noqa: PLC0415
+    from agentfleet.adapters.scaling import DynamoScalings  # noqa: PLC0415
+    from agentfleet.services.inspect import Inspector  # noqa: PLC0415
+    from agentfleet.services.learn import Librarian  # noqa: PLC0415
+    from agentfleet.services.playbooks import PlaybookShelf  # noqa: PLC0415
+    from agentfleet.services.scale import Scaler  # noqa: PLC0415
+
     settings = ApiSettings.from_env()
     aws = clients()
     fleet = compose(settings)
@@ -206,8 +215,13 @@ def api() -> Api:
 
 
 @lru_cache(maxsize=1)
-def autoscaler() -> Autoscaler:
+def autoscaler() -> "Autoscaler":
     """For manage_fleet."""
+    from agentfleet.adapters.pools import LambdaPools  # noqa: PLC0415
+    from agentfleet.adapters.scaling import DynamoScalings  # noqa: PLC0415
+    from agentfleet.adapters.signals import CloudWatchSignals  # noqa: PLC0415
+    from agentfleet.services.manage import Autoscaler  # noqa: PLC0415
+
     settings = FleetSettings.from_env()
     aws = clients()
     catalog = Catalog.model_validate(_packaged("catalog.json"))
