@@ -10,7 +10,7 @@ def number(value: float | None) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
-        return f"{value:.1f}"
+        return f"{value:.1f}".removesuffix(".0")
     return f"{value:.3f}".rstrip("0").rstrip(".")
 
 

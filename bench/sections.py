@@ -22,8 +22,9 @@ def _on(results: dict[str, Any]) -> str:
 def hot_path(results: dict[str, Any]) -> Section:
     """Requests, units, dollars and CPU per task."""
     versions = ", ".join(f"{name} {one}" for name, one in results["versions"].items())
-    rows = [(label, *(_limited(results, kind, name) for kind in KINDS)) for name, label in ROWS]
-    heading = ("per task", "one per message", "chunks of ten", "4 KB results", "a goal of one")
+    kinds = [kind for kind in KINDS if kind in results]
+    rows = [(label, *(_limited(results, kind, name) for kind in kinds)) for name, label in ROWS]
+    heading = ("per task", *(KINDS[kind] for kind in kinds))
     text = [
         f"Measured {_on(results)}: {versions}.",
         "",
@@ -69,7 +70,7 @@ def peers(results: dict[str, Any]) -> Section:
         "",
         *absent,
     ]
-    drawn = [Bar(_title(name), row["cpu_ms_per_task"]) for name, row in measured.items()]
+    drawn = [Bar(_title(name).strip("`"), row["cpu_ms_per_task"]) for name, row in measured.items()]
     return "\n".join(text), {"peers.svg": bars("CPU ms per task, of all processes. Less is better.", drawn)}
 
 
@@ -187,7 +188,7 @@ def scale(results: dict[str, Any]) -> Section:
             ),
         ]
     scenarios = results["scenarios"]
-    curves = {scenarios[name]["label"]: scenarios[name]["curve"] for name in ("warmed", "provisioned", "x10")}
+    curves = {scenarios[name]["label"]: scenarios[name]["curve"] for name in ("warmed", "provisioned")}
     picture = lines("Tasks per second after a sudden load", curves, x="seconds", y="tasks/s", mark=10_000)
     return "\n".join(text), {"scale.svg": picture}
 
@@ -234,9 +235,9 @@ def fleet_size(results: dict[str, Any]) -> Section:
     ]
     work = results["workload"]
     drawn = [
-        Bar(f"{size.removeprefix('fleet_')} agents, {name.removeprefix('batch_')} per batch", row[size]["seconds"])
+        Bar(f"{agents}, {name.removeprefix('batch_')} per batch", row[size]["seconds"])
         for name, row in batches.items()
-        for size in ("fleet_1", "fleet_10")
+        for size, agents in (("fleet_1", "one agent"), ("fleet_10", "ten agents"))
     ]
     text = [
         f"Measured {_on(results)}: {work['tasks']} tasks that wait {number(work['seconds_per_task'])} s each, medians of "

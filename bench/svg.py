@@ -67,10 +67,11 @@ def lines(
     """One line per series of (x, y) points; `logarithmic` is about the x axis. `mark`: a dashed line at this height."""
     points = [point for line in series.values() for point in line]
     xs, top = [point[0] for point in points], max([*(point[1] for point in points), mark or 0.0]) or 1.0
-    left, right, upper, lower = 70.0, WIDTH - 20.0, 44.0 + 20 * len(series), 300.0 + 20 * len(series)
+    left, right, upper, lower = 70.0, WIDTH - 40.0, 44.0 + 20 * len(series), 300.0 + 20 * len(series)
 
     def place(value: float) -> float:
-        low, high, at = (math.log10(one) if logarithmic else one for one in (min(xs), max(xs), value))
+        ends = (min(xs) if logarithmic else 0.0, max(xs), value)
+        low, high, at = (math.log10(one) if logarithmic else one for one in ends)
         return left + (right - left) * (at - low) / ((high - low) or 1.0)
 
     def height(value: float) -> float:
@@ -85,7 +86,7 @@ def lines(
     for step in range(5):
         value = top * step / 4
         parts.append(f'<text x="{left - 6}" y="{height(value) + 4:.1f}" text-anchor="end">{number(value)}</text>')
-    for value in sorted(set(xs)) if logarithmic else [min(xs) + (max(xs) - min(xs)) * step / 4 for step in range(5)]:
+    for value in sorted(set(xs)) if logarithmic else [max(xs) * step / 4 for step in range(5)]:
         parts.append(f'<text x="{place(value):.1f}" y="{lower + 18}" text-anchor="middle">{number(value)}</text>')
     if mark is not None:
         level = f"{height(mark):.1f}"

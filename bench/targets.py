@@ -13,7 +13,7 @@ HOT_PATH: Final[dict[str, dict[str, float]]] = {
 }
 """At most."""
 
-KINDS: Final = ("single", "chunked", "large", "lone")
+KINDS: Final = {"single": "one per message", "chunked": "chunks of ten", "large": "4 KB results", "lone": "a goal of one"}
 
 ROWS: Final = (
     ("wru_per_task", "write units"),

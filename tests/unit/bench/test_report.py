@@ -58,7 +58,7 @@ def test_peers_are_shown_with_their_ratios_and_a_missing_one_with_its_reason(tmp
 
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert lines[2].startswith("| `fleet-chunked` 0.1.0, memory | 0.5 | 0.2× | 1,500 | 6× |")
-    assert lines[-1].startswith("| Celery 5.7.0, Valkey | 10.0 | 4× |")
+    assert lines[-1].startswith("| Celery 5.7.0, Valkey | 10 | 4× |")
     assert "- DBOS 3.4.0 is missing: no network" in text
     texts = [one.text for one in ElementTree.parse(pictures / "peers.svg").iter("{http://www.w3.org/2000/svg}text")]
     assert len(texts) == 1 + 2 * 3
