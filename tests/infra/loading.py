@@ -7,6 +7,7 @@ import sysconfig
 from pathlib import Path
 
 from cdk.catalog import FleetDefinition
+from cdk.constructs.fleet_layers import MORE
 from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
 from tests.infra.templates import ROOT
 
@@ -31,13 +32,13 @@ def lambda_builtins(folder: Path) -> Path:
 def functions_of(fleet: FleetDefinition, target: LayerTarget = HERE) -> dict[Path, list[Path]]:
     """Every function's folder, with the python/ folders of its layers, built for the target."""
     builder = LayerBuilder(ROOT, target)
-    pools = {pool.folder.name: pool.layers for pool in fleet.pools.values()}
+    more = {**MORE, **{pool.folder.name: pool.layers for pool in fleet.pools.values()}}
     return {
         handler.parent: [
             layer / "python"
             for layer in (
                 builder.domain(fleet.catalog),
-                *(builder.dependencies(name) for name in ("core", *pools.get(handler.parent.name, ()))),
+                *(builder.dependencies(name) for name in ("core", *more.get(handler.parent.name, ()))),
             )
         ]
         for handler in sorted((ROOT / "functions").glob("*/handler.py"))

@@ -43,6 +43,11 @@ def event_bus(fleet: str) -> str:
     return f"{fleet}-events"
 
 
+def cache(fleet: str) -> str:
+    """Name of the fleet's Valkey on AWS, and of the user that agents are to it."""
+    return f"{fleet}-cache"
+
+
 def table(fleet: str, kind: Literal["work", "registry", "knowledge"]) -> str:
     """Name of one of the fleet's tables."""
     return f"{fleet}-{kind}"
