@@ -208,7 +208,7 @@ def main() -> int:
     console = Console()
     checked = None
     if "--no-check" not in sys.argv[1:]:
-        with deployed_stack(console.log) as stack:
+        with deployed_stack(console.log, counted=False) as stack:
             checked = check(stack, console.log)
     results = save("scale", calculate(checked, console.log))
     for row in results["scenarios"].values():

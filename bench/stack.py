@@ -40,6 +40,7 @@ class Stack:
 
     def __init__(self, cloud: LocalCloud, fleet: str, wire_url: str, emulator_pid: int) -> None:
         self._cloud = cloud
+        self._counted = False
         self._fleet = fleet
         self._wire_url = wire_url
         self._emulator_pid = emulator_pid
@@ -53,6 +54,9 @@ class Stack:
 
     def count_requests(self) -> None:
         """From now on, let functions and client speak through the proxy, which costs some latency."""
+        if self._counted:
+            return
+        self._counted = True
         self._redirect_functions()
         self.client = FleetClient(self._config(self._wire_url))
 
@@ -142,7 +146,7 @@ class Stack:
 
 
 @contextmanager
-def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
+def deployed_stack(progress: Callable[[str], None], *, counted: bool = True) -> Iterator[Stack]:
     """Deploy the fleet into an emulator of its own, and start the proxy. Both are gone when the block ends, however it ends."""
     cloud = LocalCloud(ROOT, FOLDER, progress)
     try:
@@ -157,6 +161,8 @@ def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
         with running(command, "bench.wire", environment, log, ready=lambda: accepts_connections(port)):
             stack = Stack(cloud, _fleet_name(cloud), wire_url, _emulator_pid())
             stack.stop_fleet_manager()
+            if counted:
+                stack.count_requests()
             yield stack
     finally:
         cloud.stop()

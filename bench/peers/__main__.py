@@ -20,7 +20,7 @@ def main() -> int:
     console = Console()
     # First the peers, while no emulator runs.
     others = measure_peers(choose(" ".join(sys.argv[1:]) or os.environ.get("PEERS", "")), console.log)
-    with deployed_stack(console.log) as stack:
+    with deployed_stack(console.log, counted=False) as stack:
         rows = {**measure_fleet(stack, console.log), **others}
     for name, row in save_rows("peers", rows).items():
         console.print(name, row)
