@@ -22,6 +22,8 @@ from client.local import LocalCloud
 
 CAPABILITY: Final = "flow.wait"
 TASKS: Final = 40
+WARM_UP_TASKS: Final = 10
+"""One for each of the largest fleet's agents."""
 TASK_SECONDS: Final = 1.0
 SIZES: Final = (1, 10)
 BATCHES: Final = (1, 10)
@@ -34,15 +36,15 @@ async def measure(coordinator: AgentCoordinator, size: int) -> dict[str, Any]:
     """Seconds from submission to the goal's end with a fleet of this size: the median of three runs after a warm-up."""
     fleet = await coordinator.spawn_fleet(size, [CAPABILITY])
     try:
-        await _run(coordinator, fleet)
+        await _run(coordinator, fleet, WARM_UP_TASKS)
         seconds = [await _run(coordinator, fleet) for _ in range(RUNS)]
     finally:
         await fleet.release()
     return {"seconds": round(statistics.median(seconds), 2), "runs": [round(one, 2) for one in seconds]}
 
 
-async def _run(coordinator: AgentCoordinator, fleet: AgentFleet) -> float:
-    tasks = [{"id": f"t.{n}", "capability": CAPABILITY, "input": {"seconds": TASK_SECONDS}} for n in range(TASKS)]
+async def _run(coordinator: AgentCoordinator, fleet: AgentFleet, count: int = TASKS) -> float:
+    tasks = [{"id": f"t.{n}", "capability": CAPABILITY, "input": {"seconds": TASK_SECONDS}} for n in range(count)]
     await coordinator.distribute_goal({"name": "bench fleet size", "plan": {"tasks": tasks}}, fleet)
     [result] = await coordinator.collect_results(timeout=GOAL_SECONDS, raise_on_failure=True)
     if result.goal.finished is None:
