@@ -30,8 +30,8 @@ OFFERED: Final = 12_000.0
 WARMED_UNITS: Final = 20_000
 """Write units a second that a table can be told to be ready for (DynamoDB: warm throughput)."""
 POLLERS: Final = 20
-CHECK_TASKS: Final = 400
-CHECK_SECONDS: Final = 0.3
+CHECK_TASKS: Final = 240
+CHECK_SECONDS: Final = 1.0
 """That each task of the check waits, so that the emulator's one process is not what is measured."""
 CHECK_WORKERS: Final = (2, 4, 8)
 CHECK_BATCH: Final = 10
