@@ -11,7 +11,7 @@ from bench.stack import REQUESTS_PER_INVOCATION, Stack, since_now
 
 FED_BY_QUEUE: Final = ("flow", "release_tasks")
 """Functions of the hot path that a queue's poller invokes."""
-FUNCTIONS: Final = (*FED_BY_QUEUE, "serve_api", "authorize_request")
+FUNCTIONS: Final = (*FED_BY_QUEUE, "serve_api", "authorize_request", "record_history")
 SINGLE: Final = "flow.step"
 """A no-op whose tasks travel one to a message."""
 CHUNKED: Final = "flow.noop"

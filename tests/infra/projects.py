@@ -31,7 +31,10 @@ async def shout(input: dict) -> dict:
     return input
 '''
 
-WORKERS = ("accept_goals", "release_tasks", "heal_work", "manage_fleet", "serve_api", "serve_mcp", "authorize_request")
+WORKERS = (
+    *("accept_goals", "release_tasks", "heal_work", "manage_fleet"),
+    *("serve_api", "serve_mcp", "authorize_request", "record_history", "archive_history"),
+)
 
 
 def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Path:

@@ -54,6 +54,7 @@ ENVIRONMENT = {
     "WORK_TABLE": "fleet-work",
     "REGISTRY_TABLE": "fleet-registry",
     "KNOWLEDGE_TABLE": "fleet-knowledge",
+    "HISTORY_TABLE": "fleet-history",
     "BUCKET": "bucket",
     "BUS": "fleet-events",
     "RELEASE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/000000000000/fleet-release",

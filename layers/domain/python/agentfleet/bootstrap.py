@@ -35,13 +35,16 @@ from agentfleet.services.control import Controller
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+from agentfleet.settings import ApiSettings, ArchiverSettings, FleetSettings, PoolSettings, RecorderSettings
 
 if TYPE_CHECKING:
+    from agentfleet.services.archive import Archiver
+    from agentfleet.services.history import Historian, Recorder
     from agentfleet.services.inspect import Inspector
     from agentfleet.services.learn import Librarian
     from agentfleet.services.manage import Autoscaler
     from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.receipt import Accountant
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
 
@@ -166,7 +169,30 @@ class Api:
     learn: "Librarian"
     registry: Registry
     playbooks: "PlaybookShelf"
+    history: "Historian"
+    account: "Accountant"
     healing: Healing
+
+
+@lru_cache(maxsize=1)
+def archiver() -> "Archiver":
+    """For archive_history."""
+    from agentfleet.adapters.history import DynamoHistory  # noqa: PLC0415
+    from agentfleet.adapters.vault import S3Vault  # noqa: PLC0415
+    from agentfleet.services.archive import Archiver  # noqa: PLC0415
+
+    settings, aws = ArchiverSettings.from_env(), clients()
+    return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
+
+
+@lru_cache(maxsize=1)
+def recorder() -> "Recorder":
+    """For record_history."""
+    from agentfleet.adapters.history import DynamoHistory  # noqa: PLC0415
+    from agentfleet.adapters.stream import read_change  # noqa: PLC0415
+    from agentfleet.services.history import Recorder  # noqa: PLC0415
+
+    return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -190,12 +216,15 @@ def healing() -> Healing:
 @lru_cache(maxsize=1)
 def api() -> Api:
     """For serve_api."""
+    from agentfleet.adapters.history import DynamoHistory  # noqa: PLC0415
     from agentfleet.adapters.knowledge import DynamoKnowledge  # noqa: PLC0415
     from agentfleet.adapters.pools import LambdaPools  # noqa: PLC0415
     from agentfleet.adapters.scaling import DynamoScalings  # noqa: PLC0415
+    from agentfleet.services.history import Historian  # noqa: PLC0415
     from agentfleet.services.inspect import Inspector  # noqa: PLC0415
     from agentfleet.services.learn import Librarian  # noqa: PLC0415
     from agentfleet.services.playbooks import PlaybookShelf  # noqa: PLC0415
+    from agentfleet.services.receipt import Accountant  # noqa: PLC0415
     from agentfleet.services.scale import Scaler  # noqa: PLC0415
 
     settings = ApiSettings.from_env()
@@ -204,6 +233,7 @@ def api() -> Api:
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
     scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
@@ -213,6 +243,8 @@ def api() -> Api:
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        history=history,
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
     )
 
