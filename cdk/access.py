@@ -35,8 +35,8 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "knowledge": ("Query", "PutItem", "DeleteItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
-_BE_PRESENT: Final = ("GetItem", "PutItem")
-"""Of the registry table's items: say that one lives, and share circuit breakers."""
+_BE_PRESENT: Final = ("GetItem", "Query", "PutItem")
+"""Of the registry table's items: say that one lives, see where tasks may go, and share circuit breakers."""
 _GRANTED: Final[dict[Grant, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
     "blobs:write": ("write", "blobs"),
@@ -107,6 +107,7 @@ class FleetAccess:
         """What storing a goal with its plan and sending its first tasks takes."""
         return (
             self.use_table("work", actions=("GetItem", "BatchGetItem", "PutItem"))
+            + self.use_table("registry", actions=("GetItem", "Query"))
             + self.send_tasks()
             + self.put_events()
             + self.use_key()
@@ -118,6 +119,7 @@ class FleetAccess:
         """What sending the messages of a stored plan's tasks takes."""
         return (
             self.use_table("work", actions=("GetItem", "BatchGetItem"))
+            + self.use_table("registry", actions=("GetItem", "Query"))
             + self.send_tasks(parts=False)
             + self.use_key()
             + self.read_objects("plans", "outputs")
@@ -224,6 +226,12 @@ class FleetAccess:
         table = names.table(self.fleet.name, "work")
         index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
         return allow("FindLiving", "dynamodb", ("Query",), index)
+
+    def find_goals(self) -> Permissions:
+        """Find a tenant's goals, among which whoever accepts a wide one divides the tenant's window."""
+        table = names.table(self.fleet.name, "work")
+        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/goals")
+        return allow("FindGoals", "dynamodb", ("Query",), index)
 
     def watch_queues(self) -> Permissions:
         """Count what is in every queue that a goal's messages may be in."""

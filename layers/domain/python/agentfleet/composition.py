@@ -23,6 +23,7 @@ from agentfleet.ports import (
     PlanStore,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     TaskQueues,
 )
 from agentfleet.services.accept import Accepter
@@ -39,7 +40,7 @@ from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
-from agentfleet.services.routing import Router
+from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Stores, TaskRunner
 
 
@@ -58,6 +59,7 @@ class Outside:
     agents: AgentStore
     clock: Clock
     breakers: BreakerStore = field(default_factory=LocalBreakers)
+    routing: RoutingStore = field(default_factory=LocalRouting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        self.releaser = Releaser(Router(catalog), outside.queues)
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
+        self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
@@ -129,7 +133,16 @@ class Platform:
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
+            capabilities,
+            stores,
+            performer,
+            self.accepter,
+            self.finisher,
+            presence,
+            outside.clock,
+            self._fraction,
+            pool,
+            self.router,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:

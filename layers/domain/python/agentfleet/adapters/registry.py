@@ -47,6 +47,7 @@ class AgentItem(Model):
     tasks = JsonAttribute(null=True)
     completed = NumberAttribute()
     endpoint = UnicodeAttribute(null=True)
+    last = UnicodeAttribute(null=True)
     cache = JsonAttribute(null=True)
     expires = TTLAttribute()
 
@@ -87,6 +88,7 @@ class DynamoAgents:
             tasks=agent.tasks or None,
             completed=agent.completed,
             endpoint=agent.endpoint,
+            last=agent.last,
             cache=dict(agent.cache) or None,
             expires=agent.seen + LIFETIME + FORGOTTEN_AFTER,
         )
@@ -180,6 +182,7 @@ def _to_agent(item: AgentItem) -> Agent:
         tasks=tuple(item.tasks or ()),
         completed=int(item.completed),
         endpoint=item.endpoint,
+        last=item.last,
         cache={name: int(count) for name, count in (item.cache or {}).items()},
     )
 
