@@ -107,7 +107,7 @@ class FleetAccess:
         """What storing a goal with its plan and sending its first tasks takes."""
         return (
             self.use_table("work", actions=("GetItem", "BatchGetItem", "PutItem"))
-            + self.use_table("registry", actions=("GetItem", "Query"))
+            + self.use_table("registry", actions=("Query",))
             + self.send_tasks()
             + self.put_events()
             + self.use_key()
@@ -119,7 +119,7 @@ class FleetAccess:
         """What sending the messages of a stored plan's tasks takes."""
         return (
             self.use_table("work", actions=("GetItem", "BatchGetItem"))
-            + self.use_table("registry", actions=("GetItem", "Query"))
+            + self.use_table("registry", actions=("Query",))
             + self.send_tasks(parts=False)
             + self.use_key()
             + self.read_objects("plans", "outputs")
