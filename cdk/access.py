@@ -31,10 +31,12 @@ KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "R
 
 _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
-    "registry": ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
-    "knowledge": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+    "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
+    "knowledge": ("Query", "PutItem", "DeleteItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
+_BE_PRESENT: Final = ("GetItem", "Query", "PutItem")
+"""Of the registry table's items: say that one lives, see where tasks may go, and share circuit breakers."""
 _GRANTED: Final[dict[Grant, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
     "blobs:write": ("write", "blobs"),
@@ -93,7 +95,7 @@ class FleetAccess:
             allowed += [("read", "cache"), ("write", "cache")]
         return (
             self.use_table("work")
-            + self.use_table("registry")
+            + self.use_table("registry", actions=_BE_PRESENT)
             + self.send_tasks()
             + self.put_events()
             + self.use_key()
@@ -101,25 +103,61 @@ class FleetAccess:
             + self.write_objects("plans", "outputs", *(prefix for verb, prefix in allowed if verb == "write"))
         )
 
-    def use_table(self, table: Table, *indexes: str) -> Permissions:
-        """Read and write one table's items, and query its indexes."""
+    def accept_plans(self) -> Permissions:
+        """What storing a goal with its plan and sending its first tasks takes."""
+        return (
+            self.use_table("work", actions=("GetItem", "BatchGetItem", "PutItem"))
+            + self.use_table("registry", actions=("Query",))
+            + self.send_tasks()
+            + self.put_events()
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+            + self.write_objects("plans")
+        )
+
+    def release_plans(self) -> Permissions:
+        """What sending the messages of a stored plan's tasks takes."""
+        return (
+            self.use_table("work", actions=("GetItem", "BatchGetItem"))
+            + self.use_table("registry", actions=("Query",))
+            + self.send_tasks(parts=False)
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+        )
+
+    def repair_plans(self) -> Permissions:
+        """What setting a goal going again takes, and remembering that one did."""
+        return (
+            self.use_table("work")
+            + self.use_table("registry")
+            + self.send_tasks()
+            + self.put_events()
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+            + self.write_objects("outputs")
+        )
+
+    def use_table(self, table: Table, *indexes: str, actions: tuple[str, ...] | None = None) -> Permissions:
+        """Read and write one table's items, and query its indexes; or only what `actions` says."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
-        resources = (arn, *(f"{arn}/index/{index}" for index in indexes))
-        return allow(f"Use{table.title()}Table", "dynamodb", _TABLE_ACTIONS[table], *resources)
+        found = allow(f"Use{table.title()}Table", "dynamodb", actions or _TABLE_ACTIONS[table], arn)
+        if indexes:
+            found += allow(f"Query{table.title()}Table", "dynamodb", ("Query",), *(f"{arn}/index/{index}" for index in indexes))
+        return found
 
     def read_history(self) -> Permissions:
         """Read what happened; only its recorder may write there."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
         return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
 
-    def send_tasks(self) -> Permissions:
-        """Send to every pool's queues and to the release queue."""
-        queues = [*self.task_queues, names.release_queue(self.fleet.name)]
+    def send_tasks(self, *, parts: bool = True) -> Permissions:
+        """Send to every pool's queues, and parts of wide releases to the release queue."""
+        queues = [*self.task_queues, *([names.release_queue(self.fleet.name)] if parts else [])]
         return allow("SendTasks", "sqs", ("SendMessage",), *(self.queue_arn(queue) for queue in queues))
 
-    def consume(self, *queues: str) -> Permissions:
-        """Be triggered by these queues."""
-        actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    def consume(self, *queues: str, hides: bool = True) -> Permissions:
+        """Be triggered by these queues, and (`hides`) choose when a message comes again."""
+        actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", *(("ChangeMessageVisibility",) if hides else ()))
         return allow("ConsumeQueues", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
 
     def put_events(self) -> Permissions:
@@ -168,7 +206,7 @@ class FleetAccess:
             "lambda:ListEventSourceMappings and cloudwatch:GetMetricData accept no resource (Service Authorization Reference)."
         )
         return (
-            self.use_table("registry")
+            self.use_table("registry", actions=("GetItem", "Query", "PutItem"))
             + self.use_key()
             + self._watch_and_move([*self.task_queues, *self._pool_dead_letters])
             + Permissions((read_metrics,), {"*": reason})
@@ -193,6 +231,12 @@ class FleetAccess:
         table = names.table(self.fleet.name, "work")
         index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
         return allow("FindLiving", "dynamodb", ("Query",), index)
+
+    def find_goals(self) -> Permissions:
+        """Find a tenant's goals, among which whoever accepts a wide one divides the tenant's window."""
+        table = names.table(self.fleet.name, "work")
+        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/goals")
+        return allow("FindGoals", "dynamodb", ("Query",), index)
 
     def watch_queues(self) -> Permissions:
         """Count what is in every queue that a goal's messages may be in."""
@@ -224,7 +268,7 @@ class FleetAccess:
         mappings = self._arn("lambda", "event-source-mapping", "*")
         move = iam.PolicyStatement(
             sid="MoveTriggers",
-            actions=["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],
+            actions=["lambda:UpdateEventSourceMapping"],
             resources=[mappings],
             conditions={"ArnEquals": {"lambda:FunctionArn": self._function_arns}},
         )

@@ -49,9 +49,14 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
+            self._access.accept_plans() + self._access.find_goals(),
         )
         self.release_tasks = self._worker(
-            "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+            "release_tasks",
+            "Spreads a large fan-out over several workers",
+            names.release_queue(fleet.name),
+            RELEASE_TIMEOUT,
+            self._access.release_plans(),
         )
         self.manage_fleet = FleetManager(
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
@@ -70,7 +75,7 @@ class AgentsStack(Stack):
                 description="Sets goals going again that stand still, and deals with dead letters",
                 folder=self._foundation.fleet.root / "functions" / "heal_work",
                 layers=self._layers.of(),
-                permissions=access.carry_out_plans(())
+                permissions=access.repair_plans()
                 + access.find_living()
                 + access.watch_queues()
                 + access.read_queue_ages()
@@ -119,7 +124,7 @@ class AgentsStack(Stack):
         url = self._foundation.stage.cache_url
         return {"CACHE_URL": url} if url else {}
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+    def _worker(self, folder: str, description: str, queue: str, timeout: int, permissions: Permissions) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -130,7 +135,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
+                permissions=permissions + self._access.consume(queue, hides=False),
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

@@ -19,6 +19,7 @@ from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.heal import HealReport
 from agentfleet.services.kill import LocalKills
+from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
@@ -106,6 +107,7 @@ class InProcessFleet:
         *agents: Agent,
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
+        catalog: Catalog | None = None,
         **rest: Any,
     ) -> None:
         """`rest` are further fields of the catalog."""
@@ -120,6 +122,7 @@ class InProcessFleet:
             LocalApprovals(),
             LocalKills(),
         )
+        self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.faults = Faults()
         watched = {
@@ -138,12 +141,13 @@ class InProcessFleet:
                 "budgets": self.budgets,
                 "approvals": self.approvals,
                 "kills": self.kills,
+                "routing": self.routing,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, clock=self.clock),
-            catalog_of(*agents, **rest),
+            catalog or catalog_of(*agents, **rest),
             playbooks or {},
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,
@@ -174,8 +178,11 @@ class InProcessFleet:
     def invoke(self, queue: str) -> None:
         """One invocation on a queue, as Lambda's poller makes it: what isn't returned as failed is deleted."""
         records = self.queues.take(queue, self.batch)
-        if not records:
-            return
+        if records:
+            self.process(queue, records)
+
+    def process(self, queue: str, records: list[dict[str, Any]]) -> None:
+        """Carry out what was taken from a queue, and delete what need not come again."""
         if queue == names.release_queue("fleet"):
             for record in records:
                 self.platform.release_part(record["body"])

@@ -34,7 +34,7 @@ TENANT: Final = "acme"
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace"),
+    "goals": ("create", "get", "replace", "list"),
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),
@@ -82,7 +82,7 @@ class Simulation:
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, blobs=None, clock=world.clock),  # type: ignore[arg-type]  # no task here has files
-            CATALOG,
+            CATALOG.model_copy(update={"tenant_window": scenario.weather.window}),
             {},
             random_bits=lambda _: next(bits),
             fraction=world.order.random,

@@ -210,6 +210,8 @@ def test_a_kill_says_what_and_why(world: World, order: Any, status: int) -> None
     ("method", "path", "body"),
     [
         ("PATCH", "/pools/work", {"concurrency": 3}),
+        ("POST", "/pools/work/drain", None),
+        ("POST", "/pools/work/undrain", None),
         ("POST", "/heal", None),
         ("POST", "/kills", {"kind": "all", "reason": "r"}),
         ("POST", "/kills/lift", {"kind": "all"}),

@@ -17,6 +17,7 @@ from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.authorize import Caller
+from agentfleet.services.discover import Discovery
 from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
@@ -119,9 +120,10 @@ class World:
             fleet.platform.approvals,
         )
         bits = iter(range(1, 1 << 30))
+        board = fleet.platform.board
+        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits), board)
         self.history = FakeHistory()
         historian = Historian(fleet.goals, fleet.plans, self.history)
-        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             control=fleet.platform.control,
@@ -134,6 +136,7 @@ class World:
             account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
             governance=fleet.platform.governance(),
+            discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

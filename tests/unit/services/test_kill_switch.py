@@ -8,7 +8,7 @@ from agentfleet.domain.goal import GoalState
 from agentfleet.domain.kill import Kill, Scope, pause
 from agentfleet.services.kill import KillSwitch, LocalKills
 from tests.fakes import START, FixedClock
-from tests.fakes.fleet import InProcessFleet
+from tests.fakes.fleet import InProcessFleet, catalog_of
 
 work = Agent("work")
 
@@ -37,7 +37,7 @@ def test_it_is_read_at_most_once_in_two_seconds() -> None:
             return super().read()
 
     store, clock = Counted(), FixedClock()
-    switch = KillSwitch(store, clock)
+    switch = KillSwitch(store, clock, catalog_of(work))
     store.put(Kill(EVERYTHING, "r", "acme", START))
     assert all(switch.stopping(f"tenant-{number}", "work") for number in range(100))
     assert store.reads == 1
@@ -50,6 +50,21 @@ def test_it_is_read_at_most_once_in_two_seconds() -> None:
     clock.advance(2)
     assert switch.stopping("acme") is None
     assert store.reads == 3
+
+
+def test_a_kill_of_a_pool_holds_for_all_its_shards() -> None:
+    """A further shard has queues and functions of its own, but is the same pool to people."""
+    plain = catalog_of(work)
+    shard = plain.pools["work"].model_copy(update={"name": "work-2", "shard_of": "work"})
+    store = LocalKills()
+    switch = KillSwitch(store, FixedClock(), plain.model_copy(update={"pools": {**plain.pools, "work-2": shard}}))
+    store.put(Kill(Scope("pool", "work"), "r", "acme", START))
+
+    assert switch.stopping("acme", "work") is not None
+    assert switch.stopping("acme", "work-2") is not None
+    assert switch.stopping("acme", "web") is None
+    assert switch.quiet_until("acme", ["work-2"]) == START
+    assert switch.quiet_until("acme", ["web"]) is None
 
 
 def test_the_healer_leaves_alone_what_is_stopped_and_what_just_was() -> None:

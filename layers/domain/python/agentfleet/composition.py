@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
@@ -23,6 +23,7 @@ from agentfleet.ports import (
     PlanStore,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     TaskQueues,
 )
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
@@ -35,7 +36,6 @@ from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
-from agentfleet.services.guardrail import Guard
 from agentfleet.services.heal import Healer, Standstills
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
@@ -44,8 +44,11 @@ from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
-from agentfleet.services.routing import Router
+from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Gates, Stores, TaskRunner
+
+if TYPE_CHECKING:
+    from agentfleet.services.guardrail import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Outside:
     budgets: BudgetStore = field(default_factory=LocalBudgets)
     approvals: ApprovalStore = field(default_factory=LocalApprovals)
     kills: KillStore = field(default_factory=LocalKills)
+    routing: RoutingStore = field(default_factory=LocalRouting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,13 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        self.releaser = Releaser(Router(catalog), outside.queues)
-        self.switch = KillSwitch(outside.kills, outside.clock)
+        self.switch = KillSwitch(outside.kills, outside.clock, catalog)
         self.budgets = Budgets(outside.budgets, outside.clock, catalog.budget.day)
         self.approval_policy = ApprovalPolicy(catalog)
         self.approvals = ApprovalBook(self.approval_policy, outside.approvals)
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
+        self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
@@ -137,7 +143,7 @@ class Platform:
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
-        guard: Guard | None = None,
+        guard: "Guard | None" = None,
     ) -> TaskRunner:
         """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
         outside = self.outside
@@ -165,7 +171,17 @@ class Platform:
             ApprovalGate(self.approval_policy, outside.approvals, outside.bus, capabilities, outside.clock),
         )
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool, gates
+            capabilities,
+            stores,
+            performer,
+            self.accepter,
+            self.finisher,
+            presence,
+            outside.clock,
+            self._fraction,
+            pool,
+            self.router,
+            gates,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:

@@ -1,13 +1,15 @@
 """What governing needs from the outside, as Protocols: accounts, requests for approval, the kill switch."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from agentfleet.domain.approval import Approval
 from agentfleet.domain.budget import Account, Spend, Tally
-from agentfleet.domain.guardrails import Finding
 from agentfleet.domain.kill import Kill, Scope
 from agentfleet.ports import Page
+
+if TYPE_CHECKING:
+    from agentfleet.domain.guardrails import Finding
 
 
 class BudgetStore(Protocol):
@@ -54,7 +56,7 @@ class ApprovalStore(Protocol):
 class Moderator(Protocol):
     """A service that judges texts."""
 
-    def judge(self, text: str, side: Literal["input", "output"]) -> Sequence[Finding]:
+    def judge(self, text: str, side: Literal["input", "output"]) -> "Sequence[Finding]":
         """What it objects to in what goes into a task or comes out of it; nothing if all is well."""
 
 

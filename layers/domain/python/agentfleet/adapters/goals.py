@@ -1,5 +1,6 @@
 """Goals in DynamoDB."""
 
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -27,7 +28,8 @@ SCANNED: Final = 2000
 _PAGE: Final = 500
 _OUTPUT: Final = "output"
 _DIGEST: Final = "output_digest"
-_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST}}
+_WRITE: Final = "write"
+_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST, _WRITE}}
 _LATEST: Final = "~"
 """Sorts after every date."""
 
@@ -132,13 +134,23 @@ class DynamoGoals:
         return cast("Item", self._dynamodb.query(**request))
 
     def _save(self, goal: Goal, condition: Condition) -> bool:
+        item = self._to_item(goal)
+        item.write = secrets.token_hex(8)
         try:
-            self._to_item(goal).save(condition)
+            item.save(condition)
         except PutError as error:
             if condition_failed(error):
-                return False
+                return self._is_last_write(goal.id, item.write)
             raise
         return True
+
+    def _is_last_write(self, goal_id: str, write: str) -> bool:
+        """Was the goal stored by this very write? Then its answer was lost, and the SDK's second try met its first.
+
+        Who ends a goal tells of it: taking one's own write for somebody else's would leave the end untold.
+        """
+        stored = read_items(self._dynamodb, self._table, [(goal_id, GOAL)], self._threads, self._backoff)
+        return any(item.get(_WRITE) == {"S": write} for item in stored)
 
     def _to_item(self, goal: Goal) -> GoalItem:
         output = dumps(goal.output)

@@ -103,6 +103,8 @@ class GoalItem(Model):
     output_digest = UnicodeAttribute(null=True)
     counts = JsonAttribute(null=True)
     failure = JsonAttribute(null=True)
+    write = UnicodeAttribute(null=True)
+    """Random, another for each write: by it a writer knows its own."""
     expires = TTLAttribute()
 
 

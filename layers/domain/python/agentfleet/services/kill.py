@@ -51,22 +51,23 @@ class LocalKills:
 class KillSwitch:
     """Knows what is stopped, as of two seconds ago at most."""
 
-    def __init__(self, store: KillStore, clock: Clock) -> None:
+    def __init__(self, store: KillStore, clock: Clock, catalog: Catalog) -> None:
         self._store = store
         self._clock = clock
+        self._shard_of = {name: pool.shard_of for name, pool in catalog.pools.items() if pool.shard_of}
         self._known: tuple[Kill, ...] = ()
         self._read: datetime | None = None
         self._mutex = Lock()
 
     def stopping(self, tenant: str, pool: str | None = None) -> Kill | None:
         """The kill that stops this tenant's work, in this pool if one is given; None if nothing does."""
-        return next((kill for kill in self._now() if kill.lifted is None and _concerns(kill, tenant, pool)), None)
+        return next((kill for kill in self._now() if kill.lifted is None and self._concerns(kill, tenant, pool)), None)
 
     def quiet_until(self, tenant: str, pools: Iterable[str]) -> datetime | None:
         """Until when this tenant's work in these pools may have been kept still: now, where it still is. None: never."""
         now = self._clock()
         names = [*pools, None]
-        concerned = [kill for kill in self._now() if any(_concerns(kill, tenant, pool) for pool in names)]
+        concerned = [kill for kill in self._now() if any(self._concerns(kill, tenant, pool) for pool in names)]
         return max((kill.lifted or now for kill in concerned), default=None)
 
     def refuse(self, tenant: str) -> None:
@@ -74,6 +75,15 @@ class KillSwitch:
         if kill := self.stopping(tenant):
             since = f"{kill.since:%Y-%m-%d %H:%M} UTC"
             raise Forbidden(f"nothing can be submitted: {kill.scope} has been stopped since {since}: {kill.reason}")
+
+    def _concerns(self, kill: Kill, tenant: str, pool: str | None) -> bool:
+        match kill.scope.kind:
+            case "all":
+                return True
+            case "tenant":
+                return kill.scope.name == tenant
+            case "pool":
+                return pool is not None and kill.scope.name in {pool, self._shard_of.get(pool)}
 
     def _now(self) -> tuple[Kill, ...]:
         now = self._clock()
@@ -141,13 +151,3 @@ class KillDesk:
             raise NotFound(f"there is no pool {scope.name[:64]!r}; {closest(scope.name, list(self._catalog.pools))}")
         if scope.kind == "tenant" and not TENANT.fullmatch(scope.name):
             raise InvalidRequest.of("tenant", f"may hold letters, digits and ._-, up to 64, not {scope.name[:80]!r}")
-
-
-def _concerns(kill: Kill, tenant: str, pool: str | None) -> bool:
-    match kill.scope.kind:
-        case "all":
-            return True
-        case "tenant":
-            return kill.scope.name == tenant
-        case "pool":
-            return kill.scope.name == pool

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, PermanentError, Postponed, RetryableError
 from agentfleet.domain.goal import Failure
@@ -17,9 +17,11 @@ from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
 from agentfleet.services.finish import fetch_outcomes, resolve_template
-from agentfleet.services.guardrail import Guard
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
+
+if TYPE_CHECKING:
+    from agentfleet.services.guardrail import Guard
 
 MESSAGE_LIMIT: Final = 1000
 THREADS: Final = 16
@@ -46,7 +48,7 @@ class Performer:
         reuse: ResultReuse | None = None,
         breakers: Breakers | None = None,
         budgets: Budgets | None = None,
-        guard: Guard | None = None,
+        guard: "Guard | None" = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
