@@ -149,6 +149,9 @@ class Claims:
         self.granted.setdefault((goal_id, unit, taken.fence), taken)
         return taken
 
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}
+
 
 class Bus:
     """The publishing side of a MessageBus."""

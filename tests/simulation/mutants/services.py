@@ -134,7 +134,7 @@ SERVICES: Final = (
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
     Mutant("errors count as success", perform, "_outcome", _errors_succeed),
-    Mutant("nothing is retried", perform, "_is_retryable", lambda error: False),
+    Mutant("nothing is retried", perform, "is_retryable", lambda error: False),
     Mutant("conditions are ignored", Performer, "_prepare", _ignore_when),
     Mutant("the end is told before it is so", Finisher, "end", _announce_first),
     Mutant("a redelivery does not confirm the end", Finisher, "confirm_end", _confirm_nothing),

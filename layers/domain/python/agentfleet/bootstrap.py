@@ -27,6 +27,7 @@ from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.composition import Healing, Outside, Platform
@@ -45,6 +46,7 @@ from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
+from agentfleet.services.saga import Saga
 from agentfleet.services.scale import Scaler
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
 
@@ -79,12 +81,14 @@ def outside(settings: FleetSettings) -> Outside:
         plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
         results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
         joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
-        claims=DynamoClaims(aws.dynamodb, settings.work_table),
+        claims=DynamoClaims(aws.dynamodb, settings.work_table, aws.threads),
         queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),
         bus=EventBridgeBus(aws.events, aws.sqs, settings.bus),
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        sagas=StepFunctionsSagas(aws, settings.saga_machine),
+        answers=StepFunctionsAnswers(aws),
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
     )
 
@@ -120,7 +124,7 @@ def _playbook_bodies() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def platform() -> Platform:
-    """For functions that accept or release: accept_goals, release_tasks."""
+    """For functions that accept, release or undo: accept_goals, release_tasks, compensate_goals."""
     return compose(FleetSettings.from_env())
 
 
@@ -167,6 +171,7 @@ class Api:
     registry: Registry
     playbooks: PlaybookShelf
     healing: Healing
+    saga: Saga
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -202,6 +207,7 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         healing=_healing(fleet, settings),
+        saga=fleet.saga,
     )
 
 

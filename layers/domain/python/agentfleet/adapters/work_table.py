@@ -102,6 +102,7 @@ class GoalItem(Model):
     output_digest = UnicodeAttribute(null=True)
     counts = JsonAttribute(null=True)
     failure = JsonAttribute(null=True)
+    undoing = JsonAttribute(null=True)
     expires = TTLAttribute()
 
 

@@ -31,6 +31,11 @@ def child_goal_id(goal_id: str, unit: int, slot: int) -> str:
     return derived_goal_id(goal_id, f"{unit}.{slot}")
 
 
+def undo_id(goal_id: str) -> str:
+    """Under what id the results and claims of a goal's compensations are kept, beside those of its tasks."""
+    return f"{goal_id}.undo"
+
+
 def task_key(goal_id: str, task_id: str) -> str:
     """The idempotency key that a side effect gets: stable over every retry and redelivery of the task."""
     return hashlib.sha256(f"{goal_id}\x00{task_id}".encode()).hexdigest()[:32]

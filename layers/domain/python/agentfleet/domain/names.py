@@ -43,6 +43,11 @@ def event_bus(fleet: str) -> str:
     return f"{fleet}-events"
 
 
+def saga_machine(fleet: str) -> str:
+    """Name of the state machine that undoes what failed goals did."""
+    return f"{fleet}-saga"
+
+
 def table(fleet: str, kind: Literal["work", "registry", "knowledge"]) -> str:
     """Name of one of the fleet's tables."""
     return f"{fleet}-{kind}"
