@@ -35,8 +35,8 @@ class Goals:
             return False
         if current.state.is_final:
             self.world.violate(f"goal {before.id} had ended as {current.state} and was made {after.state}")
-        if after.state.is_final:
-            self.ended_at[after.id] = self.world.now
+        if after.state.is_over:
+            self.ended_at.setdefault(after.id, self.world.now)
         self.goals[before.id] = after
         return True
 

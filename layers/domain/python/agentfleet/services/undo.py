@@ -88,7 +88,7 @@ class Undoer:
 
     async def _undo(self, pointer: UndoPointer, delivery: Delivery, deadline: datetime) -> bool:
         """Is the unit undone? False if nobody wants it undone any more. Raises what the compensation raises, _Busy."""
-        goals = self._goals.get([*{pointer.goal_id, pointer.saga}])
+        goals = self._goals.get(list(dict.fromkeys((pointer.goal_id, pointer.saga))))
         if pointer.goal_id not in goals or pointer.saga not in goals:
             raise NotFound(f"there is no goal {pointer.goal_id}, or none that it is part of by the id {pointer.saga}")
         if goals[pointer.saga].state is not GoalState.COMPENSATING:
