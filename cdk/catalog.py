@@ -28,6 +28,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
     {
         "accept-goals",
         "authorize-request",
+        "compensate-goals",
         "events",
         "heal-work",
         "knowledge",
@@ -35,6 +36,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "registry",
         "release",
         "release-tasks",
+        "saga",
         "serve-api",
         "submissions",
         "work",

@@ -112,6 +112,8 @@ class ApiStack(Stack):
             + access.find_living()
             + access.read_queue_ages()
             + access.tend_dead_letters()
+            + access.start_sagas()
+            + access.watch_sagas()
             + access.run_the_fleet(),
             memory=1024,
             timeout=29,

@@ -35,7 +35,15 @@ class ObservabilityStack(Stack):
         self._topic = topic
         workers = [
             names.function(fleet.name, name)
-            for name in ("accept_goals", "release_tasks", "heal_work", "manage_fleet", "serve_api", "authorize_request")
+            for name in (
+                "accept_goals",
+                "release_tasks",
+                "heal_work",
+                "compensate_goals",
+                "manage_fleet",
+                "serve_api",
+                "authorize_request",
+            )
         ]
         for function in workers:
             self._errors_alarm(function)

@@ -46,6 +46,7 @@ for _panel, _commands in {
         goals.pause,
         goals.resume,
         goals.fork,
+        goals.compensate,
     ),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():

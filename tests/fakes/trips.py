@@ -95,7 +95,9 @@ def agents(ledger: Ledger) -> list[Agent]:
     return made
 
 
-def leg(name: str, pool: str, *, after: tuple[str, ...] = (), back: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
+def leg(
+    name: str, pool: str, *, after: tuple[str, ...] = (), back: dict[str, Any] | None = None, **rest: Any
+) -> dict[str, Any]:
     """A task that books a seat and names what gives it back."""
     wanted = {name: rest.pop(name) for name in ("fails", "retried") if name in rest}
     return {

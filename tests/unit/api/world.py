@@ -106,6 +106,7 @@ class World:
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             healing=fleet.healing,
+            saga=fleet.platform.saga,
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

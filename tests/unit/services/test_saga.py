@@ -86,7 +86,11 @@ def test_order_holds_across_tasks_that_need_no_undoing() -> None:
     between = {"id": "think", "capability": "work.think", "depends_on": ["first", "aside"]}
     last = leg("last", "cars", after=("think",))
     goal = trips.run(
-        leg("first", "flights"), leg("aside", "hotels"), between, last, leg("end", "cars", after=("last",), fails="before", retries=0)
+        leg("first", "flights"),
+        leg("aside", "hotels"),
+        between,
+        last,
+        leg("end", "cars", after=("last",), fails="before", retries=0),
     )
 
     [execution] = trips.fleet.machine.executions.values()
@@ -123,7 +127,9 @@ def test_a_sub_plan_that_fails_undoes_itself_even_if_its_task_may_be_skipped() -
         return SubPlan([leg("in.1", "hotels"), leg("in.2", "cars", after=("in.1",), fails="after", retries=0)])
 
     trips = Trips(work)
-    goal = trips.run(leg("flight", "flights"), {"id": "m", "capability": "work.split", "on_failure": "skip", "depends_on": ["flight"]})
+    goal = trips.run(
+        leg("flight", "flights"), {"id": "m", "capability": "work.split", "on_failure": "skip", "depends_on": ["flight"]}
+    )
 
     assert (goal.state, trips.ledger.kept) == (GoalState.SUCCEEDED, ["flight"])
 
@@ -145,7 +151,9 @@ def test_the_saga_waits_for_a_task_that_is_still_claimed() -> None:
     """An agent dies between the effect and the result: once its lease is over, what it may have done is undone."""
     trips = Trips()
     fleet = trips.fleet
-    goal = fleet.submit({"plan": {"tasks": [leg("a", "flights"), leg("b", "hotels", fails="before", retries=0)]}, "on_failure": "compensate"})
+    goal = fleet.submit(
+        {"plan": {"tasks": [leg("a", "flights"), leg("b", "hotels", fails="before", retries=0)]}, "on_failure": "compensate"}
+    )
     fleet.faults.arm(None)
     take = trips.ledger.take
 

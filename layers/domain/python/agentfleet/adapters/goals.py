@@ -200,6 +200,4 @@ def _to_goal(found: dict[str, Any]) -> Goal:
 
 def _to_undoing(found: dict[str, Any]) -> Undoing:
     failure = found["failure"]
-    return Undoing(
-        GoalState(found["ends_as"]), int(found["attempt"]), found["done"], Failure(**failure) if failure else None
-    )
+    return Undoing(GoalState(found["ends_as"]), int(found["attempt"]), found["done"], Failure(**failure) if failure else None)

@@ -34,6 +34,11 @@ class GoalState(StrEnum):
         return self in {GoalState.PLANNING, GoalState.RUNNING}
 
     @property
+    def is_at_rest(self) -> bool:
+        """Does nothing happen to the goal unless a person asks for it?"""
+        return self.is_final or self is GoalState.COMPENSATION_FAILED
+
+    @property
     def is_over(self) -> bool:
         """Do its tasks never run again? What they did may still have to be undone."""
         return self is not GoalState.SUBMITTED and not self.is_alive

@@ -14,7 +14,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.errors import DeliveryFailed, NotFound, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage
-from agentfleet.domain.plan import PlanReader, Unit
+from agentfleet.domain.plan import Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.domain.saga import UndoPointer, read_undo
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues, UndoAnswers
@@ -107,7 +107,7 @@ class Undoer:
         plan = self._plans.read(goal.id)
         beating = asyncio.get_running_loop().create_task(self._beat(pointer.token))
         try:
-            output = await self._perform(goal, plan, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
+            output = await self._perform(goal, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
@@ -122,9 +122,7 @@ class Undoer:
     def _is_undone(self, goal: Goal, unit: int) -> bool:
         return bool(self._results.get(ids.undo_id(goal.id), goal.shards, [unit], outputs=False))
 
-    async def _perform(
-        self, goal: Goal, plan: PlanReader, unit: Unit, deadline: datetime, attempt: int, fence: int
-    ) -> object:
+    async def _perform(self, goal: Goal, unit: Unit, deadline: datetime, attempt: int, fence: int) -> object:
         task = unit.tasks[0]  # a task with a compensation shares its message with none
         compensation = task.compensation
         if compensation is None:
