@@ -124,7 +124,8 @@ def leg(
 def chain(name: str, **trouble: str) -> list[dict[str, Any]]:
     """Flight, then hotel, then car, then a last leg that is refused. `flight="dies"` is trouble with booking, `back_flight`
     with giving back."""
-    legs, before = [], ()
+    legs: list[dict[str, Any]] = []
+    before: tuple[str, ...] = ()
     for kind in KINDS:
         legs.append(
             leg(f"{name}.{kind}", kind, *before, trouble=trouble.get(kind), back=trouble.get(f"back_{kind}"), retries=2)

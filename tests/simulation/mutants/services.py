@@ -64,12 +64,15 @@ def _ignore_when(self: Performer, work: Any, task: Any, outcome_at: Any) -> Any:
     return _prepare(self, work, replace(task, when=None), outcome_at)
 
 
-def _announce_first(self: Finisher, goal: Goal, state: GoalState, *, failure: Any = None, repeated: bool = False) -> Goal:
+def _announce_first(
+    self: Finisher, goal: Goal, state: GoalState, *, failure: Any = None, repeated: bool = False, undo: Any = None
+) -> Goal:
     if goal.parent is None:
         self._bus.publish(EVENTS[state], {"goal": goal.id})
-    ended, ours = self._settle(goal, state, failure)
-    if ours and goal.parent:
-        self._announce(ended)
+    wanted = state is not GoalState.SUCCEEDED and (goal.on_failure == "compensate" if undo is None else undo)
+    ended, ours = self._settle(goal, state, failure, undo=wanted)
+    if ours and (goal.parent or wanted):
+        self.announce(ended)
     return ended
 
 
@@ -95,6 +98,9 @@ class _WithPolicy:
 
     def join(self, number: int) -> Any:
         return self._plan.join(number)
+
+    def whole(self) -> Any:
+        return self._plan.whole()
 
 
 def _with_policy(policy: str) -> Any:

@@ -96,12 +96,7 @@ class TaskRunner:
         undos = [one for one in deliveries if is_undo(one)]
         batch = Batch(tuple(one for one in deliveries if not is_undo(one)), cut_off - RESERVE)
         if undos:
-            ran, left = await asyncio.gather(
-                self.pipeline.execute(batch), self._undoer.run(undos, batch.deadline), return_exceptions=True
-            )
-            for raised in (ran, left):
-                if isinstance(raised, BaseException):
-                    raise raised
+            _, left = await asyncio.gather(self.pipeline.execute(batch), self._undoer.run(undos, batch.deadline))
             for delivery, error in left:
                 batch.give_back(delivery, error)
         else:
