@@ -73,7 +73,7 @@ class SagaMachine(Construct):
             self,
             "Parked",
             alarm_name=f"{names.saga_machine(fleet.name)}-parked",
-            alarm_description="A compensation kept failing, so a goal is half undone: `fleet compensate GOAL` says what is left.",
+            alarm_description="A compensation kept failing, so a goal is half undone: see `fleet compensate GOAL`.",
             metric=self.machine.machine.metric_failed(period=Duration.minutes(1), statistic="Sum"),
             threshold=1,
             evaluation_periods=1,

@@ -15,7 +15,7 @@ metrics = Metrics(namespace="AgentFleet")
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """`{"step": "look", goal, attempt, spent}` gives the next step; `{"step": "park", goal, attempt, failures}` nothing."""
     saga, goal, attempt = platform().saga, str(event["goal"]), int(event["attempt"])
     if event["step"] == "park":
