@@ -11,6 +11,7 @@ from cdk.errors import FleetError
 from cdk.layers import LayerTarget
 
 LOCAL: Final = "local"
+ELASTICACHE: Final = "elasticache"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Stage:
     cache_url: str | None = None
     """A Valkey that the agents can reach (`-c cache_url=valkey://host:port`); without one the cache is memory and S3."""
 
+    elasticache: bool = False
+    """Whether the stacks bring a Valkey of their own (`-c cache=elasticache`), which costs money while it is there."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -37,7 +41,12 @@ class Stage:
             return value or default
 
         origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, text("cache_url", "") or None)
+        cache, url = text("cache", "none"), text("cache_url", "") or None
+        if cache not in {"none", ELASTICACHE}:
+            raise FleetError(f"context cache: must be none or {ELASTICACHE}, got {cache!r}")
+        if url and cache == ELASTICACHE:
+            raise FleetError(f"context cache_url: can't be used with cache={ELASTICACHE}, which brings a Valkey of its own")
+        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, url, cache == ELASTICACHE)
 
     @property
     def is_local(self) -> bool:

@@ -16,6 +16,8 @@ from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
+from cdk.permissions import Permissions
+from cdk.stacks.cache import CacheStack
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -27,10 +29,18 @@ class AgentsStack(Stack):
     """One AgentPool per block of fleet.toml, and a worker each behind the submissions and the release queue."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        foundation: Foundation,
+        topic: sns.ITopic | None,
+        cache: CacheStack | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Agent Fleet: agents", **kwargs)
         self._foundation = foundation
+        self._cache = cache
         self._access = foundation.access(self)
         self._layers = FleetLayers(self, "Layers", foundation)
         fleet = foundation.fleet
@@ -88,7 +98,7 @@ class AgentsStack(Stack):
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
         cached = any(capability.cacheable for capability in pool.spec.capabilities)
-        cache_url = self._foundation.stage.cache_url
+        cache = self._cache if cached else None
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -99,15 +109,22 @@ class AgentsStack(Stack):
                 pool=pool,
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
-                environment=self._access.environment("work", "registry")
-                | ({"CACHE_URL": cache_url} if cached and cache_url else {}),
+                environment=self._access.environment("work", "registry") | (self._reach_cache() if cached else {}),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + self._access.consume(*queues)
                 + self._access.start_sagas()
-                + self._access.answer_sagas(),
+                + self._access.answer_sagas()
+                + (cache.permissions_in(self) if cache else Permissions()),
                 topic=topic,
+                network=cache.network if cache else None,
             ),
         )
+
+    def _reach_cache(self) -> dict[str, str]:
+        if self._cache:
+            return self._cache.address
+        url = self._foundation.stage.cache_url
+        return {"CACHE_URL": url} if url else {}
 
     def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
         worker = PythonFunction(

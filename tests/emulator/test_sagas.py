@@ -21,7 +21,16 @@ KINDS = ("flight", "hotel", "car")
 SEATS = 100
 LEDGER = "trip-ledger"
 SHARED = ("app.py", "cdk.json", "package.json", "package-lock.json", "requirements.txt", "layers", "statemachines", "client")
-PLATFORM = ("accept_goals", "release_tasks", "heal_work", "compensate_goals", "manage_fleet", "serve_api", "authorize_request")
+PLATFORM = (
+    "accept_goals",
+    "release_tasks",
+    "heal_work",
+    "compensate_goals",
+    "manage_fleet",
+    "serve_api",
+    "serve_mcp",
+    "authorize_request",
+)
 
 
 def write_project(root: Path) -> Path:

@@ -34,7 +34,16 @@ async def shout(input: dict) -> dict:
     return input
 '''
 
-WORKERS = ("accept_goals", "release_tasks", "heal_work", "compensate_goals", "manage_fleet", "serve_api", "authorize_request")
+WORKERS = (
+    "accept_goals",
+    "release_tasks",
+    "heal_work",
+    "compensate_goals",
+    "manage_fleet",
+    "serve_api",
+    "serve_mcp",
+    "authorize_request",
+)
 
 
 def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Path:
@@ -48,6 +57,7 @@ def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Pat
     (package / "__init__.py").write_text('"""Stands for the package."""\n')
     (root / "layers" / "dependencies").mkdir()
     (root / "layers" / "dependencies" / "core.txt").write_text("annotated-types==0.8.0\n")
+    (root / "layers" / "dependencies" / "mcp.txt").write_text("annotated-types==0.8.0\n")
     (root / "layers" / "dependencies" / "extra.txt").write_text("annotated-types==0.8.0\n")
     (root / "playbooks").mkdir()
     shutil.copytree(STATE_MACHINES, root / "statemachines")

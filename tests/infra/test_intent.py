@@ -255,6 +255,7 @@ def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(temp
     assert starters.keys() - answerers.keys() == {
         "What fleet-heal-work may do",
         "What fleet-serve-api may do",
+        "What fleet-serve-mcp may do",
         "What fleet-compensate-goals may do",
     }
     assert pools == {"fleet-code", "fleet-data", "fleet-flow", "fleet-report", "fleet-web"}

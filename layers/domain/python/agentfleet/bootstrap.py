@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,7 @@ from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.saga import Saga
 from agentfleet.services.scale import Scaler
+from agentfleet.services.tools import ToolBox
 from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
 
 PACKAGE: Final = Path(__file__).parent
@@ -142,7 +144,7 @@ def _cache(settings: PoolSettings) -> CacheManager:
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
     from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
     from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
-    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache  # noqa: PLC0415
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(
@@ -154,7 +156,8 @@ def _cache(settings: PoolSettings) -> CacheManager:
     )
     if not settings.cache_url:
         return CacheManager([memory, objects], None, utc_now, random)
-    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    login = IamLogin(settings.cache_group, settings.cache_user) if settings.cache_group else None
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:", login=login)
     shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
     return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
@@ -209,6 +212,13 @@ def api() -> Api:
         healing=_healing(fleet, settings),
         saga=fleet.saga,
     )
+
+
+def toolbox() -> ToolBox:
+    """For serve_mcp."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)

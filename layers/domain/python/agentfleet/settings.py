@@ -68,6 +68,10 @@ class PoolSettings(FleetSettings):
     settings: dict[str, Any] = field(default_factory=dict)
     cache_url: str = ""
     """Of Valkey (`valkey://host:port`); empty where there is none: then the cache is memory and S3."""
+    cache_group: str = ""
+    """ElastiCache replication group that agents sign in to by IAM; empty where Valkey asks for nothing of the sort."""
+    cache_user: str = ""
+    """Who they are to it."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -76,7 +80,9 @@ class PoolSettings(FleetSettings):
         except ValueError as error:
             raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
         return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings} | {
-            "cache_url": environment.get("CACHE_URL", "")
+            "cache_url": environment.get("CACHE_URL", ""),
+            "cache_group": environment.get("CACHE_GROUP", ""),
+            "cache_user": environment.get("CACHE_USER", ""),
         }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,10 @@ class CapabilitySpec(BaseModel):
     name: str
     pool: str
     description: str = ""
+    input: dict[str, Any] = {}
+    """JSON Schema as far as the source tells; what it doesn't tell is allowed. The agent itself checks every input."""
+    output: dict[str, Any] = {}
+    """Likewise."""
     idempotent: bool = False
     """May run twice for one task without harm: needs no claim."""
     timeout: float = 60.0

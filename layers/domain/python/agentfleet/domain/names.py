@@ -48,6 +48,11 @@ def saga_machine(fleet: str) -> str:
     return f"{fleet}-saga"
 
 
+def cache(fleet: str) -> str:
+    """Name of the fleet's Valkey on AWS, and of the user that agents are to it."""
+    return f"{fleet}-cache"
+
+
 def table(fleet: str, kind: Literal["work", "registry", "knowledge"]) -> str:
     """Name of one of the fleet's tables."""
     return f"{fleet}-{kind}"
