@@ -27,12 +27,15 @@ Grant = Literal["blobs:read", "blobs:write"]
 RESERVED_POOL_NAMES: Final = frozenset(
     {
         "accept-goals",
+        "archive-history",
         "authorize-request",
         "compensate-goals",
         "events",
         "heal-work",
+        "history",
         "knowledge",
         "manage-fleet",
+        "record-history",
         "registry",
         "release",
         "release-tasks",

@@ -12,6 +12,8 @@ from cdk.layers import LayerTarget
 
 LOCAL: Final = "local"
 ELASTICACHE: Final = "elasticache"
+ON: Final = "on"
+OFF: Final = "off"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Stage:
     elasticache: bool = False
     """Whether the stacks bring a Valkey of their own (`-c cache=elasticache`), which costs money while it is there."""
 
+    history: bool = True
+    """Whether a history is kept (`-c history=off` for none, and none of its costs)."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -46,7 +51,10 @@ class Stage:
             raise FleetError(f"context cache: must be none or {ELASTICACHE}, got {cache!r}")
         if url and cache == ELASTICACHE:
             raise FleetError(f"context cache_url: can't be used with cache={ELASTICACHE}, which brings a Valkey of its own")
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, url, cache == ELASTICACHE)
+        history = text("history", ON)
+        if history not in {ON, OFF}:
+            raise FleetError(f"context history: must be {ON} or {OFF}, got {history!r}")
+        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, url, cache == ELASTICACHE, history == ON)
 
     @property
     def is_local(self) -> bool:

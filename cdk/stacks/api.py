@@ -100,10 +100,11 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry", "knowledge"),
+            environment=access.environment("work", "registry", "knowledge", "history"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
             + access.use_table("knowledge")
+            + access.read_history()
             + access.send_tasks()
             + access.put_events()
             + access.use_key()
@@ -125,7 +126,7 @@ class ApiStack(Stack):
         return self._function(
             "serve_mcp",
             "The fleet as tools, by the Model Context Protocol",
-            environment=access.environment("work", "registry", "knowledge"),
+            environment=access.environment("work", "registry", "knowledge", "history"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
             + access.use_table("knowledge")

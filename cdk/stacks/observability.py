@@ -26,6 +26,7 @@ class ObservabilityStack(Stack):
         *,
         fleet: FleetDefinition,
         api_id: str,
+        history: bool,
         topic: sns.ITopic | None,
         **kwargs: Any,
     ) -> None:
@@ -43,6 +44,7 @@ class ObservabilityStack(Stack):
                 "manage_fleet",
                 "serve_api",
                 "authorize_request",
+                *(("record_history",) if history else ()),
             )
         ]
         for function in workers:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import fleets, goals, healing, knowledge, machine, playbooks, results
+from client.cli import audit, fleets, goals, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for _panel, _commands in {
         goals.fork,
         goals.compensate,
     ),
+    "Audit": (audit.history, audit.verify, audit.receipt),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:

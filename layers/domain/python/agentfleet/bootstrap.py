@@ -19,6 +19,7 @@ from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -31,26 +32,31 @@ from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
+from agentfleet.adapters.stream import read_change
+from agentfleet.adapters.vault import S3Vault
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
+from agentfleet.services.archive import Archiver
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
+from agentfleet.services.history import Historian, Recorder
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.saga import Saga
 from agentfleet.services.scale import Scaler
 from agentfleet.services.tools import ToolBox
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+from agentfleet.settings import ApiSettings, ArchiverSettings, FleetSettings, PoolSettings, RecorderSettings
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -173,8 +179,23 @@ class Api:
     learn: Librarian
     registry: Registry
     playbooks: PlaybookShelf
+    history: Historian
+    account: Accountant
     healing: Healing
     saga: Saga
+
+
+@lru_cache(maxsize=1)
+def archiver() -> Archiver:
+    """For archive_history."""
+    settings, aws = ArchiverSettings.from_env(), clients()
+    return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
+
+
+@lru_cache(maxsize=1)
+def recorder() -> Recorder:
+    """For record_history."""
+    return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -200,6 +221,7 @@ def api() -> Api:
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
     scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
@@ -209,6 +231,8 @@ def api() -> Api:
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        history=history,
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
         saga=fleet.saga,
     )

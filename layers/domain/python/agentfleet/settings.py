@@ -91,10 +91,42 @@ class ApiSettings(FleetSettings):
     """What the HTTP API's function needs."""
 
     knowledge_table: str = ""
+    history_table: str = ""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
-        return {**_shared(environment), "knowledge_table": _required(environment, "KNOWLEDGE_TABLE")}
+        return {
+            **_shared(environment),
+            "knowledge_table": _required(environment, "KNOWLEDGE_TABLE"),
+            "history_table": _required(environment, "HISTORY_TABLE"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSettings:
+    """What record_history needs."""
+
+    history_table: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        return cls(_required(os.environ if environment is None else environment, "HISTORY_TABLE"))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiverSettings:
+    """What archive_history needs."""
+
+    history_table: str
+    history_bucket: str
+    """Whose objects are locked."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        found = os.environ if environment is None else environment
+        return cls(_required(found, "HISTORY_TABLE"), _required(found, "HISTORY_BUCKET"))
 
 
 @dataclass(frozen=True, slots=True)

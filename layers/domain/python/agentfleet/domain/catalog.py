@@ -51,7 +51,7 @@ class PoolSpec(BaseModel):
     timeout: int = 60
     """Seconds that one invocation may take."""
     memory: int = 512
-    """MB of an agent."""
+    """MB of its function: what a second of an agent costs."""
     scaling: ScalingMode = "auto"
     """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
     daily_budget: float | None = None

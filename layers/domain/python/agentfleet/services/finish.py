@@ -21,6 +21,16 @@ EVENTS: Final = {
 }
 
 
+def tell_accepted(bus: MessageBus, goal: Goal) -> None:
+    """GoalAccepted, before anything of the goal can run: whoever resumes one that is still PLANNING tells it again.
+
+    Nobody is told of sub-plans. Raises DeliveryFailed if the bus did not take it.
+    """
+    if goal.parent is None:
+        detail = {"goal": goal.id, "tenant": goal.tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
+        bus.publish("GoalAccepted", detail)
+
+
 def resolve_template(
     template: Any,
     sources: dict[str, tuple[Place, ...]],
@@ -184,6 +194,10 @@ class Finisher:
             return self._goals.get([goal.id])[goal.id]
         self.announce(ended)
         return ended
+
+    def tell_accepted(self, goal: Goal) -> None:
+        """See the function of this name."""
+        tell_accepted(self._bus, goal)
 
     def announce(self, goal: Goal) -> None:
         """Tell whoever follows a goal that has ended: the bus, the task that it stands for, or the saga that undoes it."""
