@@ -114,7 +114,7 @@ def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trips]:
 
 
 def leg(
-    name: str, kind: str, *after: str, trouble: str | None = None, back: str | None = None, retries: int = 0
+    name: str, kind: str, *after: str, trouble: str | None = None, back: str | None = None, retries: int = 3
 ) -> dict[str, Any]:
     """A booking with what gives it back."""
     return {
