@@ -50,6 +50,7 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
+            self._access.find_goals(),
         )
         self.release_tasks = self._worker(
             "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
@@ -126,7 +127,14 @@ class AgentsStack(Stack):
         url = self._foundation.stage.cache_url
         return {"CACHE_URL": url} if url else {}
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+    def _worker(
+        self,
+        folder: str,
+        description: str,
+        queue: str,
+        timeout: int,
+        more: Permissions = Permissions(),  # noqa: B008 - frozen
+    ) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -137,7 +145,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
+                permissions=self._access.carry_out_plans(()) + self._access.consume(queue) + more,
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

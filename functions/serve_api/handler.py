@@ -19,7 +19,7 @@ from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidR
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
-from agentfleet.services import audit_views, openapi, views
+from agentfleet.services import audit_views, openapi, routing_views, views
 from agentfleet.services import health_views as health
 from agentfleet.services.bodies import UnreadableBody, unpack
 
@@ -327,6 +327,29 @@ def scale_pool(name: str, change: Annotated[views.PoolChange, Body()]) -> views.
     """Takes hold a little later; `settled` tells when."""
     tenant()
     return api().scale.scale_pool(name, change.concurrency)
+
+
+@app.post("/pools/<name>/drain", tags=["pools"], summary="Let a pool get no new work", **answers(404))
+def drain_pool(name: str) -> views.PoolView:
+    """Where another pool offers the same; what it has, it finishes. Again changes nothing."""
+    tenant()
+    api().discovery.drain(name)
+    return api().scale.pool(name)
+
+
+@app.post("/pools/<name>/undrain", tags=["pools"], summary="Let a pool get work again", **answers(404))
+def undrain_pool(name: str) -> views.PoolView:
+    """For one that isn't draining it changes nothing."""
+    tenant()
+    api().discovery.undrain(name)
+    return api().scale.pool(name)
+
+
+@app.get("/capabilities/<name>", tags=["agents"], summary="Who offers a capability", **answers(404))
+def discover(name: str) -> routing_views.OfferList:
+    """Pools by health and weight, those that get most of its new work first."""
+    tenant()
+    return api().discovery.discover(name)
 
 
 @app.get("/pools/<name>/logs", tags=["pools"], summary="A pool's newest log lines, oldest first", **answers(404))

@@ -36,7 +36,7 @@ HEALED: Final = 120.0
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace"),
+    "goals": ("create", "get", "replace", "list"),
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),
@@ -85,7 +85,7 @@ class Simulation:
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, blobs=None, clock=world.clock),  # type: ignore[arg-type]  # no task here has files
-            CATALOG,
+            CATALOG.model_copy(update={"tenant_window": scenario.weather.window}),
             {},
             random_bits=lambda _: next(bits),
             fraction=world.order.random,

@@ -28,7 +28,9 @@ from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
+from agentfleet.adapters.remote_probe import HttpProbe
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
@@ -44,14 +46,17 @@ from agentfleet.services.archive import Archiver
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
+from agentfleet.services.discover import Discovery
 from agentfleet.services.history import Historian, Recorder
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.pool_health import HealthWatch
 from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
+from agentfleet.services.remote import RemoteCaller, RemoteWatch, remote_capabilities
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.saga import Saga
 from agentfleet.services.scale import Scaler
@@ -98,6 +103,7 @@ def outside(settings: FleetSettings) -> Outside:
         sagas=StepFunctionsSagas(aws, settings.saga_machine),
         answers=StepFunctionsAnswers(aws),
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
+        routing=DynamoRouting(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -136,14 +142,21 @@ def platform() -> Platform:
     return compose(FleetSettings.from_env())
 
 
-def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
+def runner(
+    pool: str,
+    capabilities: Mapping[str, Capability],
+    before: Sequence[BeforeHook],
+    remote: RemoteCaller | None = None,
+) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
     settings = PoolSettings.from_env()
-    if settings.pool != pool:
+    fleet = compose(settings)
+    if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    agent_id = f"{pool}-{secrets.token_hex(4)}"
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
+    agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    return fleet.runner(settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
@@ -183,6 +196,7 @@ class Api:
     account: Accountant
     healing: Healing
     saga: Saga
+    discovery: Discovery
 
 
 @lru_cache(maxsize=1)
@@ -227,7 +241,7 @@ def api() -> Api:
         accept=fleet.accepter.accept,
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits, fleet.board),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
@@ -235,6 +249,7 @@ def api() -> Api:
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
         saga=fleet.saga,
+        discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 
 
@@ -258,4 +273,14 @@ def autoscaler() -> Autoscaler:
         DynamoScalings(aws.dynamodb, settings.registry_table),
         catalog,
         utc_now,
+        HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )
+
+
+@lru_cache(maxsize=1)
+def remote_watch() -> RemoteWatch:
+    """For manage_fleet."""
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return RemoteWatch(catalog, HttpProbe(), DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads), utc_now)

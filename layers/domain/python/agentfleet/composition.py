@@ -23,6 +23,7 @@ from agentfleet.ports import (
     PlanStore,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     Sagas,
     TaskQueues,
     UndoAnswers,
@@ -41,7 +42,7 @@ from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
-from agentfleet.services.routing import Router
+from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Stores, TaskRunner
 from agentfleet.services.saga import Saga
 from agentfleet.services.undo import Undoer
@@ -64,6 +65,7 @@ class Outside:
     sagas: Sagas
     answers: UndoAnswers
     breakers: BreakerStore = field(default_factory=LocalBreakers)
+    routing: RoutingStore = field(default_factory=LocalRouting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,9 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        router = Router(catalog)
-        self.releaser = Releaser(router, outside.queues)
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
+        self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
             outside.goals,
@@ -109,7 +112,7 @@ class Platform:
             outside.results,
             outside.claims,
             outside.sagas,
-            router,
+            self.router,
             self.finisher,
             outside.clock,
             catalog.fleet,
@@ -165,7 +168,17 @@ class Platform:
             outside.clock,
         )
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool, undoer
+            capabilities,
+            stores,
+            performer,
+            self.accepter,
+            self.finisher,
+            presence,
+            outside.clock,
+            self._fraction,
+            pool,
+            self.router,
+            undoer,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:

@@ -13,6 +13,7 @@ from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
 from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+from agentfleet.domain.pool_health import PoolHealth, RoutingTable
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.domain.saga import SagaStatus
 from agentfleet.domain.scaling import ScalingRecord
@@ -383,3 +384,23 @@ class UndoAnswers(Protocol):
 
     def beat(self, token: str) -> bool:
         """Somebody is at it. False if nobody waits for that any more."""
+
+
+class RoutingStore(Protocol):
+    """What those who route must know of the pools, in one place."""
+
+    def read(self) -> RoutingTable:
+        """Health and draining of every pool, perhaps a moment behind; nothing about breakers."""
+
+    def put_health(self, pool: str, health: PoolHealth) -> None:
+        """Store or replace."""
+
+    def drain(self, pool: str, since: datetime | None) -> None:
+        """Mark a pool as draining since then; None: as draining no more."""
+
+
+class RemoteProbe(Protocol):
+    """Asks remote agents how they are."""
+
+    def is_well(self, url: str) -> bool:
+        """Did whoever is at this health address say in time that it is well?"""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, RetryableError
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError
 from agentfleet.domain.goal import Failure, Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
@@ -23,6 +23,7 @@ from agentfleet.services.finish import Finisher
 from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline
 from agentfleet.services.registry import Presence
+from agentfleet.services.routing import Router
 from agentfleet.services.undo import Undoer, is_undo
 from agentfleet.services.work import Batch, Delivery, Work
 
@@ -63,6 +64,7 @@ class TaskRunner:
         clock: Clock,
         fraction: Callable[[], float],
         pool: str,
+        router: Router,
         undoer: Undoer,
     ) -> None:
         self._capabilities = capabilities
@@ -75,6 +77,7 @@ class TaskRunner:
         self._fraction = fraction
         self._pool = pool
         self._undoer = undoer
+        self._router = router
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
@@ -234,18 +237,23 @@ class TaskRunner:
     def _send_postponed(self, batch: Batch) -> None:
         """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
 
+        Where another pool can do the same, which an open breaker here says nothing about, it goes there at once.
+
         Dying in between leaves both; then the unit is done twice at worst, as after any redelivery, and the first result
         stands.
         """
-        for work, error, after in batch.postponed:
+        for work, error, wanted in batch.postponed:
             delivery = work.delivery
+            is_refused = isinstance(error, CircuitOpen)
+            elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
+            after = timedelta() if elsewhere else wanted
             # The claim goes with the old message: before its lease is over the new one would only find it taken.
             wait = max(after, work.claim.until - self._clock()) if work.claim else after
             message = TaskMessage(
                 work.goal.id,
                 work.unit.number,
                 work.goal.tenant,
-                self._pool,
+                elsewhere or self._pool,
                 work.unit.priority,
                 delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
                 spent=delivery.attempt - 1,
@@ -254,7 +262,7 @@ class TaskRunner:
             try:
                 self._stores.queues.send_tasks([message])
             except DeliveryFailed:
-                batch.give_back(delivery, error, after)
+                batch.give_back(delivery, error, wanted)
             else:
                 batch.drop(delivery)
 

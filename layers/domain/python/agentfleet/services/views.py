@@ -10,6 +10,7 @@ from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
 from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
+from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 from agentfleet.ports import Document
@@ -240,14 +241,16 @@ class AgentView(View):
     """When it was last heard of."""
     tasks: tuple[str, ...] = ()
     """`goal/task` of what it works on now, as far as these are your goals."""
+    last: str | None = None
+    """`goal/task` of what it took up last, if that goal is yours."""
     completed: int = 0
     endpoint: str | None = None
     cache: dict[str, int] = {}
     """What happened in its cache since it started: `<tier>.hits`, `loads` …; empty for one without."""
 
     @classmethod
-    def of(cls, agent: Agent, tasks: tuple[str, ...]) -> Self:
-        """The view of an agent whose visible tasks are `tasks`."""
+    def of(cls, agent: Agent, tasks: tuple[str, ...], last: str | None) -> Self:
+        """The view of an agent whose visible tasks are `tasks`; `last` is what it did before, if that is visible."""
         return cls(
             id=agent.id,
             pool=agent.pool,
@@ -256,6 +259,7 @@ class AgentView(View):
             started=agent.started,
             seen=agent.seen,
             tasks=tasks,
+            last=last,
             completed=agent.completed,
             endpoint=agent.endpoint,
             cache=dict(agent.cache),
@@ -330,6 +334,9 @@ class PoolView(View):
     """Does the fleet manager move its concurrency?"""
     decisions: tuple[DecisionView, ...] = ()
     """What it decided last, newest first: one in a list of pools, at most 20 for a single pool."""
+    health: HealthState = HealthState.HEALTHY
+    health_reason: str = ""
+    """Why it isn't healthy."""
 
     @classmethod
     def of(
@@ -339,6 +346,7 @@ class PoolView(View):
         capabilities: tuple[CapabilityView, ...],
         scaling: ScalingMode,
         record: ScalingRecord | None,
+        health: tuple[HealthState, str],
     ) -> Self:
         """The view of a pool as it is now, with what its declaration says."""
         return cls(
@@ -354,6 +362,8 @@ class PoolView(View):
             settled=pool.settled,
             scaling=scaling,
             decisions=tuple(map(DecisionView.of, record.decisions)) if record else (),
+            health=health[0],
+            health_reason=health[1],
         )
 
 
