@@ -86,6 +86,7 @@ class FleetAccess:
             "BUCKET": self.bucket.bucket_name,
             "BUS": names.event_bus(self.fleet.name),
             "RELEASE_QUEUE_URL": self.release_queue_url,
+            "SAGA_MACHINE": self._saga_machine,
         } | {TABLE_VARIABLES[table]: names.table(self.fleet.name, table) for table in tables}
 
     def carry_out_plans(self, grants: Iterable[Grant], *, cached: bool = False) -> Permissions:
@@ -159,6 +160,38 @@ class FleetAccess:
         """Be triggered by these queues, and (`hides`) choose when a message comes again."""
         actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", *(("ChangeMessageVisibility",) if hides else ()))
         return allow("ConsumeQueues", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
+
+    def start_sagas(self) -> Permissions:
+        """Start the undoing of a goal: for whoever may end one."""
+        return allow("StartSagas", "states", ("StartExecution",), self._saga_machine)
+
+    def answer_sagas(self) -> Permissions:
+        """Tell a saga that a task is undone, or not, or still being worked on: for the pools only."""
+        return allow("AnswerSagas", "states", ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat"), self._saga_machine)
+
+    def watch_sagas(self) -> Permissions:
+        """See whether a goal's saga runs: for the healer and the API only."""
+        name = names.saga_machine(self.fleet.name)
+        shown = {
+            _shown("states", f"execution:{name}:*"): "Executions are named after their goals; the machine is the boundary."
+        }
+        return allow("WatchSagas", "states", ("DescribeExecution",), self._arn("states", "execution", f"{name}:*")) + (
+            Permissions(wildcards=shown)
+        )
+
+    def run_sagas(self) -> Permissions:
+        """Ask what is left to undo, and send compensations to the pools' urgent queues: for the saga only."""
+        function = self._arn("lambda", "function", names.function(self.fleet.name, "compensate_goals"))
+        queues = [names.task_queue(self.fleet.name, pool, "high") for pool in self.fleet.pools]
+        return (
+            allow("LookWhatIsLeft", "lambda", ("InvokeFunction",), function)
+            + allow("SendCompensations", "sqs", ("SendMessage",), *(self.queue_arn(queue) for queue in queues))
+            + self.use_key()
+        )
+
+    @property
+    def _saga_machine(self) -> str:
+        return self._arn("states", "stateMachine", names.saga_machine(self.fleet.name))
 
     def put_events(self) -> Permissions:
         """Put events on the fleet's bus."""

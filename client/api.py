@@ -75,7 +75,7 @@ class FleetClient(Governing):
             goal = self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -109,6 +109,10 @@ class FleetClient(Governing):
     def resume(self, goal_id: str) -> views.GoalView:
         """Let a paused goal go on."""
         return self.run(calls.resume_goal(goal_id))
+
+    def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return self.run(calls.compensate_goal(goal_id))
 
     def fork(
         self,
@@ -279,7 +283,7 @@ class AsyncFleetClient(AsyncGoverning):
             goal = await self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -313,6 +317,10 @@ class AsyncFleetClient(AsyncGoverning):
     async def resume(self, goal_id: str) -> views.GoalView:
         """Let a paused goal go on."""
         return await self.run(calls.resume_goal(goal_id))
+
+    async def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return await self.run(calls.compensate_goal(goal_id))
 
     async def fork(
         self,

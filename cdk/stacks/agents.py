@@ -14,6 +14,7 @@ from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
 from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
 from cdk.permissions import Permissions
 from cdk.stacks.cache import CacheStack
@@ -62,6 +63,9 @@ class AgentsStack(Stack):
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
         )
         self.heal_work = self._healer()
+        self.saga = SagaMachine(
+            self, "Saga", SagaMachineProps(foundation=foundation, access=self._access, layers=self._layers.of(), topic=topic)
+        )
 
     def _healer(self) -> PythonFunction:
         access = self._access
@@ -79,7 +83,9 @@ class AgentsStack(Stack):
                 + access.find_living()
                 + access.watch_queues()
                 + access.read_queue_ages()
-                + access.tend_dead_letters(),
+                + access.tend_dead_letters()
+                + access.start_sagas()
+                + access.watch_sagas(),
                 environment=access.environment("work", "registry"),
                 memory=1024,
                 timeout=HEAL_TIMEOUT,
@@ -111,6 +117,8 @@ class AgentsStack(Stack):
                 environment=self._access.environment("work", "registry") | (self._reach_cache() if cached else {}),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + self._access.consume(*queues)
+                + self._access.start_sagas()
+                + self._access.answer_sagas()
                 + (cache.permissions_in(self) if cache else Permissions())
                 + (self._access.apply_guardrail(pool.guardrails.bedrock) if pool.guardrails.bedrock else Permissions()),
                 topic=topic,

@@ -46,6 +46,7 @@ for _panel, _commands in {
         goals.pause,
         goals.resume,
         goals.fork,
+        goals.compensate,
     ),
     "Bounds": (
         governance.budget,

@@ -136,6 +136,7 @@ class World:
             account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
             governance=fleet.platform.governance(),
+            saga=fleet.platform.saga,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
 

@@ -27,6 +27,7 @@ from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
+from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
+    from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
 
@@ -88,12 +90,14 @@ def outside(settings: FleetSettings) -> Outside:
         plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
         results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
         joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
-        claims=DynamoClaims(aws.dynamodb, settings.work_table),
+        claims=DynamoClaims(aws.dynamodb, settings.work_table, aws.threads),
         queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),
         bus=EventBridgeBus(aws.events, aws.sqs, settings.bus),
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        sagas=StepFunctionsSagas(aws, settings.saga_machine),
+        answers=StepFunctionsAnswers(aws),
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
         budgets=DynamoBudgets(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now),
         approvals=DynamoApprovals(aws.dynamodb, settings.registry_table),
@@ -133,7 +137,7 @@ def _playbook_bodies() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def platform() -> Platform:
-    """For functions that accept or release: accept_goals, release_tasks."""
+    """For functions that accept, release or undo: accept_goals, release_tasks, compensate_goals."""
     return compose(FleetSettings.from_env())
 
 
@@ -213,6 +217,7 @@ class Api:
     account: "Accountant"
     healing: Healing
     governance: Governance
+    saga: "Saga"
     discovery: "Discovery"
 
 
@@ -292,6 +297,7 @@ def api() -> Api:
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
+        saga=fleet.saga,
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 

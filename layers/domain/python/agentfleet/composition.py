@@ -24,7 +24,9 @@ from agentfleet.ports import (
     QueueWatch,
     ResultStore,
     RoutingStore,
+    Sagas,
     TaskQueues,
+    UndoAnswers,
 )
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.services.accept import Accepter
@@ -46,6 +48,8 @@ from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Gates, Stores, TaskRunner
+from agentfleet.services.saga import Saga
+from agentfleet.services.undo import Undoer
 
 if TYPE_CHECKING:
     from agentfleet.services.guardrail import Guard
@@ -65,6 +69,8 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+    sagas: Sagas
+    answers: UndoAnswers
     breakers: BreakerStore = field(default_factory=LocalBreakers)
     budgets: BudgetStore = field(default_factory=LocalBudgets)
     approvals: ApprovalStore = field(default_factory=LocalApprovals)
@@ -114,7 +120,25 @@ class Platform:
         self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
-            outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.joins,
+            self.releaser,
+            outside.bus,
+            outside.clock,
+            outside.sagas,
+        )
+        self.saga = Saga(
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.sagas,
+            self.router,
+            self.finisher,
+            outside.clock,
+            catalog.fleet,
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.control = Controller(
@@ -170,6 +194,17 @@ class Platform:
             KillStage(self.switch, pool, outside.clock, self._fraction),
             ApprovalGate(self.approval_policy, outside.approvals, outside.bus, capabilities, outside.clock),
         )
+        undoer = Undoer(
+            agent_id,
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.queues,
+            performer,
+            outside.answers,
+            outside.clock,
+        )
         return TaskRunner(
             capabilities,
             stores,
@@ -181,6 +216,7 @@ class Platform:
             self._fraction,
             pool,
             self.router,
+            undoer,
             gates,
         )
 
@@ -192,7 +228,19 @@ class Platform:
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
         standstills = Standstills(self.approvals, self.switch)
         healer = Healer(
-            goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock, standstills
+            goals,
+            plans,
+            results,
+            watch,
+            health,
+            incidents,
+            office,
+            catalog,
+            releaser,
+            finisher,
+            self.saga,
+            clock,
+            standstills,
         )
         return Healing(healer, office, incidents)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 THREADS: Final = 16
 CONFIG: Final = Config(
@@ -117,6 +118,12 @@ class Clients:
     def cloudwatch(self) -> "CloudWatchClient":
         """CloudWatch."""
         client: CloudWatchClient = self._later("cloudwatch")
+        return client
+
+    @cached_property
+    def machines(self) -> "SFNClient":
+        """Step Functions."""
+        client: SFNClient = self._make("stepfunctions")
         return client
 
     @cached_property

@@ -17,7 +17,7 @@ from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
 from agentfleet.domain import budget as budgets
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
 from agentfleet.ports import Page
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class DynamoGoals:
             output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
             counts=goal.counts or None,
             failure=asdict(goal.failure) if goal.failure else None,
+            undoing=asdict(goal.undoing) if goal.undoing else None,
             expires=(goal.finished or goal.created) + self._lifetime,
         )
 
@@ -208,4 +209,10 @@ def _to_goal(found: dict[str, Any]) -> Goal:
         output=found.get(_OUTPUT),
         counts=found.get("counts", {}),
         failure=Failure(**failure) if failure else None,
+        undoing=_to_undoing(found["undoing"]) if found.get("undoing") else None,
     )
+
+
+def _to_undoing(found: dict[str, Any]) -> Undoing:
+    failure = found["failure"]
+    return Undoing(GoalState(found["ends_as"]), int(found["attempt"]), found["done"], Failure(**failure) if failure else None)

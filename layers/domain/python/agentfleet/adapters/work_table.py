@@ -105,6 +105,7 @@ class GoalItem(Model):
     failure = JsonAttribute(null=True)
     write = UnicodeAttribute(null=True)
     """Random, another for each write: by it a writer knows its own."""
+    undoing = JsonAttribute(null=True)
     expires = TTLAttribute()
 
 
