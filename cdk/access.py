@@ -146,6 +146,12 @@ class FleetAccess:
             found += allow(f"Query{table.title()}Table", "dynamodb", ("Query",), *(f"{arn}/index/{index}" for index in indexes))
         return found
 
+    def keep_budgets(self) -> Permissions:
+        """Set money aside in the accounts of the registry table, and settle: for whoever may spend, and the API."""
+        name = names.table(self.fleet.name, "registry")
+        arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=name)
+        return allow("KeepBudgets", "dynamodb", ("UpdateItem",), arn)
+
     def read_history(self) -> Permissions:
         """Read what happened; only its recorder may write there."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))

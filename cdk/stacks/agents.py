@@ -119,6 +119,7 @@ class AgentsStack(Stack):
                 + self._access.consume(*queues)
                 + self._access.start_sagas()
                 + self._access.answer_sagas()
+                + self._access.keep_budgets()
                 + (cache.permissions_in(self) if cache else Permissions())
                 + (self._access.apply_guardrail(pool.guardrails.bedrock) if pool.guardrails.bedrock else Permissions()),
                 topic=topic,

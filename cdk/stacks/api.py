@@ -103,6 +103,7 @@ class ApiStack(Stack):
             environment=access.environment("work", "registry", "knowledge", "history"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
+            + access.keep_budgets()
             + access.use_table("knowledge")
             + access.read_history()
             + access.send_tasks()

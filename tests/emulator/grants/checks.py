@@ -206,6 +206,7 @@ def serve_api(hand: Hand) -> None:
             raise Refused(f"result of {done.id}: {result}")
         _run_the_fleet(client)
         _tend(hand, client)
+        _govern(hand, client)
 
 
 def _run_the_fleet(client: Any) -> None:
@@ -235,6 +236,15 @@ def _tend(hand: Hand, client: Any) -> None:
     client.cancel(goal.id)
     client.heal()
     client.incidents()
+
+
+def _govern(hand: Hand, client: Any) -> None:
+    bounded = client.submit({"plan": {"tasks": [_step("a")]}, "budget": {"dollars": 1}})
+    client.add_to_budget(bounded.id, dollars=1)
+    client.cancel(bounded.id)
+    client.kill("tenant", "nobody", reason="a test's")
+    client.unkill("tenant", "nobody")
+    client.approvals()
 
 
 def authorize_request(hand: Hand) -> None:

@@ -37,6 +37,7 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "ConsumeQueues", "sqs:DeleteMessage", "As above."),
     ("*", "ConsumeQueues", "sqs:GetQueueAttributes", "As above."),
     ("*", "UseRegistryTable", "dynamodb:GetItem", "Of agents: breakers that can't be read are taken to be as last known."),
+    ("*", "KeepBudgets", "dynamodb:UpdateItem", "Of agents: none of the fleet's own capabilities spends money."),
     ("*", "WriteObjects", "s3:PutObject plans", "Of agents: any capability may return a sub-plan; shown by the pool flow."),
     ("manage-fleet", "MoveConcurrency", "lambda:PutFunctionConcurrency", "Pools whose triggers are off are left alone."),
     ("manage-fleet", "MoveConcurrency", "lambda:DeleteFunctionConcurrency", "As above; test_scaling.py has them on."),
@@ -45,7 +46,7 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
 )
 """Function, sid, action and prefix, reason: what no check on the emulator can show to be needed. `*` ends a name."""
 
-SHOWN_BY: Final = {"dynamodb:GetItem": "", "s3:PutObject plans": "flow"}
+SHOWN_BY: Final = {"dynamodb:GetItem": "", "dynamodb:UpdateItem": "", "s3:PutObject plans": "flow"}
 """Of what is said of agents, the pool that does show it."""
 
 

@@ -103,6 +103,8 @@ def test_a_task_waits_for_approval_and_runs_once_it_has_it(world: World) -> None
     assert (again.status, other.status) == (200, 409)
     assert ready != "WAITING_FOR_APPROVAL"
     assert world.call("GET", f"/goals/{goal}/result").body["output"] == 7
+    assert world.call("POST", f"/approvals/{goal}.a/approve", {}).body["note"] == "fine"
+    assert world.call("POST", f"/approvals/{goal}.a/reject", {"reason": "no"}).status == 409
     assert world.call("GET", "/approvals").body["approvals"] == []
     [event] = [message for topic, message in world.fleet.bus.published if topic == "ApprovalRequested"]
     assert (event["goal"], event["task"], event["tenant"]) == (goal, "a", "acme")
@@ -120,7 +122,8 @@ def test_a_rejected_task_fails_with_the_reason(world: World) -> None:
     assert (bare.status, bare.fields) == (422, ["reason"])
     failure = world.call("GET", f"/goals/{goal}").body["failure"]
     assert (failure["error"], failure["message"]) == ("ApprovalRejected", "rejected by acme: too dear")
-    assert world.call("POST", f"/approvals/{goal}.a/reject", {"reason": "again"}).status == 409
+    assert world.call("POST", f"/approvals/{goal}.a/reject", {"reason": "again"}).body["note"] == "too dear"
+    assert world.call("POST", f"/approvals/{goal}.a/approve", {}).status == 409
 
 
 def test_nobody_decides_about_what_is_not_theirs_or_not_there(world: World) -> None:

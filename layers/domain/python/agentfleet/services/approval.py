@@ -230,6 +230,8 @@ class ApprovalDesk:
         if goal is None or standing is None:
             raise NotFound(f"nothing waits for approval under {ref[:200]!r}")
         if not goal.state.is_alive:
+            if standing.decision is decision:
+                return standing  # told again: the answer of the first time was lost
             raise IllegalTransition(f"goal {goal.id} is {goal.state}: nothing of it waits for approval any more")
         decided = replace(standing, decision=decision, decided=self._clock(), by=tenant, note=note)
         if standing.decision is Decision.PENDING and not self._store.decide(decided):
