@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.model_choice import ModelChoice
+from agentfleet.domain.model_prices import ModelPrice
 from agentfleet.domain.scaling import ScalingMode
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
@@ -92,6 +94,8 @@ class PoolBlock(_Strict):
     daily_budget: float | None = Field(default=None, gt=0, strict=False)
     """Dollars of Lambda per day; None: no limit."""
     grants: list[Grant] = Field(default_factory=list)
+    model: ModelChoice | None = None
+    """The language models that its agents may ask; None: none."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -135,6 +139,7 @@ class PoolDefinition:
     grants: frozenset[Grant]
     settings: dict[str, JsonValue]
     folder: Path
+    model: ModelChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -177,8 +182,8 @@ def _explain(file: str, detail: Any) -> str:
     """One line for one pydantic error: where, what is wrong, what is allowed."""
     where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
-        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: PoolBlock}
-        fields = allowed.get(len(detail["loc"]), PoolBlock).model_fields
+        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: PoolBlock, 4: ModelChoice}
+        fields = allowed.get(len(detail["loc"]), ModelPrice).model_fields
         return f"{file}: {where}: unknown field; allowed are {', '.join(fields)}"
     got = "" if detail["type"] in {"missing", "value_error"} else f" (got {detail['input']!r})"
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
@@ -199,6 +204,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> Po
     capabilities = read_capabilities(handler, shown_as=shown_as, pool=name, pool_timeout=block.timeout)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
+    shared["models"] = block.model.chain if block.model else ()
     return PoolDefinition(
         spec=PoolSpec(name=name, capabilities=capabilities, **shared),
         memory=block.memory,
@@ -206,4 +212,5 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> Po
         grants=frozenset(block.grants),
         settings=block.settings,
         folder=folder,
+        model=block.model,
     )

@@ -26,6 +26,9 @@ class Stage:
     cache_url: str | None = None
     """A Valkey that the agents can reach (`-c cache_url=valkey://host:port`); without one the cache is memory and S3."""
 
+    model_url: str | None = None
+    """A server shaped like Bedrock's runtime that answers instead (`-c model_url=http://host:port`), for the local stage."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -37,12 +40,26 @@ class Stage:
             return value or default
 
         origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, text("cache_url", "") or None)
+        found = cls(
+            text("stage", "prod"),
+            text("alarm_email", "") or None,
+            origins,
+            text("cache_url", "") or None,
+            text("model_url", "") or None,
+        )
+        if found.model_url and not found.is_local:
+            raise FleetError("context model_url: is for the local stage only; elsewhere models are Amazon Bedrock's")
+        return found
 
     @property
     def is_local(self) -> bool:
         """True on the emulator."""
         return self.name == LOCAL
+
+    @property
+    def has_models(self) -> bool:
+        """The emulator has no model of its own: it would answer with made-up text."""
+        return not self.is_local or self.model_url is not None
 
     @property
     def removal_policy(self) -> RemovalPolicy:

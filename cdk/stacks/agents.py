@@ -15,6 +15,7 @@ from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
+from cdk.models import ask_models, model_environment
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -81,7 +82,8 @@ class AgentsStack(Stack):
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
-        cached = any(capability.cacheable for capability in pool.spec.capabilities)
+        model = pool.model if self._foundation.stage.has_models else None
+        cached = model is not None or any(capability.cacheable for capability in pool.spec.capabilities)
         cache_url = self._foundation.stage.cache_url
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
@@ -94,8 +96,11 @@ class AgentsStack(Stack):
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
-                | ({"CACHE_URL": cache_url} if cached and cache_url else {}),
-                permissions=self._access.carry_out_plans(pool.grants, cached=cached) + self._access.consume(*queues),
+                | ({"CACHE_URL": cache_url} if cached and cache_url else {})
+                | model_environment(model, self._foundation.stage),
+                permissions=self._access.carry_out_plans(pool.grants, cached=cached)
+                + self._access.consume(*queues)
+                + ask_models(self, model.chain if model else ()),
                 topic=topic,
             ),
         )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from random import random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
@@ -36,7 +36,7 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability
+from agentfleet.services.capability import Capability, ModelSource, TaskContext
 from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
@@ -46,7 +46,10 @@ from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+from agentfleet.settings import ApiSettings, FleetSettings, MissingSetting, PoolSettings
+
+if TYPE_CHECKING:
+    from agentfleet.services.model import TaskModel
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -131,7 +134,34 @@ def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[B
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
     agent_id = f"{pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    models = _models(settings, cache) if settings.model else None
+    return compose(settings).runner(
+        pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache, models=models
+    )
+
+
+def _models(settings: PoolSettings, cache: CacheManager | None) -> ModelSource:
+    """What makes the pool's models when a task first asks for one: till then nothing of them is imported."""
+
+    @lru_cache(maxsize=1)
+    def made() -> ModelSource:
+        from agentfleet.adapters.bedrock import BedrockModels  # noqa: PLC0415
+        from agentfleet.adapters.model_signals import ThrottleMetric  # noqa: PLC0415
+        from agentfleet.domain.model_choice import ModelChoice  # noqa: PLC0415
+        from agentfleet.services.model import Circumstances, Models  # noqa: PLC0415
+
+        try:
+            choice = ModelChoice.model_validate_json(settings.model)
+        except ValueError as error:
+            raise MissingSetting(f"environment variable MODEL is not what [pools.<name>.model] may say: {error}") from error
+        throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
+        given = Circumstances(settings.pool, choice, random, cache=cache or _cache(settings), throttled=throttled)
+        return Models(BedrockModels(clients().bedrock), given)
+
+    def source(context: TaskContext) -> "TaskModel":
+        return made()(context)
+
+    return source
 
 
 def _cache(settings: PoolSettings) -> CacheManager:

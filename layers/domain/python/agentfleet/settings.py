@@ -65,6 +65,8 @@ class PoolSettings(FleetSettings):
     settings: dict[str, Any] = field(default_factory=dict)
     cache_url: str = ""
     """Of Valkey (`valkey://host:port`); empty where there is none: then the cache is memory and S3."""
+    model: str = ""
+    """JSON of `[pools.<name>.model]`, a ModelChoice; empty where there is no model to ask."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -73,7 +75,8 @@ class PoolSettings(FleetSettings):
         except ValueError as error:
             raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
         return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings} | {
-            "cache_url": environment.get("CACHE_URL", "")
+            "cache_url": environment.get("CACHE_URL", ""),
+            "model": environment.get("MODEL", ""),
         }
 
 

@@ -12,6 +12,8 @@ from botocore.config import Config
 from botocore.session import Session
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 THREADS: Final = 16
+MODEL_CONNECTIONS: Final = 64
 CONFIG: Final = Config(
     connect_timeout=2,
     read_timeout=25,  # an SQS long poll may take 20 s
@@ -35,18 +38,42 @@ CONFIG: Final = Config(
 )
 
 
+WAITS: Final = (10, 30, 60, 120, 300, 900)
+"""Seconds that the clients for models wait for an answer: botocore knows no timeout per call, so there is one for each."""
+
+
 class Clients:
     """`Clients()`; credentials, region and AWS_ENDPOINT_URL are found as boto3 finds them."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
         self._lock = RLock()
+        self._models: dict[int, BedrockRuntimeClient] = {}
 
-    def _make(self, service: str) -> Any:
+    def _make(self, service: str, config: Config = CONFIG) -> Any:
         with self._lock:  # making clients from one session isn't thread-safe (boto3 guide, 'Session')
             if self._session is None:
                 self._session = Session()
-            return self._session.create_client(service, config=CONFIG)
+            return self._session.create_client(service, config=config)
+
+    def bedrock(self, seconds: float) -> "BedrockRuntimeClient":
+        """Models, waited for at least `seconds` (at most 900). It makes every call once: each is paid for."""
+        wait = next((one for one in WAITS if one >= seconds), WAITS[-1])
+        with self._lock:
+            if wait not in self._models:
+                own = Config(
+                    read_timeout=wait,
+                    retries={"mode": "standard", "total_max_attempts": 1},
+                    max_pool_connections=MODEL_CONNECTIONS,
+                )
+                self._models[wait] = self._make("bedrock-runtime", CONFIG.merge(own))
+            return self._models[wait]
+
+    @cached_property
+    def bedrock_jobs(self) -> "BedrockClient":
+        """Bedrock's control plane: bulk jobs."""
+        client: BedrockClient = self._make("bedrock")
+        return client
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
