@@ -24,7 +24,8 @@ REQUEST: Final = 2e-7
 class CloudWatchSignals:
     """A PoolSignals: `CloudWatchSignals(cloudwatch, catalog)`.
 
-    Six metrics per pool that is read, one more for one with models, two more for one with a daily budget; GetMetricData costs $0.01 per thousand.
+    Six metrics per pool that is read, one more for one with models, two more for one with a daily budget; GetMetricData costs
+    $0.01 per thousand.
     """
 
     def __init__(self, cloudwatch: "CloudWatchClient", catalog: Catalog) -> None:
