@@ -30,10 +30,7 @@ def ask(
 
     with connect(ctx) as client:
         goal = client.submit({"playbook": PLAYBOOK, "parameters": {"question": question, "texts": texts}})
-        if as_json:
-            ended = client.wait(goal.id, timeout=600).goal
-        else:
-            ended = watch_goal(client, goal.id, console())
+        ended = client.wait(goal.id, timeout=600).goal if as_json else watch_goal(client, goal.id, console())
         result = client.result(goal.id)
     if as_json:
         print_json(result)

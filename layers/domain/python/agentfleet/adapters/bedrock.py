@@ -84,9 +84,7 @@ class BedrockModels:
         """One call; see ModelPort."""
         with _translated(model):
             body: Any = self._client(timeout).converse(modelId=model, **encode(model, request))
-            usage, served = _usage(body.get("usage", {})), _served(body)
-            blocks = body.get("output", {}).get("message", {}).get("content", [])
-            return Reply(parts=tuple(_parts(blocks)), stop=_stop(body.get("stopReason")), usage=usage, served=served)
+            return read_reply(body)
 
     def stream(self, model: str, request: ModelRequest, timeout: float) -> Iterator[str | Reply]:
         """One call whose words come as they are written; see ModelPort."""
@@ -115,6 +113,13 @@ class BedrockModels:
                 raise ModelFailed(f"{model}: the stream ended in the middle of an answer")
             reason = _stop(stop)
             yield Reply(parts=tuple(_collected(model, blocks, reason)), stop=reason, usage=usage, served=served)
+
+
+def read_reply(body: Mapping[str, Any]) -> Reply:
+    """What Converse answered, as botocore read it or as a bulk job wrote it down."""
+    usage, served = _usage(body.get("usage", {})), _served(body)
+    blocks = body.get("output", {}).get("message", {}).get("content", [])
+    return Reply(parts=tuple(_parts(blocks)), stop=_stop(body.get("stopReason")), usage=usage, served=served)
 
 
 def encode(model: str, request: ModelRequest) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Bulk jobs of a model: what goes in, what comes out, and how far they are."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -50,13 +52,12 @@ class BatchResult:
     error: str = ""
 
 
-def problem_of(records: list[BatchRecord]) -> str | None:
+def problem_of(records: Sequence[BatchRecord]) -> str | None:
     """What is wrong with the records of a job; None if nothing is."""
     if not MIN_RECORDS <= len(records) <= MAX_RECORDS:
         return f"records: a job has {MIN_RECORDS:,} to {MAX_RECORDS:,}, not {len(records):,}; call the model for fewer"
     names = [record.id for record in records]
     if bad := next((name for name in names if not RECORD_ID.match(name)), None):
         return f"records: the id {bad!r} must have 1 to 64 letters, digits and _.-"
-    if len(set(names)) < len(names):
-        return f"records: two have the id {next(name for name in names if names.count(name) > 1)!r}"
-    return None
+    [(name, often)] = Counter(names).most_common(1)
+    return f"records: {often} have the id {name!r}" if often > 1 else None

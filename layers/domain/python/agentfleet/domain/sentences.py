@@ -68,6 +68,8 @@ def central(texts: Sequence[str], limit: int) -> list[int]:
 
 def _stem(word: str) -> str:
     for ending in _ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    # So that "caches", "caching" and "cache" meet.
+    return word[:-1] if word.endswith("e") and len(word) > 3 else word
