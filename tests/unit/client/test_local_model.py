@@ -161,7 +161,7 @@ def test_a_server_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
     """Before anything is started."""
     servers = ModelServers(tmp_path, tmp_path, quiet)
 
-    with pytest.raises(LocalCloudError, match="no OpenAI-compatible server answers at http://127.0.0.1:9/v1/models"):
+    with pytest.raises(LocalCloudError, match=r"no OpenAI-compatible server answers at http://127\.0\.0\.1:9/v1/models"):
         servers.start("http://127.0.0.1:9")
     assert servers.url is None
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentfleet.agent import PermanentError, TaskContext
-from agentfleet.domain.errors import ModelAnswerInvalid, ModelBusy, ModelUnavailable
+from agentfleet.domain.errors import ModelAnswerInvalid, ModelBusy, ModelInputTooLong, ModelRefused, ModelUnavailable
 from agentfleet.domain.model import ModelRequest, Reply, StopReason, Text, ToolCall, Usage
 from agentfleet.domain.sentences import best, central, scores, sentences_of
 from agentfleet.ports_model import ModelPort
@@ -112,7 +112,7 @@ def test_a_model_with_little_room_is_shown_less() -> None:
     """Too long: half of it, until it fits."""
 
     def says(request: ModelRequest) -> Any:
-        return "short" if request.size < 3_000 else think.ModelInputTooLong("too long")
+        return "short" if request.size < 3_000 else ModelInputTooLong("too long")
 
     context, model = with_model(says)
 
@@ -126,7 +126,7 @@ def test_a_model_with_little_room_is_shown_less() -> None:
 
 def test_a_busy_model_is_waited_for() -> None:
     """The task comes again; quotations would be given away too early."""
-    context, _ = with_model(lambda request: think.ModelRefused("no"))
+    context, _ = with_model(lambda request: ModelRefused("no"))
     assert answer(context, "saw?", TOOLS).how == "quotations"
 
     context, _ = with_model(lambda request: ModelBusy("full", 5.0))
