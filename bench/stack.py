@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import httpx
 
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.domain import names
+from agentfleet.domain.history import EventKind, read_events
 from bench.cpu import Usage, read_usage
 from bench.programs import FOLDER, ROOT, BenchFailed, running
 from client.api import FleetClient
@@ -92,6 +94,13 @@ class Stack:
             raise BenchFailed(f"goal {goal_id} ended as {ended.state}; `{self._logs_hint()}` says more")
         return ended
 
+    def wait_for_history(self, goal_id: str, tasks: int) -> None:
+        """Wait past the proxy until the history of an ended goal holds its end and the results of all its tasks."""
+        store = DynamoHistory(self._dynamodb, names.table(self._fleet, "history"))
+        deadline = time.monotonic() + GOAL_SECONDS
+        while not _is_recorded(store, goal_id, tasks):
+            _pause(deadline, f"the history of goal {goal_id} to be complete")
+
     def _logs_hint(self) -> str:
         return f"fleet logs {POOL}"
 
@@ -149,6 +158,13 @@ def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
             yield stack
     finally:
         cloud.stop()
+
+
+def _is_recorded(store: DynamoHistory, goal_id: str, tasks: int) -> bool:
+    head = store.head(goal_id)
+    events = [event for segment in store.segments(head) for event in read_events(segment)] if head else []
+    results = sum(len(event.facts["states"]) for event in events if event.kind is EventKind.RESULT)
+    return results == tasks and any(event.facts.get("state") == "SUCCEEDED" for event in events)
 
 
 def _emulator_pid() -> int:

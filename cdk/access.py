@@ -17,9 +17,14 @@ from agentfleet.domain import names
 from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
-Table = Literal["work", "registry", "knowledge"]
+Table = Literal["work", "registry", "knowledge", "history"]
 Prefix = Literal["plans", "outputs", "blobs", "cache"]
-TABLE_VARIABLES: Final[dict[Table, str]] = {"work": "WORK_TABLE", "registry": "REGISTRY_TABLE", "knowledge": "KNOWLEDGE_TABLE"}
+TABLE_VARIABLES: Final[dict[Table, str]] = {
+    "work": "WORK_TABLE",
+    "registry": "REGISTRY_TABLE",
+    "knowledge": "KNOWLEDGE_TABLE",
+    "history": "HISTORY_TABLE",
+}
 
 KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
 """What a user of the key needs, spelled out (DynamoDB: How DynamoDB uses AWS KMS)."""
@@ -28,6 +33,7 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
     "knowledge": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+    "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
 _GRANTED: Final[dict[Grant, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
@@ -100,6 +106,11 @@ class FleetAccess:
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
         resources = (arn, *(f"{arn}/index/{index}" for index in indexes))
         return allow(f"Use{table.title()}Table", "dynamodb", _TABLE_ACTIONS[table], *resources)
+
+    def read_history(self) -> Permissions:
+        """Read what happened; only its recorder may write there."""
+        arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
+        return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
 
     def send_tasks(self) -> Permissions:
         """Send to every pool's queues and to the release queue."""

@@ -29,11 +29,14 @@ Grant = Literal["blobs:read", "blobs:write"]
 RESERVED_POOL_NAMES: Final = frozenset(
     {
         "accept-goals",
+        "archive-history",
         "authorize-request",
         "events",
         "heal-work",
+        "history",
         "knowledge",
         "manage-fleet",
+        "record-history",
         "registry",
         "release",
         "release-tasks",

@@ -11,6 +11,9 @@ from cdk.errors import FleetError
 from cdk.layers import LayerTarget
 
 LOCAL: Final = "local"
+ELASTICACHE: Final = "elasticache"
+ON: Final = "on"
+OFF: Final = "off"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Stage:
     cache_url: str | None = None
     """A Valkey that the agents can reach (`-c cache_url=valkey://host:port`); without one the cache is memory and S3."""
 
+    elasticache: bool = False
+    """Whether the stacks bring a Valkey of their own (`-c cache=elasticache`), which costs money while it is there."""
+
+    history: bool = True
+    """Whether a history is kept (`-c history=off` for none, and none of its costs)."""
     model_url: str | None = None
     """A server shaped like Bedrock's runtime that answers instead (`-c model_url=http://host:port`), for the local stage."""
 
@@ -40,16 +48,19 @@ class Stage:
             return value or default
 
         origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
-        found = cls(
-            text("stage", "prod"),
-            text("alarm_email", "") or None,
-            origins,
-            text("cache_url", "") or None,
-            text("model_url", "") or None,
-        )
-        if found.model_url and not found.is_local:
+        cache, url = text("cache", "none"), text("cache_url", "") or None
+        if cache not in {"none", ELASTICACHE}:
+            raise FleetError(f"context cache: must be none or {ELASTICACHE}, got {cache!r}")
+        if url and cache == ELASTICACHE:
+            raise FleetError(f"context cache_url: can't be used with cache={ELASTICACHE}, which brings a Valkey of its own")
+        history = text("history", ON)
+        if history not in {ON, OFF}:
+            raise FleetError(f"context history: must be {ON} or {OFF}, got {history!r}")
+        name, model_url = text("stage", "prod"), text("model_url", "") or None
+        if model_url and name != LOCAL:
             raise FleetError("context model_url: is for the local stage only; elsewhere models are Amazon Bedrock's")
-        return found
+        email = text("alarm_email", "") or None
+        return cls(name, email, origins, url, cache == ELASTICACHE, history == ON, model_url)
 
     @property
     def is_local(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import health_views, views
+from agentfleet.services import audit_views, health_views, views
 from client import calls
 from client.connection import AsyncConnection, Connection
 from client.errors import WaitTimeout
@@ -85,6 +85,18 @@ class FleetClient(Connection):
     def download(self, file: views.FileView) -> bytes:
         """A file's content."""
         return self.fetch(file.url)
+
+    def history(self, goal_id: str, limit: int | None = None, cursor: str | None = None) -> audit_views.HistoryPage:
+        """One page of what happened to a goal."""
+        return self.run(calls.get_history(goal_id, limit, cursor))
+
+    def verify(self, goal_id: str) -> audit_views.VerdictView:
+        """Whether a goal's history is as it was recorded."""
+        return self.run(calls.verify_history(goal_id))
+
+    def receipt(self, goal_id: str) -> audit_views.ReceiptView:
+        """What a goal has cost."""
+        return self.run(calls.get_receipt(goal_id))
 
     def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
@@ -265,6 +277,18 @@ class AsyncFleetClient(AsyncConnection):
     async def download(self, file: views.FileView) -> bytes:
         """A file's content."""
         return await self.fetch(file.url)
+
+    async def history(self, goal_id: str, limit: int | None = None, cursor: str | None = None) -> audit_views.HistoryPage:
+        """One page of what happened to a goal."""
+        return await self.run(calls.get_history(goal_id, limit, cursor))
+
+    async def verify(self, goal_id: str) -> audit_views.VerdictView:
+        """Whether a goal's history is as it was recorded."""
+        return await self.run(calls.verify_history(goal_id))
+
+    async def receipt(self, goal_id: str) -> audit_views.ReceiptView:
+        """What a goal has cost."""
+        return await self.run(calls.get_receipt(goal_id))
 
     async def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import health_views, views
+from agentfleet.services import audit_views, health_views, views
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -125,6 +125,21 @@ def get_task(ref: str) -> Call[views.TaskDetail]:
 def get_result(goal_id: str) -> Call[views.GoalResult]:
     """A goal's result."""
     return _get(f"/goals/{_step(goal_id)}/result", views.GoalResult)
+
+
+def get_history(goal_id: str, limit: int | None, cursor: str | None) -> Call[audit_views.HistoryPage]:
+    """One page of a goal's events."""
+    return _get(f"/goals/{_step(goal_id)}/history", audit_views.HistoryPage, limit=limit, cursor=cursor)
+
+
+def verify_history(goal_id: str) -> Call[audit_views.VerdictView]:
+    """Whether a goal's history holds."""
+    return _get(f"/goals/{_step(goal_id)}/verify", audit_views.VerdictView)
+
+
+def get_receipt(goal_id: str) -> Call[audit_views.ReceiptView]:
+    """What a goal has cost."""
+    return _get(f"/goals/{_step(goal_id)}/receipt", audit_views.ReceiptView)
 
 
 def cancel_goal(goal_id: str) -> Call[views.GoalView]:

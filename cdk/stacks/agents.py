@@ -16,6 +16,8 @@ from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
 from cdk.models import ask_models, model_environment
+from cdk.permissions import Permissions
+from cdk.stacks.cache import CacheStack
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -27,10 +29,18 @@ class AgentsStack(Stack):
     """One AgentPool per block of fleet.toml, and a worker each behind the submissions and the release queue."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        foundation: Foundation,
+        topic: sns.ITopic | None,
+        cache: CacheStack | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Agent Fleet: agents", **kwargs)
         self._foundation = foundation
+        self._cache = cache
         self._access = foundation.access(self)
         self._layers = FleetLayers(self, "Layers", foundation)
         fleet = foundation.fleet
@@ -84,7 +94,7 @@ class AgentsStack(Stack):
         pool = self._foundation.fleet.pools[name]
         model = pool.model if self._foundation.stage.has_models else None
         cached = model is not None or any(capability.cacheable for capability in pool.spec.capabilities)
-        cache_url = self._foundation.stage.cache_url
+        cache = self._cache if cached else None
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -96,14 +106,22 @@ class AgentsStack(Stack):
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
-                | ({"CACHE_URL": cache_url} if cached and cache_url else {})
+                | (self._reach_cache() if cached else {})
                 | model_environment(model, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + self._access.consume(*queues)
+                + (cache.permissions_in(self) if cache else Permissions())
                 + ask_models(self, model.chain if model else ()),
                 topic=topic,
+                network=cache.network if cache else None,
             ),
         )
+
+    def _reach_cache(self) -> dict[str, str]:
+        if self._cache:
+            return self._cache.address
+        url = self._foundation.stage.cache_url
+        return {"CACHE_URL": url} if url else {}
 
     def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
         worker = PythonFunction(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import ask, fleets, goals, healing, knowledge, machine, playbooks, results
+from client.cli import ask, audit, fleets, goals, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ for _panel, _commands in {
         goals.resume,
         goals.fork,
     ),
+    "Audit": (audit.history, audit.verify, audit.receipt),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:

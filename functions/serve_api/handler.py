@@ -19,8 +19,8 @@ from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidR
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.services import audit_views, openapi, views
 from agentfleet.services import health_views as health
-from agentfleet.services import openapi, views
 from agentfleet.services.bodies import UnreadableBody, unpack
 
 VERSION: Final = "1.0.0"
@@ -226,6 +226,24 @@ def list_tasks(
 def get_result(goal_id: str) -> views.GoalResult:
     """Output and files."""
     return api().inspect.result(tenant(), goal_id)
+
+
+@app.get("/goals/<goal_id>/history", tags=["audit"], summary="What happened to a goal, event by event", **answers(404))
+def get_history(goal_id: str, limit: Limit = 200, cursor: Cursor = None) -> audit_views.HistoryPage:
+    """In the order of recording, a second or so after it happened."""
+    return api().history.history(tenant(), goal_id, limit, cursor)
+
+
+@app.get("/goals/<goal_id>/verify", tags=["audit"], summary="Is a goal's history as it was recorded?", **answers(404))
+def verify_history(goal_id: str) -> audit_views.VerdictView:
+    """Names the first event that was changed, removed or moved."""
+    return api().history.verify(tenant(), goal_id)
+
+
+@app.get("/goals/<goal_id>/receipt", tags=["audit"], summary="What a goal has cost, at list prices", **answers(404))
+def get_receipt(goal_id: str) -> audit_views.ReceiptView:
+    """Says of each line whether it is counted or estimated. Goals of up to 20,000 tasks."""
+    return api().account.receipt(tenant(), goal_id)
 
 
 @app.delete("/goals/<goal_id>", tags=["goals"], summary="Cancel a goal", **answers(404, 409))

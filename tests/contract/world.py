@@ -21,6 +21,7 @@ from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -42,6 +43,7 @@ from agentfleet.ports import (
     FleetStore,
     GoalStore,
     HealthStore,
+    HistoryStore,
     JoinStore,
     KnowledgeStore,
     MessageBus,
@@ -62,6 +64,7 @@ from tests.fakes import (
     FakeFleets,
     FakeGoals,
     FakeHealth,
+    FakeHistory,
     FakeJoins,
     FakeKnowledge,
     FakePlans,
@@ -119,6 +122,7 @@ class World(ABC):
     fleets: FleetStore
     scalings: ScalingStore
     knowledge: KnowledgeStore
+    history: HistoryStore
     health: HealthStore
     watch: QueueWatch
     letters: DeadLetters
@@ -199,6 +203,7 @@ class FakeWorld(World):
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
         self.knowledge = FakeKnowledge()
+        self.history = FakeHistory()
         self.health = FakeHealth()
         self.watch = FakeQueueWatch(self._queues)
         self.letters = FakeDeadLetters(self._queues)
@@ -259,6 +264,7 @@ class AwsWorld(World):
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
         self.scalings = DynamoScalings(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
+        self.history = DynamoHistory(database, f"{FLEET}-history")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
         self.health = DynamoHealth(database, f"{FLEET}-registry")
@@ -340,7 +346,7 @@ class AwsWorld(World):
 
 def build(clients: Clients) -> None:
     """Make the tables, the bucket, the bus and the release queue."""
-    for kind in ("work", "registry", "knowledge"):
+    for kind in ("work", "registry", "knowledge", "history"):
         _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")

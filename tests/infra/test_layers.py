@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdk.catalog import FleetDefinition, read_fleet
+from cdk.constructs.fleet_layers import MORE
 from cdk.errors import FleetError
 from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
 from tests.infra.projects import write_project
@@ -106,7 +107,8 @@ def test_every_function_imports_with_nothing_but_its_layers(tmp_path: Path) -> N
     fleet = read_fleet(ROOT)
     builtin = lambda_builtins(make(tmp_path / "builtin"))
     pools = {pool.folder.name: pool.layers for pool in fleet.pools.values()}
-    functions = {path.parent: pools.get(path.parent.name, ()) for path in (ROOT / "functions").glob("*/handler.py")}
+    layers = {**MORE, **pools}
+    functions = {path.parent: layers.get(path.parent.name, ()) for path in (ROOT / "functions").glob("*/handler.py")}
 
     def load(folder: Path) -> str:
         return import_alone(folder, layers_of(fleet, functions[folder]), builtin)

@@ -20,6 +20,7 @@ from agentfleet.services.capability import TaskContext
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
 from tests.simulation import tables
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.reference import Expected, expect
 from tests.simulation.scenario import GoalCase, Scenario, scenario_of
 from tests.simulation.threads import Strands
@@ -67,7 +68,9 @@ class Simulation:
     def __init__(self, scenario: Scenario, trace: list[str] | None = None) -> None:
         self.scenario = scenario
         self.world = world = World(scenario.seed, scenario.weather, STRANDS, trace)
-        self.goals, self.plans, self.results = tables.Goals(world), tables.Plans(world), tables.Results(world)
+        self.chronicle = Chronicle()
+        self.goals, self.results = tables.Goals(world, self.chronicle), tables.Results(world, self.chronicle)
+        self.plans = tables.Plans(world)
         self.joins, self.claims = tables.Joins(world), tables.Claims(world)
         self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.goal import Goal
+from agentfleet.domain.healing import Incident, IncidentKind
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.views import FileView, GoalResult
 from client.api import FleetClient
@@ -136,6 +138,23 @@ def test_a_failed_goal_is_exit_code_1(fleet: Fleet, tmp_path: Path) -> None:
     assert "a: PermanentError: broken on purpose" in watched
     assert "broken on purpose" in shown
     assert data["goal"]["state"] == "FAILED"
+
+
+def test_status_tells_of_caches_and_of_goals_that_stood_still(fleet: Fleet, world: World) -> None:
+    """By pool, over its living agents; and how often the healer needed nobody."""
+    now = world.fleet.clock()
+    for number, hits in enumerate((2, 3)):
+        cache = {"memory.hits": hits, "s3.hits": 1, "memory.misses": 9, "loads": 2}
+        world.fleet.entries.put(Agent(f"w-{number}", "work", (), AgentState.IDLE, now, now, cache=cache))
+    incident = Incident("g1", "acme", IncidentKind.UNSENT, now, now, now, 1, 1, by_person=False, healed=now)
+    world.fleet.health.record(incident)
+
+    words, found = fleet("status").stdout, json.loads(fleet("status", "--json").stdout)
+
+    assert "64% of 11" in words
+    assert found["cache"]["work"] == {"asked": 11, "rate": 7 / 11, "hits": {"memory": 5, "s3": 2}, "loads": 4}
+    assert "1 of late healed, 1 of them without anybody" in words
+    assert found["incidents"] == {"open": 0, "healed": 1, "without_person": 1, "median_seconds": 0.0}
 
 
 def test_interrupting_a_watch_leaves_the_goal_running(fleet: Fleet, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
@@ -29,24 +31,37 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
+from agentfleet.adapters.stream import read_change
+from agentfleet.adapters.vault import S3Vault
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
+from agentfleet.services.archive import Archiver
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability, ModelSource, TaskContext
 from agentfleet.services.control import Controller
+from agentfleet.services.history import Historian, Recorder
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
 from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
-from agentfleet.settings import ApiSettings, FleetSettings, MissingSetting, PoolSettings
+from agentfleet.services.tools import ToolBox
+from agentfleet.settings import (
+    ApiSettings,
+    ArchiverSettings,
+    FleetSettings,
+    MissingSetting,
+    PoolSettings,
+    RecorderSettings,
+)
 
 if TYPE_CHECKING:
     from agentfleet.services.model import TaskModel
@@ -168,7 +183,7 @@ def _cache(settings: PoolSettings) -> CacheManager:
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
     from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
     from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
-    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache  # noqa: PLC0415
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(
@@ -180,7 +195,8 @@ def _cache(settings: PoolSettings) -> CacheManager:
     )
     if not settings.cache_url:
         return CacheManager([memory, objects], None, utc_now, random)
-    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    login = IamLogin(settings.cache_group, settings.cache_user) if settings.cache_group else None
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:", login=login)
     shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
     return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
@@ -196,7 +212,22 @@ class Api:
     learn: Librarian
     registry: Registry
     playbooks: PlaybookShelf
+    history: Historian
+    account: Accountant
     healing: Healing
+
+
+@lru_cache(maxsize=1)
+def archiver() -> Archiver:
+    """For archive_history."""
+    settings, aws = ArchiverSettings.from_env(), clients()
+    return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
+
+
+@lru_cache(maxsize=1)
+def recorder() -> Recorder:
+    """For record_history."""
+    return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
@@ -222,6 +253,7 @@ def api() -> Api:
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
     scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
@@ -231,8 +263,17 @@ def api() -> Api:
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        history=history,
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
     )
+
+
+def toolbox() -> ToolBox:
+    """For serve_mcp."""
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)

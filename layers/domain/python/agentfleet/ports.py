@@ -1,6 +1,6 @@
 """What the services need from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,6 +11,7 @@ from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
+from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.domain.scaling import ScalingRecord
@@ -241,6 +242,38 @@ class KnowledgeStore(Protocol):
 
     def delete(self, tenant: str, domain: str, document_id: str) -> bool:
         """False if there was none."""
+
+
+class HistoryStore(Protocol):
+    """What happened to goals, as chains of events (see domain/history.py)."""
+
+    def head(self, goal_id: str) -> Head | None:
+        """The chain's head, which may be behind its end; None if nothing was recorded of the goal."""
+
+    def begin(self, goal_id: str, now: datetime) -> Head:
+        """The goal's head, made now if there is none."""
+
+    def end(self, head: Head) -> Head:
+        """How far the chain has really come, by its last segment."""
+
+    def append(self, segment: Segment) -> bool:
+        """Store a segment unless another continues the chain from the same event: then False, and nothing was changed."""
+
+    def move(self, head: Head) -> None:
+        """Bring the goal's head forward to this one; a head that is further already stays."""
+
+    def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
+        """The chain's segments in order, from the one with event `first` on."""
+
+    def filed(self, partition: str) -> Iterator[Segment]:
+        """All segments under an hour and shard, goal by goal, each goal's in order."""
+
+
+class HistoryVault(Protocol):
+    """Where copies of histories are kept that nobody can change."""
+
+    def put(self, name: str, body: bytes) -> None:
+        """Store a copy."""
 
 
 class QueueWatch(Protocol):

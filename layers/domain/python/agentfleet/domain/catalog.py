@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,10 @@ class CapabilitySpec(BaseModel):
     name: str
     pool: str
     description: str = ""
+    input: dict[str, Any] = {}
+    """JSON Schema as far as the source tells; what it doesn't tell is allowed. The agent itself checks every input."""
+    output: dict[str, Any] = {}
+    """Likewise."""
     idempotent: bool = False
     """May run twice for one task without harm: needs no claim."""
     timeout: float = 60.0
@@ -46,7 +51,7 @@ class PoolSpec(BaseModel):
     timeout: int = 60
     """Seconds that one invocation may take."""
     memory: int = 512
-    """MB of an agent."""
+    """MB of its function: what a second of an agent costs."""
     scaling: ScalingMode = "auto"
     """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
     daily_budget: float | None = None

@@ -1,6 +1,7 @@
 """Agents and the groups they work in: the agent's lifecycle, pools as seen now, fleets held by a user."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -48,6 +49,8 @@ class Agent:
     completed: int = 0
     endpoint: str | None = None
     """Where a remote agent is reached; None for one that polls a queue."""
+    cache: Mapping[str, int] = field(default_factory=dict)
+    """What happened in its cache since it started, by kind (services/cache.py); empty for one without."""
 
     def move(self, to: AgentState, now: datetime, tasks: tuple[str, ...] = (), completed: int = 0) -> "Agent":
         """The agent in its next state, `completed` tasks further. Raises IllegalTransition."""

@@ -15,6 +15,7 @@ from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
+from agentfleet.services.finish import tell_accepted
 from agentfleet.services.release import Releaser
 
 MAX_DEPTH = 5
@@ -24,8 +25,8 @@ MAX_DEPTH = 5
 class Accepter:
     """Turns requests into running goals.
 
-    The plan is stored first, then the goal as PLANNING, then the roots are released, then the goal is RUNNING: whoever
-    repeats the submission of a goal that is still PLANNING carries on where a crash left it.
+    The plan is stored first, then the goal as PLANNING; then GoalAccepted is told and the roots are released, then the goal is
+    RUNNING: whoever repeats the submission of a goal that is still PLANNING carries on where a crash left it, and tells again.
     """
 
     def __init__(
@@ -78,11 +79,7 @@ class Accepter:
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
             return self.resume(self._goals.get([goal_id])[goal_id]), False
-        started = self.resume(goal, stored)
-        self._bus.publish(
-            "GoalAccepted", {"goal": goal_id, "tenant": tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
-        )
-        return started, True
+        return self.resume(goal, stored), True
 
     def delegate(self, goal: Goal, unit: int, slot: int, plan: Mapping[str, Any]) -> Goal:
         """Start the sub-plan that a task returned. Raises PermanentError if it can't be accepted."""
@@ -114,12 +111,13 @@ class Accepter:
         return self.resume(child, stored)
 
     def resume(self, goal: Goal, stored: PlanReader | None = None) -> Goal:
-        """Release the roots of a goal that is still PLANNING; any other is given back as it is.
+        """Tell of a goal that is still PLANNING and release its roots; any other is given back as it is.
 
         `stored` is its plan, if the caller has it at hand.
         """
         if goal.state is not GoalState.PLANNING:
             return goal
+        tell_accepted(self._bus, goal)
         plan = stored or self._plans.read(goal.id)
         self._releaser.release(goal, plan, plan.header.roots)
         running = goal.move(GoalState.RUNNING)

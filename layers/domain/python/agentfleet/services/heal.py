@@ -255,6 +255,7 @@ class Healer:
         kind = IncidentKind.UNSENT
         if goal.state is GoalState.PLANNING and (missing or not waiting or children):
             kind = IncidentKind.STUCK_PLANNING
+            self._finisher.tell_accepted(goal)
             self._goals.replace(goal, goal.move(GoalState.RUNNING))
         elif told and not missing:
             kind = IncidentKind.UNTOLD

@@ -255,4 +255,4 @@ class TaskRunner:
                 waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
         for queue, receipts in waits.items():
             self._stores.queues.hide(queue, receipts)
-        self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled))
+        self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled), self._performer.cache_counts)

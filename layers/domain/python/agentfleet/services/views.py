@@ -220,6 +220,8 @@ class AgentView(View):
     """`goal/task` of what it works on now, as far as these are your goals."""
     completed: int = 0
     endpoint: str | None = None
+    cache: dict[str, int] = {}
+    """What happened in its cache since it started: `<tier>.hits`, `loads` …; empty for one without."""
 
     @classmethod
     def of(cls, agent: Agent, tasks: tuple[str, ...]) -> Self:
@@ -234,6 +236,7 @@ class AgentView(View):
             tasks=tasks,
             completed=agent.completed,
             endpoint=agent.endpoint,
+            cache=dict(agent.cache),
         )
 
 
