@@ -1,6 +1,6 @@
 """Answer, extract, summarize: with a language model where there is one, with quotations where there is none.
 
-Every output says how it came about. Settings of the pool: `passage_chars` (how much text a model is shown, default 6,000).
+Every output says how it came about. Settings of the pool: `passage_chars` (how much text a model is shown, default 4,000).
 """
 
 import re
@@ -18,7 +18,7 @@ from agentfleet.services.structured import Shape, ShapeError, Structured
 
 agent = Agent("think")
 
-PASSAGE_CHARS: Final = 6_000
+PASSAGE_CHARS: Final = 4_000
 LEAST_CHARS: Final = 500
 QUOTES: Final = 3
 PROBLEMS: Final = 8

@@ -15,6 +15,7 @@ from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.cache import CacheManager
+from agentfleet.services.capability import ModelSource
 from agentfleet.services.heal import HealReport
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
@@ -92,7 +93,11 @@ class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
     def __init__(
-        self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None, cache: CacheManager | None = None
+        self,
+        *agents: Agent,
+        playbooks: Mapping[str, Playbook] | None = None,
+        cache: CacheManager | None = None,
+        models: ModelSource | None = None,
     ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
@@ -101,6 +106,7 @@ class InProcessFleet:
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
         self.breakers = LocalBreakers()
         self.cache = cache
+        self.models = models
         self.faults = Faults()
         watched = {
             name: self.faults.wrap(port, name)
@@ -167,7 +173,12 @@ class InProcessFleet:
             self._environments += 1
             agent = self.agents[pool]
             self._runners[pool] = self.platform.runner(
-                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before, cache=self.cache
+                pool,
+                f"{pool}-{self._environments}",
+                agent.capabilities,
+                before=agent.before,
+                cache=self.cache,
+                models=self.models,
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))

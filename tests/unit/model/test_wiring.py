@@ -3,16 +3,20 @@
 import asyncio
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from agentfleet import bootstrap
+from agentfleet.domain.goal import GoalState
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.settings import MissingSetting, PoolSettings
+from functions.think import handler as think
+from tests.fakes.fleet import InProcessFleet
 from tests.unit.model.conftest import SECOND, Environment
-from tests.unit.model.scripted import failing, saying, scripted
+from tests.unit.model.scripted import Turn, failing, saying, scripted
 
 SETTINGS = PoolSettings(
     fleet="fleet",
@@ -52,6 +56,34 @@ def test_a_function_asks_the_endpoint_that_it_is_told(
     for made in bootstrap.clients()._models.values():
         made.close()
     bootstrap.clients.cache_clear()
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_batch_of_ten_waits_for_the_model_once(environment: Environment) -> None:
+    """One invocation carries out ten tasks whose calls take two seconds each, in little more than two."""
+    with scripted() as (script, port):
+        script.always = Turn(body=saying("Nails do.").body, seconds=2.0)
+        fleet = InProcessFleet(think.agent, models=environment.models(port))
+        tasks = [
+            {
+                "id": f"ask.{number}",
+                "capability": "think.answer",
+                "input": {"question": f"What holds wood together? ({number})", "texts": ["Nails hold wood together."]},
+            }
+            for number in range(10)
+        ]
+        goal = fleet.submit({"plan": {"tasks": tasks, "output": {"$from": "ask.*"}}})
+        [queue] = fleet.queues.busy()
+
+        began = time.monotonic()
+        fleet.invoke(queue)
+        took = time.monotonic() - began
+
+    ended = fleet.goal(goal.id)
+    assert ended.state is GoalState.SUCCEEDED
+    assert {output["how"] for output in ended.output} == {"model"}
+    assert len(script.seen) == 10
+    assert 2.0 <= took < 8.0  # one after the other they take twenty
 
 
 def test_a_variable_that_says_something_else_is_named(environment: Environment) -> None:

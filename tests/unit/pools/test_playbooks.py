@@ -138,7 +138,7 @@ def test_web_digest(fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_ask_text(fleet: InProcessFleet) -> None:
-    """Texts are asked, each is summarized, and the report says that no model was at hand."""
+    """The answer is the texts' own sentence, and says so."""
     texts = [
         {"title": "Bergen", "text": "Bergen has a harbour. It was founded in 1070 by King Olav Kyrre."},
         {"title": "Tools", "text": "A saw cuts wood. A hammer drives nails into wood."},
@@ -151,4 +151,4 @@ def test_ask_text(fleet: InProcessFleet) -> None:
     assert "1070" in goal.output["answer"]
     assert goal.output["sources"][0]["title"] == "Bergen"
     assert "<h1>Harbours</h1>" in page
-    assert "A hammer drives nails into wood." in page
+    assert "King Olav Kyrre" in page
