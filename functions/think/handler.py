@@ -7,7 +7,6 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.agent import Agent, ModelUnavailable, PermanentError, TaskContext
@@ -257,6 +256,8 @@ def _shortened(text: str, about: str, room: int) -> str:
 
 def _shape(schema: dict[str, Any]) -> Shape[dict[str, Any]]:
     """A shape for a JSON schema. Raises PermanentError saying what is wrong with it."""
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - a tenth of a second that only extracts pay
+
     if schema.get("type") != "object":
         raise PermanentError('schema: must be a JSON schema with "type": "object" at its top')
     try:
