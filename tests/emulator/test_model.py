@@ -28,6 +28,19 @@ def modelled(cloud: LocalCloud) -> Iterator[LocalCloud]:
     cloud.deploy()
 
 
+def test_without_a_model_the_same_tasks_quote(cloud: LocalCloud, client: FleetClient) -> None:
+    """The extractive answer, and that it is one."""
+    ask = {"id": "ask", "capability": "think.answer", "input": {"question": "Who founded Bergen?", "texts": [TEXT]}}
+
+    result = client.wait(client.submit({"plan": {"tasks": [ask], "output": {"$from": "ask"}}}).id, timeout=60)
+
+    assert result.goal.state is GoalState.SUCCEEDED
+    assert result.output["how"] == "quotations"
+    assert result.output["model"] is None
+    assert "1070" in result.output["answer"]
+    assert cloud.models.url is None
+
+
 def test_tasks_are_answered_by_a_real_model(modelled: LocalCloud, client: FleetClient) -> None:
     """Ten at once: each says which model answered, how many tokens it took, and that it cost nothing."""
     asked = [
@@ -55,16 +68,3 @@ def test_tasks_are_answered_by_a_real_model(modelled: LocalCloud, client: FleetC
         assert output["input_tokens"] > 0
         assert output["output_tokens"] > 0
         assert output["dollars"] == 0.0
-
-
-def test_without_a_model_the_same_tasks_quote(cloud: LocalCloud, client: FleetClient) -> None:
-    """The extractive answer, and that it is one."""
-    ask = {"id": "ask", "capability": "think.answer", "input": {"question": "Who founded Bergen?", "texts": [TEXT]}}
-
-    result = client.wait(client.submit({"plan": {"tasks": [ask], "output": {"$from": "ask"}}}).id, timeout=60)
-
-    assert result.goal.state is GoalState.SUCCEEDED
-    assert result.output["how"] == "quotations"
-    assert result.output["model"] is None
-    assert "1070" in result.output["answer"]
-    assert cloud.models.url is None
