@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agentfleet.services.audit_views import ReceiptView
-from bench.peers.run import WORKERS
+from bench.peers.setups import WORKERS
 from bench.programs import BenchFailed, stop_on_termination
 from bench.stack import REQUESTS_PER_INVOCATION, Stack, deployed_stack, since_now
 from client.processes import LocalCloudError

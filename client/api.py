@@ -7,7 +7,7 @@ from typing import Any
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, health_views, views
+from agentfleet.services import audit_views, health_views, routing_views, views
 from client import calls
 from client.connection import AsyncConnection, Connection
 from client.errors import WaitTimeout
@@ -75,7 +75,7 @@ class FleetClient(Connection):
             goal = self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -110,6 +110,10 @@ class FleetClient(Connection):
         """Let a paused goal go on."""
         return self.run(calls.resume_goal(goal_id))
 
+    def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return self.run(calls.compensate_goal(goal_id))
+
     def fork(
         self,
         goal_id: str,
@@ -139,6 +143,18 @@ class FleetClient(Connection):
     def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
         """Change a pool's concurrency; `settled` tells when it holds."""
         return self.run(calls.scale_pool(name, concurrency))
+
+    def drain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get no new work where another offers the same."""
+        return self.run(calls.drain_pool(name))
+
+    def undrain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get work again."""
+        return self.run(calls.undrain_pool(name))
+
+    def discover(self, capability: str) -> Sequence[routing_views.OfferView]:
+        """The pools that offer a capability, those that get most of its new work first."""
+        return self.run(calls.discover(capability)).offers
 
     def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
         """A pool's newest log lines, oldest first."""
@@ -267,7 +283,7 @@ class AsyncFleetClient(AsyncConnection):
             goal = await self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -302,6 +318,10 @@ class AsyncFleetClient(AsyncConnection):
         """Let a paused goal go on."""
         return await self.run(calls.resume_goal(goal_id))
 
+    async def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return await self.run(calls.compensate_goal(goal_id))
+
     async def fork(
         self,
         goal_id: str,
@@ -331,6 +351,18 @@ class AsyncFleetClient(AsyncConnection):
     async def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
         """Change a pool's concurrency; `settled` tells when it holds."""
         return await self.run(calls.scale_pool(name, concurrency))
+
+    async def drain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get no new work where another offers the same."""
+        return await self.run(calls.drain_pool(name))
+
+    async def undrain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get work again."""
+        return await self.run(calls.undrain_pool(name))
+
+    async def discover(self, capability: str) -> Sequence[routing_views.OfferView]:
+        """The pools that offer a capability, those that get most of its new work first."""
+        return (await self.run(calls.discover(capability))).offers
 
     async def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
         """A pool's newest log lines, oldest first."""

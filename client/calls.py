@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, health_views, views
+from agentfleet.services import audit_views, health_views, routing_views, views
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -157,6 +157,11 @@ def resume_goal(goal_id: str) -> Call[views.GoalView]:
     return Call("POST", f"/goals/{_step(goal_id)}/resume", views.GoalView.model_validate_json)
 
 
+def compensate_goal(goal_id: str) -> Call[views.GoalView]:
+    """Go on undoing it."""
+    return Call("POST", f"/goals/{_step(goal_id)}/compensate", views.GoalView.model_validate_json)
+
+
 def fork_goal(
     goal_id: str, keep: Sequence[str], changes: Mapping[str, Mapping[str, Any]], key: str | None = None
 ) -> Call[views.GoalView]:
@@ -184,6 +189,21 @@ def get_pool(name: str) -> Call[views.PoolView]:
 def scale_pool(name: str, concurrency: int) -> Call[views.PoolView]:
     """Another concurrency."""
     return _send("PATCH", f"/pools/{_step(name)}", views.PoolView, _json({"concurrency": concurrency}))
+
+
+def drain_pool(name: str) -> Call[views.PoolView]:
+    """No new work for a pool."""
+    return Call("POST", f"/pools/{_step(name)}/drain", views.PoolView.model_validate_json)
+
+
+def undrain_pool(name: str) -> Call[views.PoolView]:
+    """Work for a pool again."""
+    return Call("POST", f"/pools/{_step(name)}/undrain", views.PoolView.model_validate_json)
+
+
+def discover(capability: str) -> Call[routing_views.OfferList]:
+    """Who offers a capability."""
+    return _get(f"/capabilities/{_step(capability)}", routing_views.OfferList)
 
 
 def get_logs(name: str, minutes: int | None, limit: int | None) -> Call[views.LogPage]:

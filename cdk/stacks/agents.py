@@ -14,6 +14,7 @@ from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
 from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
 from cdk.models import ask_models, model_environment
 from cdk.permissions import Permissions
@@ -50,14 +51,22 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
+            self._access.accept_plans() + self._access.find_goals(),
         )
         self.release_tasks = self._worker(
-            "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+            "release_tasks",
+            "Spreads a large fan-out over several workers",
+            names.release_queue(fleet.name),
+            RELEASE_TIMEOUT,
+            self._access.release_plans(),
         )
         self.manage_fleet = FleetManager(
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
         )
         self.heal_work = self._healer()
+        self.saga = SagaMachine(
+            self, "Saga", SagaMachineProps(foundation=foundation, access=self._access, layers=self._layers.of(), topic=topic)
+        )
 
     def _healer(self) -> PythonFunction:
         access = self._access
@@ -71,11 +80,13 @@ class AgentsStack(Stack):
                 description="Sets goals going again that stand still, and deals with dead letters",
                 folder=self._foundation.fleet.root / "functions" / "heal_work",
                 layers=self._layers.of(),
-                permissions=access.carry_out_plans(())
+                permissions=access.repair_plans()
                 + access.find_living()
                 + access.watch_queues()
                 + access.read_queue_ages()
-                + access.tend_dead_letters(),
+                + access.tend_dead_letters()
+                + access.start_sagas()
+                + access.watch_sagas(),
                 environment=access.environment("work", "registry"),
                 memory=1024,
                 timeout=HEAL_TIMEOUT,
@@ -110,6 +121,8 @@ class AgentsStack(Stack):
                 | model_environment(model, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + self._access.consume(*queues)
+                + self._access.start_sagas()
+                + self._access.answer_sagas()
                 + (cache.permissions_in(self) if cache else Permissions())
                 + ask_models(self, model.chain if model else ()),
                 topic=topic,
@@ -123,7 +136,7 @@ class AgentsStack(Stack):
         url = self._foundation.stage.cache_url
         return {"CACHE_URL": url} if url else {}
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+    def _worker(self, folder: str, description: str, queue: str, timeout: int, permissions: Permissions) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -134,7 +147,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
+                permissions=permissions + self._access.consume(queue, hides=False),
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

@@ -46,9 +46,10 @@ for _panel, _commands in {
         goals.pause,
         goals.resume,
         goals.fork,
+        goals.compensate,
     ),
+    "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.drain, fleets.undrain, fleets.fleets, fleets.logs),
     "Audit": (audit.history, audit.verify, audit.receipt),
-    "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

@@ -19,7 +19,7 @@ from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, InvalidR
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
-from agentfleet.services import audit_views, openapi, views
+from agentfleet.services import audit_views, openapi, routing_views, views
 from agentfleet.services import health_views as health
 from agentfleet.services.bodies import UnreadableBody, unpack
 
@@ -266,6 +266,17 @@ def resume_goal(goal_id: str) -> views.GoalView:
 
 
 @app.post(
+    "/goals/<goal_id>/compensate",
+    tags=["goals"],
+    summary="Go on undoing a goal whose compensation failed",
+    **answers(404, 409, 503),
+)
+def compensate_goal(goal_id: str) -> views.GoalView:
+    """Starts with what is not undone yet; for one that is being undone it changes nothing."""
+    return views.GoalView.of(api().saga.resume(goal_id, tenant()))
+
+
+@app.post(
     "/goals/<goal_id>/fork",
     tags=["goals"],
     summary="Run a goal again from some of its results",
@@ -316,6 +327,29 @@ def scale_pool(name: str, change: Annotated[views.PoolChange, Body()]) -> views.
     """Takes hold a little later; `settled` tells when."""
     tenant()
     return api().scale.scale_pool(name, change.concurrency)
+
+
+@app.post("/pools/<name>/drain", tags=["pools"], summary="Let a pool get no new work", **answers(404))
+def drain_pool(name: str) -> views.PoolView:
+    """Where another pool offers the same; what it has, it finishes. Again changes nothing."""
+    tenant()
+    api().discovery.drain(name)
+    return api().scale.pool(name)
+
+
+@app.post("/pools/<name>/undrain", tags=["pools"], summary="Let a pool get work again", **answers(404))
+def undrain_pool(name: str) -> views.PoolView:
+    """For one that isn't draining it changes nothing."""
+    tenant()
+    api().discovery.undrain(name)
+    return api().scale.pool(name)
+
+
+@app.get("/capabilities/<name>", tags=["agents"], summary="Who offers a capability", **answers(404))
+def discover(name: str) -> routing_views.OfferList:
+    """Pools by health and weight, those that get most of its new work first."""
+    tenant()
+    return api().discovery.discover(name)
 
 
 @app.get("/pools/<name>/logs", tags=["pools"], summary="A pool's newest log lines, oldest first", **answers(404))

@@ -23,7 +23,7 @@ SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs", "cloudwatch"
 
 
 def _clients(endpoint: str | None = None) -> Clients:
-    """All clients at once, so that none is made later under another environment."""
+    """All clients at once, by asking each for something, so that none is made later under another environment."""
     clients = Clients()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -32,7 +32,7 @@ def _clients(endpoint: str | None = None) -> Clients:
         if endpoint:
             environment.setenv("AWS_ENDPOINT_URL", endpoint)
         for service in SERVICES:
-            getattr(clients, service)
+            _ = getattr(clients, service).meta
     return clients
 
 

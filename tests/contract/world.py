@@ -31,6 +31,7 @@ from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
@@ -51,10 +52,12 @@ from agentfleet.ports import (
     PoolControl,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     ScalingStore,
     TaskQueues,
 )
 from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.routing import LocalRouting
 from tests.fakes import (
     FakeAgents,
     FakeBlobs,
@@ -121,6 +124,7 @@ class World(ABC):
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
+    routing: RoutingStore
     knowledge: KnowledgeStore
     history: HistoryStore
     health: HealthStore
@@ -202,6 +206,7 @@ class FakeWorld(World):
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
+        self.routing = LocalRouting()
         self.knowledge = FakeKnowledge()
         self.history = FakeHistory()
         self.health = FakeHealth()
@@ -256,13 +261,14 @@ class AwsWorld(World):
         self.plans = self.other_plans()
         self.results = DynamoResults(database, self.table, self.outputs, threads, backoff=BACKOFF)
         self.joins = DynamoJoins(database, self.table, self.clock)
-        self.claims = DynamoClaims(database, self.table)
+        self.claims = DynamoClaims(database, self.table, threads, backoff=BACKOFF)
         self.blobs = S3Blobs(files, self.bucket)
         self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
         self.scalings = DynamoScalings(database, f"{FLEET}-registry")
+        self.routing = DynamoRouting(database, f"{FLEET}-registry")
         self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
         self.history = DynamoHistory(database, f"{FLEET}-history")
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"

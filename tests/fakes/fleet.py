@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentfleet.agent import Agent, read_deliveries
@@ -17,6 +17,7 @@ from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import ModelSource
 from agentfleet.services.heal import HealReport
+from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
@@ -24,6 +25,7 @@ from tests.fakes.clock import FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents
+from tests.fakes.sagas import SagaMachine
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 INVOCATION = timedelta(seconds=60)
@@ -98,16 +100,18 @@ class InProcessFleet:
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
         models: ModelSource | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
-        self.breakers = LocalBreakers()
+        self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.models = models
         self.faults = Faults()
+        self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
             name: self.faults.wrap(port, name)
             for name, port in {
@@ -121,12 +125,15 @@ class InProcessFleet:
                 "blobs": self.blobs,
                 "agents": self.entries,
                 "breakers": self.breakers,
+                "sagas": self.machine,
+                "answers": self.machine,
+                "routing": self.routing,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, clock=self.clock),
-            catalog_of(*agents),
+            catalog or catalog_of(*agents),
             playbooks or {},
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,
@@ -157,8 +164,11 @@ class InProcessFleet:
     def invoke(self, queue: str) -> None:
         """One invocation on a queue, as Lambda's poller makes it: what isn't returned as failed is deleted."""
         records = self.queues.take(queue, self.batch)
-        if not records:
-            return
+        if records:
+            self.process(queue, records)
+
+    def process(self, queue: str, records: list[dict[str, Any]]) -> None:
+        """Carry out what was taken from a queue, and delete what need not come again."""
         if queue == names.release_queue("fleet"):
             for record in records:
                 self.platform.release_part(record["body"])
@@ -193,15 +203,22 @@ class InProcessFleet:
         """One run of the healer, as its schedule starts it."""
         return self.healing.healer.run(self.clock() + INVOCATION, by_person=by_person)
 
+    def _next_saga(self) -> datetime | None:
+        upcoming = self.machine.upcoming()
+        return None if upcoming is None else datetime.fromtimestamp(upcoming, UTC)
+
     def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
         """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""
         for _ in range(limit):
+            if execution := self.machine.due():
+                self.machine.call(execution, self.platform.saga)
+                continue
             busy = self.queues.busy()
             if not busy:
-                upcoming = self.queues.next_visible()
-                if upcoming is None:
+                times = [moment for moment in (self.queues.next_visible(), self._next_saga()) if moment]
+                if not times:
                     return
-                self.clock.now = max(self.clock.now, upcoming)
+                self.clock.now = max(self.clock.now, min(times))
                 continue
             for queue in shuffle(busy):
                 self.invoke(queue)

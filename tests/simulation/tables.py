@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from agentfleet.domain import names
+from agentfleet.domain import ids, names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import DeliveryFailed, NotFound
-from agentfleet.domain.goal import Goal
+from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.ports import Page
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.world import VISIBILITY, Refused, World
 
@@ -41,11 +42,15 @@ class Goals:
             return False
         if current.state.is_final:
             self.world.violate(f"goal {before.id} had ended as {current.state} and was made {after.state}")
-        if after.state.is_final:
-            self.ended_at[after.id] = self.world.now
+        if after.state.is_over:
+            self.ended_at.setdefault(after.id, self.world.now)
         self.goals[before.id] = after
         self.chronicle.tell_goal(current, after)
         return True
+
+    def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
+        found = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state is state]
+        return Page(tuple(found[:limit]))
 
     @staticmethod
     def matches(current: Goal, before: Goal) -> bool:
@@ -98,7 +103,7 @@ class Results:
         standing = [self.store(result) for result in results[:cut]]
         for result in results[:cut]:
             place = (result.goal_id, result.unit)
-            if place not in self.first:
+            if place not in self.first and not ids.is_undo_id(result.goal_id):
                 self.chronicle.tell_result(self.results[place])
             if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
                 self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")
@@ -158,6 +163,9 @@ class Claims:
         self.claims[goal_id, unit] = taken
         self.granted.setdefault((goal_id, unit, taken.fence), taken)
         return taken
+
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}
 
 
 class Bus:

@@ -15,6 +15,7 @@ from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
+from agentfleet.services.discover import Discovery
 from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.learn import Librarian
@@ -98,9 +99,10 @@ class World:
         self.scalings = FakeScalings()
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
+        board = fleet.platform.board
+        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits), board)
         self.history = FakeHistory()
         historian = Historian(fleet.goals, fleet.plans, self.history)
-        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             control=fleet.platform.control,
@@ -112,6 +114,8 @@ class World:
             history=historian,
             account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
+            saga=fleet.platform.saga,
+            discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
 
     def send(self, event: dict[str, Any]) -> Answer:

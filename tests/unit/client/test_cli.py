@@ -234,6 +234,18 @@ def test_pools_are_scaled_and_fleets_spawned(fleet: Fleet) -> None:
     fleet("fleets", "--capability", "x", code=2)
 
 
+def test_pools_are_drained_and_taken_back(fleet: Fleet) -> None:
+    """What is left is said, and the list of pools and the search by capability show it."""
+    assert fleet("drain", "work").stdout == "work: draining, 0 left; fleet undrain work takes it back\n"
+    assert "draining" in fleet("pools").stdout
+    assert "draining" in fleet("agents", "--capability", "work.echo").stdout
+    [offer] = json.loads(fleet("agents", "--capability", "work.echo", "--json").stdout)["offers"]
+    assert (offer["pool"], offer["health"], offer["share"]) == ("work", "DRAINING", 1.0)
+    assert json.loads(fleet("drain", "work", "--json").stdout)["health"] == "DRAINING"
+    assert fleet("undrain", "work").stdout == "work: healthy, gets work again\n"
+    assert json.loads(fleet("undrain", "work", "--json").stdout)["health"] == "HEALTHY"
+
+
 def test_cancel_and_its_conflict(fleet: Fleet, world: World) -> None:
     """A cancelled goal can be cancelled again; one that ended otherwise is exit code 6."""
     goal = world.submit({"id": "a"})

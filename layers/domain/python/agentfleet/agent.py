@@ -14,6 +14,7 @@ from agentfleet import bootstrap
 from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from agentfleet.services.perform import BeforeHook
+from agentfleet.services.remote import RemoteCall, RemoteCaller
 from agentfleet.services.work import Batch, Delivery
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from agentfleet.services.run import TaskRunner
 
-__all__ = ["Agent", "ModelUnavailable", "PermanentError", "RetryableError", "SubPlan", "TaskContext"]
+__all__ = ["Agent", "ModelUnavailable", "PermanentError", "RemoteCall", "RetryableError", "SubPlan", "TaskContext"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +34,7 @@ class Agent:
         self.pool = pool
         self.capabilities: dict[str, Capability] = {}
         self.before: list[BeforeHook] = []
+        self.remote_caller: RemoteCaller | None = None
         self._runner: TaskRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -80,6 +82,11 @@ class Agent:
 
         return declare
 
+    def remote(self, caller: RemoteCaller) -> RemoteCaller:
+        """Declare `caller(call, context)` as what has remote agents do those tasks that this pool takes in for them."""
+        self.remote_caller = caller
+        return caller
+
     def before_task(self, hook: BeforeHook) -> BeforeHook:
         """Call `hook(context, input)` before every task; raising fails the task."""
         self.before.append(hook)
@@ -88,7 +95,7 @@ class Agent:
     def __call__(self, event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
         if self._runner is None or self._loop is None:
-            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before)
+            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before, self.remote_caller)
             # Not asyncio.Runner: its run() sets up a signal handler and prints its task's result, a sixth of a batch's CPU.
             self._loop = asyncio.new_event_loop()
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())

@@ -16,44 +16,27 @@ from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
-from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
-from agentfleet.adapters.health import DynamoHealth
-from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
-from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
-from agentfleet.adapters.pools import LambdaPools
-from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
-from agentfleet.adapters.scaling import DynamoScalings
-from agentfleet.adapters.signals import CloudWatchSignals
-from agentfleet.adapters.stream import read_change
-from agentfleet.adapters.vault import S3Vault
+from agentfleet.adapters.routing import DynamoRouting
+from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services.archive import Archiver
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability, ModelSource, TaskContext
 from agentfleet.services.control import Controller
-from agentfleet.services.history import Historian, Recorder
-from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
-from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
-from agentfleet.services.playbooks import PlaybookShelf
-from agentfleet.services.receipt import Accountant
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
-from agentfleet.services.scale import Scaler
-from agentfleet.services.tools import ToolBox
 from agentfleet.settings import (
     ApiSettings,
     ArchiverSettings,
@@ -64,7 +47,21 @@ from agentfleet.settings import (
 )
 
 if TYPE_CHECKING:
+    from agentfleet.services.archive import Archiver
+    from agentfleet.services.discover import Discovery
+    from agentfleet.services.history import Historian, Recorder
+    from agentfleet.services.inspect import Inspector
+    from agentfleet.services.learn import Librarian
+    from agentfleet.services.manage import Autoscaler
     from agentfleet.services.model import TaskModel
+    from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.receipt import Accountant
+    from agentfleet.services.remote import RemoteCaller, RemoteWatch
+    from agentfleet.services.saga import Saga
+    from agentfleet.services.scale import Scaler
+    from agentfleet.services.tools import ToolBox
+
+# What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -97,13 +94,16 @@ def outside(settings: FleetSettings) -> Outside:
         plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
         results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
         joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
-        claims=DynamoClaims(aws.dynamodb, settings.work_table),
+        claims=DynamoClaims(aws.dynamodb, settings.work_table, aws.threads),
         queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),
         bus=EventBridgeBus(aws.events, aws.sqs, settings.bus),
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        sagas=StepFunctionsSagas(aws, settings.saga_machine),
+        answers=StepFunctionsAnswers(aws),
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
+        routing=DynamoRouting(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -138,20 +138,29 @@ def _playbook_bodies() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def platform() -> Platform:
-    """For functions that accept or release: accept_goals, release_tasks."""
+    """For functions that accept, release or undo: accept_goals, release_tasks, compensate_goals."""
     return compose(FleetSettings.from_env())
 
 
-def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
+def runner(
+    pool: str,
+    capabilities: Mapping[str, Capability],
+    before: Sequence[BeforeHook],
+    remote: "RemoteCaller | None" = None,
+) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
+    from agentfleet.services.remote import remote_capabilities
+
     settings = PoolSettings.from_env()
-    if settings.pool != pool:
+    fleet = compose(settings)
+    if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    agent_id = f"{pool}-{secrets.token_hex(4)}"
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
+    agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
     models = _models(settings, cache) if settings.model else None
-    return compose(settings).runner(
-        pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache, models=models
+    return fleet.runner(
+        settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache, models=models
     )
 
 
@@ -160,10 +169,10 @@ def _models(settings: PoolSettings, cache: CacheManager | None) -> ModelSource:
 
     @lru_cache(maxsize=1)
     def made() -> ModelSource:
-        from agentfleet.adapters.bedrock import BedrockModels  # noqa: PLC0415
-        from agentfleet.adapters.model_signals import ThrottleMetric  # noqa: PLC0415
-        from agentfleet.domain.model_choice import ModelChoice  # noqa: PLC0415
-        from agentfleet.services.model import Circumstances, Models  # noqa: PLC0415
+        from agentfleet.adapters.bedrock import BedrockModels
+        from agentfleet.adapters.model_signals import ThrottleMetric
+        from agentfleet.domain.model_choice import ModelChoice
+        from agentfleet.services.model import Circumstances, Models
 
         try:
             choice = ModelChoice.model_validate_json(settings.model)
@@ -181,9 +190,9 @@ def _models(settings: PoolSettings, cache: CacheManager | None) -> ModelSource:
 
 def _cache(settings: PoolSettings) -> CacheManager:
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
-    from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
-    from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
-    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache  # noqa: PLC0415
+    from agentfleet.adapters.memory_cache import MemoryCache
+    from agentfleet.adapters.s3_cache import S3Cache
+    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(
@@ -207,30 +216,44 @@ class Api:
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
     control: Controller
-    inspect: Inspector
-    scale: Scaler
-    learn: Librarian
+    inspect: "Inspector"
+    scale: "Scaler"
+    learn: "Librarian"
     registry: Registry
-    playbooks: PlaybookShelf
-    history: Historian
-    account: Accountant
+    playbooks: "PlaybookShelf"
+    history: "Historian"
+    account: "Accountant"
     healing: Healing
+    saga: "Saga"
+    discovery: "Discovery"
 
 
 @lru_cache(maxsize=1)
-def archiver() -> Archiver:
+def archiver() -> "Archiver":
     """For archive_history."""
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.vault import S3Vault
+    from agentfleet.services.archive import Archiver
+
     settings, aws = ArchiverSettings.from_env(), clients()
     return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
 
 
 @lru_cache(maxsize=1)
-def recorder() -> Recorder:
+def recorder() -> "Recorder":
     """For record_history."""
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.stream import read_change
+    from agentfleet.services.history import Recorder
+
     return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
+    from agentfleet.adapters.dead_letters import SqsDeadLetters
+    from agentfleet.adapters.health import DynamoHealth
+    from agentfleet.adapters.queue_watch import SqsQueueWatch
+
     aws = clients()
     watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
     letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
@@ -247,6 +270,18 @@ def healing() -> Healing:
 @lru_cache(maxsize=1)
 def api() -> Api:
     """For serve_api."""
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.knowledge import DynamoKnowledge
+    from agentfleet.adapters.pools import LambdaPools
+    from agentfleet.adapters.scaling import DynamoScalings
+    from agentfleet.services.discover import Discovery
+    from agentfleet.services.history import Historian
+    from agentfleet.services.inspect import Inspector
+    from agentfleet.services.learn import Librarian
+    from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.receipt import Accountant
+    from agentfleet.services.scale import Scaler
+
     settings = ApiSettings.from_env()
     aws = clients()
     fleet = compose(settings)
@@ -259,26 +294,36 @@ def api() -> Api:
         accept=fleet.accepter.accept,
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits, fleet.board),
         learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
+        saga=fleet.saga,
+        discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 
 
-def toolbox() -> ToolBox:
+def toolbox() -> "ToolBox":
     """For serve_mcp."""
+    from agentfleet.services.tools import ToolBox
+
     catalog = Catalog.model_validate(_packaged("catalog.json"))
     fleet = api()
     return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
-def autoscaler() -> Autoscaler:
+def autoscaler() -> "Autoscaler":
     """For manage_fleet."""
+    from agentfleet.adapters.pools import LambdaPools
+    from agentfleet.adapters.scaling import DynamoScalings
+    from agentfleet.adapters.signals import CloudWatchSignals
+    from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.pool_health import HealthWatch
+
     settings = FleetSettings.from_env()
     aws = clients()
     catalog = Catalog.model_validate(_packaged("catalog.json"))
@@ -289,4 +334,17 @@ def autoscaler() -> Autoscaler:
         DynamoScalings(aws.dynamodb, settings.registry_table),
         catalog,
         utc_now,
+        HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )
+
+
+@lru_cache(maxsize=1)
+def remote_watch() -> "RemoteWatch":
+    """For manage_fleet."""
+    from agentfleet.adapters.remote_probe import HttpProbe
+    from agentfleet.services.remote import RemoteWatch
+
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return RemoteWatch(catalog, HttpProbe(), DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads), utc_now)

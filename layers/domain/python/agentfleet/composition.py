@@ -23,7 +23,10 @@ from agentfleet.ports import (
     PlanStore,
     QueueWatch,
     ResultStore,
+    RoutingStore,
+    Sagas,
     TaskQueues,
+    UndoAnswers,
 )
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
@@ -39,8 +42,10 @@ from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
-from agentfleet.services.routing import Router
+from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Stores, TaskRunner
+from agentfleet.services.saga import Saga
+from agentfleet.services.undo import Undoer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,10 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+    sagas: Sagas
+    answers: UndoAnswers
     breakers: BreakerStore = field(default_factory=LocalBreakers)
+    routing: RoutingStore = field(default_factory=LocalRouting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +92,30 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        self.releaser = Releaser(Router(catalog), outside.queues)
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
+        self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
-            outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.joins,
+            self.releaser,
+            outside.bus,
+            outside.clock,
+            outside.sagas,
+        )
+        self.saga = Saga(
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.sagas,
+            self.router,
+            self.finisher,
+            outside.clock,
+            catalog.fleet,
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.control = Controller(
@@ -130,8 +158,29 @@ class Platform:
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
+        undoer = Undoer(
+            agent_id,
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.queues,
+            performer,
+            outside.answers,
+            outside.clock,
+        )
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
+            capabilities,
+            stores,
+            performer,
+            self.accepter,
+            self.finisher,
+            presence,
+            outside.clock,
+            self._fraction,
+            pool,
+            self.router,
+            undoer,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
@@ -140,5 +189,5 @@ class Platform:
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
-        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
+        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, self.saga, clock)
         return Healing(healer, office, incidents)

@@ -33,6 +33,23 @@ class CapabilitySpec(BaseModel):
     """For so many seconds."""
     version: str = ""
     """What made the results; empty: the content of the handler's file."""
+    is_remote: bool = False
+    """Is it done by remote agents, which the pool calls?"""
+
+
+class RemoteAgent(BaseModel):
+    """An agent that others run, called over HTTP by one of the fleet's pools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+    """Where tasks are posted to."""
+    health_url: str
+    """Where a GET is answered by a 2xx while it is well."""
+    capabilities: tuple[str, ...]
+    pool: str
+    """Which calls it."""
 
 
 class PoolSpec(BaseModel):
@@ -58,6 +75,10 @@ class PoolSpec(BaseModel):
     """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
     models: tuple[str, ...] = ()
     """Ids of the language models that its agents may ask, the preferred one first."""
+    dependencies: tuple[str, ...] = ()
+    """Names of the breakers without which it can't work: while one is open, new work goes to another pool if there is one."""
+    shard_of: str | None = None
+    """The pool of fleet.toml that it is a further shard of."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 
@@ -68,6 +89,10 @@ class Catalog(BaseModel):
 
     fleet: str
     pools: dict[str, PoolSpec]
+    tenant_window: int = 10_000
+    """How many units of one pool and priority all goals of a tenant may have under way at once."""
+    remotes: tuple[RemoteAgent, ...] = ()
+    """By name."""
 
     @cached_property
     def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:
@@ -77,6 +102,14 @@ class Catalog(BaseModel):
             for capability in self.pools[name].capabilities:
                 found[capability.name] = (*found.get(capability.name, ()), capability)
         return found
+
+    def family_of(self, pool: str) -> str:
+        """The pool of fleet.toml that a pool is, or is a shard of."""
+        return self.pools[pool].shard_of or pool
+
+    def shards_of(self, pool: str) -> tuple[str, ...]:
+        """A pool with its further shards, or a shard alone, sorted."""
+        return tuple(sorted(name for name, spec in self.pools.items() if pool in {name, spec.shard_of}))
 
     def pools_for(self, capabilities: Iterable[str]) -> tuple[str, ...]:
         """Names of the pools that offer any of these capabilities, sorted. Unknown ones add nothing."""

@@ -21,13 +21,14 @@ from agentfleet.domain.plan import (
     Join,
     Place,
     PlanHeader,
+    PlannedCompensation,
     PlannedTask,
     Range,
     Unit,
     shard_count,
     to_ranges,
 )
-from agentfleet.domain.task import MAX_INPUT_BYTES, PlanSpec, TaskSpec
+from agentfleet.domain.task import MAX_INPUT_BYTES, Compensation, PlanSpec, TaskSpec
 
 MAX_DEPENDENCIES: Final = 1_000_000
 MAX_FAMILY: Final = 1_000
@@ -36,14 +37,22 @@ DEFAULT_OUTPUT_TASKS: Final = 20
 
 
 def compile_plan(
-    spec: PlanSpec, catalog: Catalog, *, priority: Priority = "normal", on_failure: OnFailure = "fail"
+    spec: PlanSpec,
+    catalog: Catalog,
+    *,
+    priority: Priority = "normal",
+    on_failure: OnFailure = "fail",
+    window: int | None = None,
 ) -> CompiledPlan:
-    """The plan that agents run. Raises InvalidRequest naming task and field of everything wrong with it."""
+    """The plan that agents run. Raises InvalidRequest naming task and field of everything wrong with it.
+
+    `window`: how many units of one pool and priority may be under way at once (None: any number).
+    """
     graph = _Graph(spec, catalog)
     graph.check()
     order = graph.level_order()
     units = _group(graph, order, priority, on_failure)
-    return _Linker(graph, units).link()
+    return _Linker(graph, units).link(None if window is None else _Lanes(catalog, units, window))
 
 
 def closest(name: str, known: Sequence[str]) -> str:
@@ -66,6 +75,7 @@ class _Graph:
         self.before: list[tuple[int, ...]] = []
         self.after: list[list[int]] = [[] for _ in spec.tasks]
         self.sources: list[dict[str, tuple[int, ...]]] = []
+        self.undo_sources: list[dict[str, tuple[int, ...]]] = []
         self.output_sources: dict[str, tuple[int, ...]] = {}
         self.output: Any = spec.output
         self._families: dict[str, tuple[int, ...]] = {}
@@ -101,7 +111,7 @@ class _Graph:
 
     def _check_task(self, number: int, task: TaskSpec) -> None:
         self._check_capability(task)
-        self._check_size(task)
+        self._check_size(task, "input", task.input)
         needed: dict[int, None] = {}
         for name in task.depends_on:
             for other in self._lookup(task, "depends_on", name, number):
@@ -116,16 +126,25 @@ class _Graph:
             self._problem(task, "when", 'must be a reference such as {"$from": "task", "path": "count > `0`"}')
         self.before.append(tuple(needed))
         self.sources.append(sources)
+        self.undo_sources.append(self._undo_references(number, task))
 
-    def _check_size(self, task: TaskSpec) -> None:
+    def _undo_references(self, number: int, task: TaskSpec) -> dict[str, tuple[int, ...]]:
+        """What its compensation refers to: any task, itself too, since it runs when the others are over."""
+        found: dict[str, tuple[int, ...]] = {}
+        if task.compensation:
+            self._check_size(task, "compensation.input", task.compensation.input)
+            self._references(task, "compensation.input", task.compensation.input, number, found, itself=True)
+        return found
+
+    def _check_size(self, task: TaskSpec, field: str, value: dict[str, Any]) -> None:
         try:
-            size = len(dumps(task.input).encode()) if task.input else 0
+            size = len(dumps(value).encode()) if value else 0
         except ValueError:
-            self._problem(task, "input", "holds NaN, infinity or half a surrogate pair, which JSON does not have")
+            self._problem(task, field, "holds NaN, infinity or half a surrogate pair, which JSON does not have")
             return
         if size > MAX_INPUT_BYTES:
             message = f"is {size:,} bytes of JSON; at most {MAX_INPUT_BYTES:,}: put larger data into S3 and pass its URI"
-            self._problem(task, "input", message)
+            self._problem(task, field, message)
 
     def _check_capability(self, task: TaskSpec) -> None:
         names = [("capability", task.capability)]
@@ -140,15 +159,25 @@ class _Graph:
             limit = f"is over the {declared[0].timeout:g} s that {task.capability} may take"
             self._problem(task, "timeout", limit)
 
-    def _references(self, task: TaskSpec, field: str, value: Any, number: int, sources: dict[str, tuple[int, ...]]) -> None:
+    def _references(
+        self,
+        task: TaskSpec,
+        field: str,
+        value: Any,
+        number: int,
+        sources: dict[str, tuple[int, ...]],
+        *,
+        itself: bool = False,
+    ) -> None:
         try:
             for reference in references.find(value, field):
                 if reference.source not in sources:
-                    sources[reference.source] = self._lookup(task, f"{reference.where}.$from", reference.source, number)
+                    excluded = None if itself else number
+                    sources[reference.source] = self._lookup(task, f"{reference.where}.$from", reference.source, excluded)
         except references.BadReference as error:
             self._problem(task, error.where, str(error))
 
-    def _lookup(self, task: TaskSpec, field: str, name: str, number: int) -> tuple[int, ...]:
+    def _lookup(self, task: TaskSpec, field: str, name: str, number: int | None) -> tuple[int, ...]:
         if name.endswith("*"):
             found = tuple(other for other in self._family(name[:-1]) if other != number)
             if not found:
@@ -243,6 +272,29 @@ def _group(graph: _Graph, order: list[int], priority: Priority, on_failure: OnFa
     return units
 
 
+class _Lanes:
+    """Which units wait only so that no more than `window` of one pool and priority are under way at once.
+
+    Each such unit waits for the one that is `window` places before it among those of its pool and priority, which makes
+    `window` lanes that are each worked off one by one. Units come level by level, so a lane never runs against the plan.
+    A capability of several pools counts for the first of them.
+    """
+
+    def __init__(self, catalog: Catalog, groups: Sequence[_Group], window: int) -> None:
+        self._before: dict[int, int] = {}
+        places: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for unit, (_, shared) in enumerate(groups):
+            pool = catalog.family_of(catalog.capabilities[shared["capability"]][0].pool)
+            lane = places[pool, shared["priority"]]
+            if len(lane) >= window:
+                self._before[unit] = lane[-window]
+            lane.append(unit)
+
+    def lead_in(self, unit: int, needed: frozenset[int]) -> frozenset[int]:
+        """What a unit waits for, the one before it in its lane included."""
+        return needed if unit not in self._before else needed | {self._before[unit]}
+
+
 class _Linker:
     """Gives units their joins, releases and end."""
 
@@ -257,8 +309,10 @@ class _Linker:
         self.ends: int | None = None
         self.joins: list[Join] = []
 
-    def link(self) -> CompiledPlan:
+    def link(self, lanes: _Lanes | None) -> CompiledPlan:
         before = [frozenset(self.place[other][0] for other in self.graph.before[members[0]]) for members, _ in self.groups]
+        if lanes:
+            before = [lanes.lead_in(unit, needed) for unit, needed in enumerate(before)]
         waiting: dict[frozenset[int], list[int]] = defaultdict(list)
         for unit, needed in enumerate(before):
             waiting[needed].append(unit)
@@ -337,8 +391,12 @@ class _Linker:
             sources=self._places(self.graph.sources[number]),
             when=task.when,
             affinity=task.affinity,
-            compensation=task.compensation.model_dump() if task.compensation else None,
+            compensation=self._compensation(number, task.compensation) if task.compensation else None,
         )
+
+    def _compensation(self, number: int, spec: Compensation) -> PlannedCompensation:
+        timeout = self.graph.capabilities[spec.capability][0].timeout
+        return PlannedCompensation(spec.capability, spec.input, self._places(self.graph.undo_sources[number]), timeout)
 
     def _default_output(self) -> tuple[Any, dict[str, tuple[int, ...]]]:
         """The outputs of the last tasks: that of the only one, or by id; nothing when they are many."""

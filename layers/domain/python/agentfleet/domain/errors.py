@@ -79,6 +79,10 @@ class CacheUnavailable(FleetError):
     """A tier of the cache did not answer, or answered with an error."""
 
 
+class RegistryUnavailable(FleetError):
+    """What an agent says of itself could not be stored."""
+
+
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
 

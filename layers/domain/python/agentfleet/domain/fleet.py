@@ -49,6 +49,8 @@ class Agent:
     completed: int = 0
     endpoint: str | None = None
     """Where a remote agent is reached; None for one that polls a queue."""
+    last: str | None = None
+    """`goal/task` of what it took up last."""
     cache: Mapping[str, int] = field(default_factory=dict)
     """What happened in its cache since it started, by kind (services/cache.py); empty for one without."""
 
@@ -57,7 +59,8 @@ class Agent:
         if to not in MOVES[self.state]:
             allowed = ", ".join(sorted(MOVES[self.state]))
             raise IllegalTransition(f"agent {self.id} is {self.state} and can't become {to}; allowed: {allowed}")
-        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed)
+        last = tasks[-1] if tasks else self.last
+        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed, last=last)
 
     def is_living(self, now: datetime) -> bool:
         """Heard of within its lifetime, and not gone."""

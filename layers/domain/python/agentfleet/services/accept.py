@@ -15,6 +15,7 @@ from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
+from agentfleet.services.admission import Admission
 from agentfleet.services.finish import tell_accepted
 from agentfleet.services.release import Releaser
 
@@ -48,6 +49,7 @@ class Accepter:
         self._bus = bus
         self._clock = clock
         self._random_bits = random_bits
+        self._admission = Admission(goals, catalog.tenant_window)
 
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
@@ -62,7 +64,13 @@ class Accepter:
         if key and (known := self._goals.get([goal_id]).get(goal_id)):
             return self.resume(known), False
         plan = self._plan(request)
-        compiled = compile_plan(plan, self._catalog, priority=request.priority, on_failure=request.on_failure)
+        compiled = compile_plan(
+            plan,
+            self._catalog,
+            priority=request.priority,
+            on_failure=request.on_failure,
+            window=self._admission.window_for(tenant, len(plan.tasks)),
+        )
         stored = self._store_plan(goal_id, compiled)
         goal = Goal(
             id=goal_id,
@@ -88,7 +96,8 @@ class Accepter:
             raise PermanentError(f"the sub-plan would be {len(ancestors)} goals deep; at most {MAX_DEPTH}")
         try:
             spec = parse_plan(plan)
-            compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure)
+            window = self._admission.window_within(len(spec.tasks))
+            compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
             raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
         child_id = ids.child_goal_id(goal.id, unit, slot)

@@ -4,6 +4,7 @@ The order within a batch is what makes a crash harmless: goal alive â†’ claim â†
 is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, RetryableError
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError
 from agentfleet.domain.goal import Failure, Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
@@ -22,6 +23,8 @@ from agentfleet.services.finish import Finisher
 from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline
 from agentfleet.services.registry import Presence
+from agentfleet.services.routing import Router
+from agentfleet.services.undo import Undoer, is_undo
 from agentfleet.services.work import Batch, Delivery, Work
 
 RESERVE: Final = timedelta(seconds=3)
@@ -61,6 +64,8 @@ class TaskRunner:
         clock: Clock,
         fraction: Callable[[], float],
         pool: str,
+        router: Router,
+        undoer: Undoer,
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
@@ -71,6 +76,8 @@ class TaskRunner:
         self._clock = clock
         self._fraction = fraction
         self._pool = pool
+        self._undoer = undoer
+        self._router = router
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
@@ -89,7 +96,14 @@ class TaskRunner:
     async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
         """Carry out these messages before the invocation is cut off; what is `returned` must be received again."""
         before = self._performer.cache_counts
-        batch = await self.pipeline.execute(Batch(tuple(deliveries), cut_off - RESERVE))
+        undos = [one for one in deliveries if is_undo(one)]
+        batch = Batch(tuple(one for one in deliveries if not is_undo(one)), cut_off - RESERVE)
+        if undos:
+            _, left = await asyncio.gather(self.pipeline.execute(batch), self._undoer.run(undos, batch.deadline))
+            for delivery, error in left:
+                batch.give_back(delivery, error)
+        else:
+            await self.pipeline.execute(batch)
         after = self._performer.cache_counts
         batch.cache = {name: n for name, count in after.items() if (n := count - before.get(name, 0))}
         return batch
@@ -130,7 +144,7 @@ class TaskRunner:
         """Who delegated may have died before the sub-plan's roots were sent: no message of its own would ever end it."""
         for child in self._stores.goals.get([ids.child_goal_id(goal.id, unit, 0)]).values():
             if child.state.is_alive:
-                self._finisher.end(child, GoalState.CANCELLED)
+                self._finisher.end(child, GoalState.CANCELLED, undo=False)
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
         """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
@@ -142,7 +156,8 @@ class TaskRunner:
             if not goal.state.is_alive:
                 continue
             if not all(name in above and above[name].state.is_alive for name in ancestors):
-                found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
+                # What it did is undone, if at all, by the saga of the goal that it is part of.
+                found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED, undo=False)
             elif goal.deadline and now >= goal.deadline:
                 late = Failure("DeadlineExceeded", f"it had not ended by {goal.deadline:%Y-%m-%d %H:%M:%S} UTC")
                 found[goal.id] = self._finisher.end(goal, GoalState.FAILED, failure=late)
@@ -182,10 +197,11 @@ class TaskRunner:
             batch.drop(children[name])
 
     def _claim(self, batch: Batch) -> None:
-        """Take a lease on what may not be done twice."""
+        """Take a lease on what may not be done twice, and on what may have to be undone: it tells that somebody tried."""
         for work in list(batch.works):
             capability = self._capabilities.get(work.unit.capability)
-            if capability is None or capability.idempotent or not work.awaits_doing:
+            undoable = any(task.compensation for task in work.unit.tasks)
+            if capability is None or (capability.idempotent and not undoable) or not work.awaits_doing:
                 continue
             now = self._clock()
             goal, number = work.goal, work.unit.number
@@ -221,18 +237,23 @@ class TaskRunner:
     def _send_postponed(self, batch: Batch) -> None:
         """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
 
+        Where another pool can do the same, which an open breaker here says nothing about, it goes there at once.
+
         Dying in between leaves both; then the unit is done twice at worst, as after any redelivery, and the first result
         stands.
         """
-        for work, error, after in batch.postponed:
+        for work, error, wanted in batch.postponed:
             delivery = work.delivery
+            is_refused = isinstance(error, CircuitOpen)
+            elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
+            after = timedelta() if elsewhere else wanted
             # The claim goes with the old message: before its lease is over the new one would only find it taken.
             wait = max(after, work.claim.until - self._clock()) if work.claim else after
             message = TaskMessage(
                 work.goal.id,
                 work.unit.number,
                 work.goal.tenant,
-                self._pool,
+                elsewhere or self._pool,
                 work.unit.priority,
                 delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
                 spent=delivery.attempt - 1,
@@ -241,7 +262,7 @@ class TaskRunner:
             try:
                 self._stores.queues.send_tasks([message])
             except DeliveryFailed:
-                batch.give_back(delivery, error, after)
+                batch.give_back(delivery, error, wanted)
             else:
                 batch.drop(delivery)
 

@@ -10,6 +10,7 @@ from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
 from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
+from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 from agentfleet.ports import Document
@@ -21,13 +22,14 @@ FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
 class View(BaseModel):
     """What is shown. A client of an older version ignores fields that it doesn't know."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    # Built when first used: reading the docstrings of all of them takes a cold start 100 ms, and only the API shows anything.
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, defer_build=True)
 
 
 class Order(BaseModel):
     """What is taken: a field that doesn't exist is an error, not a surprise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class ProblemView(View):
@@ -69,6 +71,18 @@ class FailureView(View):
         return cls(error=failure.error, message=failure.message, task=failure.task) if failure else None
 
 
+class UndoingView(View):
+    """How far it is to undo a goal."""
+
+    ends_as: GoalState
+    """FAILED or CANCELLED: what the goal becomes when all is undone."""
+    attempt: int
+    """How many sagas were started for it."""
+    done: bool
+    failure: FailureView | None = None
+    """Why the last saga gave up."""
+
+
 class GoalView(View):
     """A goal as its owner sees it."""
 
@@ -93,6 +107,8 @@ class GoalView(View):
     duration: float | None = None
     """Seconds from acceptance to the end."""
     failure: FailureView | None = None
+    undoing: UndoingView | None = None
+    """Of a goal that ends by compensation."""
     labels: dict[str, str] = Field(default_factory=dict)
     parent: str | None = None
     """The goal whose task this one carries out."""
@@ -115,6 +131,14 @@ class GoalView(View):
             finished=goal.finished,
             duration=goal.duration,
             failure=FailureView.of(goal.failure),
+            undoing=UndoingView(
+                ends_as=goal.undoing.ends_as,
+                attempt=goal.undoing.attempt,
+                done=goal.undoing.done,
+                failure=FailureView.of(goal.undoing.failure),
+            )
+            if goal.undoing
+            else None,
             labels=goal.labels,
             parent=goal.parent.goal_id if goal.parent else None,
         )
@@ -218,14 +242,16 @@ class AgentView(View):
     """When it was last heard of."""
     tasks: tuple[str, ...] = ()
     """`goal/task` of what it works on now, as far as these are your goals."""
+    last: str | None = None
+    """`goal/task` of what it took up last, if that goal is yours."""
     completed: int = 0
     endpoint: str | None = None
     cache: dict[str, int] = {}
     """What happened in its cache since it started: `<tier>.hits`, `loads` …; empty for one without."""
 
     @classmethod
-    def of(cls, agent: Agent, tasks: tuple[str, ...]) -> Self:
-        """The view of an agent whose visible tasks are `tasks`."""
+    def of(cls, agent: Agent, tasks: tuple[str, ...], last: str | None) -> Self:
+        """The view of an agent whose visible tasks are `tasks`; `last` is what it did before, if that is visible."""
         return cls(
             id=agent.id,
             pool=agent.pool,
@@ -234,6 +260,7 @@ class AgentView(View):
             started=agent.started,
             seen=agent.seen,
             tasks=tasks,
+            last=last,
             completed=agent.completed,
             endpoint=agent.endpoint,
             cache=dict(agent.cache),
@@ -308,6 +335,9 @@ class PoolView(View):
     """Does the fleet manager move its concurrency?"""
     decisions: tuple[DecisionView, ...] = ()
     """What it decided last, newest first: one in a list of pools, at most 20 for a single pool."""
+    health: HealthState = HealthState.HEALTHY
+    health_reason: str = ""
+    """Why it isn't healthy."""
 
     @classmethod
     def of(
@@ -317,6 +347,7 @@ class PoolView(View):
         capabilities: tuple[CapabilityView, ...],
         scaling: ScalingMode,
         record: ScalingRecord | None,
+        health: tuple[HealthState, str],
     ) -> Self:
         """The view of a pool as it is now, with what its declaration says."""
         return cls(
@@ -332,6 +363,8 @@ class PoolView(View):
             settled=pool.settled,
             scaling=scaling,
             decisions=tuple(map(DecisionView.of, record.decisions)) if record else (),
+            health=health[0],
+            health_reason=health[1],
         )
 
 
