@@ -21,6 +21,8 @@ from pydantic import (
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent
 from agentfleet.domain.guardrails import Guardrails
+from agentfleet.domain.model_choice import ModelChoice
+from agentfleet.domain.model_prices import ModelPrice
 from agentfleet.domain.scaling import ScalingMode
 from agentfleet.domain.task import CapabilityName
 from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
@@ -130,6 +132,8 @@ class PoolBlock(_Strict):
     tools: list[str] = Field(default_factory=list, max_length=100)
     """Names and patterns of the tools that its agents may call; without it none."""
     guardrails: Guardrails = Guardrails()
+    model: ModelChoice | None = None
+    """The language models that its agents may ask; None: none."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -191,6 +195,7 @@ class PoolDefinition:
     settings: dict[str, JsonValue]
     folder: Path
     guardrails: Guardrails
+    model: ModelChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -284,8 +289,10 @@ def _explain(file: str, detail: Any) -> str:
         named: dict[tuple[str, int], type[BaseModel]] = {("approvals", 3): ApprovalRule, ("fleet", 3): BudgetBlock}
         place = (detail["loc"][0], len(detail["loc"]))
         block = AgentBlock if detail["loc"][0] == "agents" else PoolBlock
-        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: block}
-        fields = named.get(place, allowed.get(len(detail["loc"]), block)).model_fields
+        inner = block if block is AgentBlock else ModelChoice
+        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: block, 4: inner}
+        other = block if block is AgentBlock else ModelPrice
+        fields = named.get(place, allowed.get(len(detail["loc"]), other)).model_fields
         return f"{file}: {where}: unknown field; allowed are {', '.join(fields)}"
     got = "" if detail["type"] in {"missing", "value_error"} else f" (got {detail['input']!r})"
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
@@ -349,6 +356,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     capabilities = tuple(one.model_copy(update={"pool": shard}) for one in capabilities)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
+    shared["models"] = block.model.chain if block.model else ()
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,
@@ -357,4 +365,5 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
         settings=block.settings,
         folder=folder,
         guardrails=block.guardrails,
+        model=block.model,
     )

@@ -17,6 +17,7 @@ from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
+from agentfleet.services.capability import ModelSource
 from agentfleet.services.heal import HealReport
 from agentfleet.services.kill import LocalKills
 from agentfleet.services.routing import LocalRouting
@@ -108,6 +109,7 @@ class InProcessFleet:
         *agents: Agent,
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
+        models: ModelSource | None = None,
         catalog: Catalog | None = None,
         **rest: Any,
     ) -> None:
@@ -125,6 +127,7 @@ class InProcessFleet:
         )
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
+        self.models = models
         self.faults = Faults()
         self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
@@ -201,7 +204,12 @@ class InProcessFleet:
             self._environments += 1
             agent = self.agents[pool]
             self._runners[pool] = self.platform.runner(
-                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before, cache=self.cache
+                pool,
+                f"{pool}-{self._environments}",
+                agent.capabilities,
+                before=agent.before,
+                cache=self.cache,
+                models=self.models,
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))

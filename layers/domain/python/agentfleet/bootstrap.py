@@ -35,12 +35,19 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability
+from agentfleet.services.capability import Capability, ModelSource, TaskContext
 from agentfleet.services.control import Controller
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
-from agentfleet.settings import ApiSettings, ArchiverSettings, FleetSettings, PoolSettings, RecorderSettings
+from agentfleet.settings import (
+    ApiSettings,
+    ArchiverSettings,
+    FleetSettings,
+    MissingSetting,
+    PoolSettings,
+    RecorderSettings,
+)
 
 if TYPE_CHECKING:
     from agentfleet.services.archive import Archiver
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
     from agentfleet.services.inspect import Inspector
     from agentfleet.services.learn import Librarian
     from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.model import TaskModel
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
@@ -157,6 +165,7 @@ def runner(
     capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
+    models = _models(settings, cache, fleet) if settings.model else None
     return fleet.runner(
         settings.pool,
         agent_id,
@@ -165,6 +174,7 @@ def runner(
         settings=settings.settings,
         cache=cache,
         guard=_guard(settings),
+        models=models,
     )
 
 
@@ -178,6 +188,34 @@ def _guard(settings: PoolSettings) -> "Guard | None":
     rules = Guardrails.model_validate(settings.guardrails)
     moderator = BedrockGuardrail(clients().guardrails, rules.bedrock) if rules.bedrock else None
     return Guard(settings.pool, rules, moderator)
+
+
+def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform) -> ModelSource:
+    """What makes the pool's models when a task first asks for one: till then nothing of them is imported."""
+
+    @lru_cache(maxsize=1)
+    def made() -> ModelSource:
+        from agentfleet.adapters.bedrock import BedrockModels
+        from agentfleet.adapters.model_signals import ThrottleMetric
+        from agentfleet.domain.model_choice import ModelChoice
+        from agentfleet.services.budget import GoalSpending
+        from agentfleet.services.model import Circumstances, Models
+
+        try:
+            choice = ModelChoice.model_validate_json(settings.model)
+        except ValueError as error:
+            raise MissingSetting(f"environment variable MODEL is not what [pools.<name>.model] may say: {error}") from error
+        throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
+        spending = GoalSpending(fleet.budgets, fleet.outside.goals)
+        given = Circumstances(
+            settings.pool, choice, random, spending=spending, cache=cache or _cache(settings), throttled=throttled
+        )
+        return Models(BedrockModels(clients().bedrock), given)
+
+    def source(context: TaskContext) -> "TaskModel":
+        return made()(context)
+
+    return source
 
 
 def _cache(settings: PoolSettings) -> CacheManager:

@@ -34,7 +34,7 @@ from agentfleet.services.approval import ApprovalBook, ApprovalDesk, ApprovalGat
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.budget import Budgets, LocalBudgets
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import Capability
+from agentfleet.services.capability import Capability, ModelSource
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
@@ -168,8 +168,9 @@ class Platform:
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
         guard: "Guard | None" = None,
+        models: ModelSource | None = None,
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
+        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -187,6 +188,7 @@ class Platform:
             breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
             budgets=self.budgets,
             guard=guard,
+            models=models,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

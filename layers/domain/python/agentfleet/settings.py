@@ -81,6 +81,8 @@ class PoolSettings(FleetSettings):
     """Who they are to it."""
     guardrails: dict[str, Any] = field(default_factory=dict)
     """`[pools.<name>.guardrails]`."""
+    model: str = ""
+    """JSON of `[pools.<name>.model]`, a ModelChoice; empty where there is no model to ask."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class PoolSettings(FleetSettings):
             "cache_url": environment.get("CACHE_URL", ""),
             "cache_group": environment.get("CACHE_GROUP", ""),
             "cache_user": environment.get("CACHE_USER", ""),
+            "model": environment.get("MODEL", ""),
         }
 
 

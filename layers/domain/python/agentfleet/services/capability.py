@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentfleet.domain import ids
 from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import PermanentError, RetryableError
+from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
 from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 from agentfleet.services.budget import TaskBudget
+
+if TYPE_CHECKING:
+    from agentfleet.services.model import TaskModel
 
 LINK_LIFETIME: Final = timedelta(hours=1)
 
@@ -103,8 +106,23 @@ class TaskContext:
     keeping: Keeping = field(default_factory=Keeping)
     budget: TaskBudget = field(default_factory=TaskBudget)
     """Set money, tokens or seconds aside before spending them: `with context.budget.reserve(dollars=0.05) as held: …`."""
+    models: "Callable[[TaskContext], TaskModel] | None" = None
+    """What `model` is made by; None: this pool, or this machine, has no models."""
     undoes: Undoes | None = None
     """For compensations: the task that is undone, which `task_id` names too."""
+
+    @property
+    def model(self) -> "TaskModel":
+        """The pool's language models, for coroutines: `await context.model.converse("…")`.
+
+        Raises ModelUnavailable if there are none: go on without, where that makes sense.
+        """
+        if self.models is None:
+            raise ModelUnavailable(
+                "there is no model here: the pool needs [pools.<name>.model] in fleet.toml, "
+                "and a local cloud needs `fleet up --model NAME`"
+            )
+        return self.models(self)
 
     @property
     def idempotency_key(self) -> str:
@@ -139,6 +157,9 @@ class TaskContext:
         """How long this task's result may answer other tasks (0: not at all). For capabilities declared `cacheable`."""
         self.keeping.lifetime = timedelta(seconds=max(0.0, seconds))
 
+
+ModelSource = Callable[[TaskContext], "TaskModel"]
+"""Gives a task its view of the pool's models."""
 
 Function = Callable[..., Any]
 

@@ -15,7 +15,7 @@ from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
-from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.capability import Capability, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
@@ -49,6 +49,7 @@ class Performer:
         breakers: Breakers | None = None,
         budgets: Budgets | None = None,
         guard: "Guard | None" = None,
+        models: ModelSource | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -63,6 +64,7 @@ class Performer:
         self._breakers = breakers
         self._budgets = budgets
         self._guard = guard
+        self._models = models
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -230,6 +232,7 @@ class Performer:
             settings=self._settings,
             breakers=self._breakers,
             budget=TaskBudget(self._budgets, work.goal),
+            models=self._models,
         )
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
