@@ -12,6 +12,9 @@ import pytest
 from agentfleet import bootstrap
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.model_choice import ModelChoice
+from agentfleet.services.budget import GoalSpending
+from agentfleet.services.capability import TaskContext
+from agentfleet.services.model import Models
 from agentfleet.settings import MissingSetting, PoolSettings
 from functions.think import handler as think
 from tests.fakes.fleet import InProcessFleet
@@ -84,6 +87,31 @@ def test_a_batch_of_ten_waits_for_the_model_once(environment: Environment) -> No
     assert {output["how"] for output in ended.output} == {"model"}
     assert len(script.seen) == 10
     assert 2.0 <= took < 8.0  # one after the other they take twenty
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_a_call_is_paid_out_of_its_goals_budget(environment: Environment) -> None:
+    """Settled to what it came to, and refused before it is made where the budget has no room."""
+    with scripted() as (script, port):
+        script.always = saying("Nails do.")
+        given = environment.models(port).given
+
+        def models(context: TaskContext) -> Any:
+            return Models(port, replace(given, spending=GoalSpending(fleet.platform.budgets, fleet.goals)))(context)
+
+        fleet = InProcessFleet(think.agent, models=models)
+        ask = {"question": "What holds wood together?", "texts": ["Nails hold wood together."]}
+        plan = {"tasks": [{"id": "a", "capability": "think.answer", "input": ask, "retries": 0}]}
+        rich = fleet.submit({"plan": plan, "budget": {"dollars": 1}}).id
+        poor = fleet.submit({"plan": plan, "budget": {"dollars": 0.000000001}}).id
+        fleet.settle()
+
+    [tally] = fleet.budgets.read([f"goal {rich}"]).values()
+    assert tally.taken == tally.spent
+    assert 0 < tally.spent.nanodollars < 1_000_000_000
+    assert fleet.goal(rich).state is GoalState.SUCCEEDED
+    assert fleet.budgets.read([f"goal {poor}"]) == {}
+    assert len(script.seen) == 1
 
 
 def test_a_variable_that_says_something_else_is_named(environment: Environment) -> None:

@@ -190,14 +190,18 @@ def _guard(settings: PoolSettings) -> "Guard | None":
     return Guard(settings.pool, rules, moderator)
 
 
-def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform) -> ModelSource:
-    """What makes the pool's models when a task first asks for one: till then nothing of them is imported."""
+def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform | None = None) -> ModelSource:
+    """What makes the pool's models when a task first asks for one: till then nothing of them is imported.
+
+    Calls are paid out of their goals' budgets, where `fleet` knows of any.
+    """
 
     @lru_cache(maxsize=1)
     def made() -> ModelSource:
         from agentfleet.adapters.bedrock import BedrockModels
         from agentfleet.adapters.model_signals import ThrottleMetric
         from agentfleet.domain.model_choice import ModelChoice
+        from agentfleet.ports_model import FreeSpending
         from agentfleet.services.budget import GoalSpending
         from agentfleet.services.model import Circumstances, Models
 
@@ -206,7 +210,7 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform)
         except ValueError as error:
             raise MissingSetting(f"environment variable MODEL is not what [pools.<name>.model] may say: {error}") from error
         throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
-        spending = GoalSpending(fleet.budgets, fleet.outside.goals)
+        spending = GoalSpending(fleet.budgets, fleet.outside.goals) if fleet else FreeSpending()
         given = Circumstances(
             settings.pool, choice, random, spending=spending, cache=cache or _cache(settings), throttled=throttled
         )
