@@ -22,7 +22,7 @@ from agentfleet.domain.scaling import ScalingMode
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
-Grant = Literal["blobs:read", "blobs:write"]
+Grant = Literal["blobs:read", "blobs:write", "knowledge"]
 
 RESERVED_POOL_NAMES: Final = frozenset(
     {
@@ -30,7 +30,6 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "authorize-request",
         "events",
         "heal-work",
-        "knowledge",
         "manage-fleet",
         "registry",
         "release",
@@ -70,6 +69,25 @@ class FleetBlock(_Strict):
     name: FleetName
     scaling: ScalingMode = "auto"
     """For the pools that do not say their own."""
+
+
+class KnowledgeBlock(_Strict):
+    """The `[knowledge]` table: how texts become vectors, and where those are found."""
+
+    embedder: Literal["minilm", "titan"] = "minilm"
+    """A small model inside the functions, or Amazon Titan on Bedrock. Another one finds nothing of what was added before."""
+    vectors: Literal["dynamodb", "files"] = "dynamodb"
+    """DynamoDB's vector index, or files in S3 that the functions map into memory: for domains that are asked all the time."""
+
+    @property
+    def model(self) -> str:
+        """The embedder's name for its vectors."""
+        return f"{self.embedder}-{self.dimensions}"
+
+    @property
+    def dimensions(self) -> int:
+        """Of its vectors."""
+        return {"minilm": 384, "titan": 512}[self.embedder]
 
 
 class PoolBlock(_Strict):
@@ -120,6 +138,7 @@ class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
+    knowledge: KnowledgeBlock = KnowledgeBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
 
 
@@ -144,6 +163,12 @@ class FleetDefinition:
     root: Path
     catalog: Catalog
     pools: dict[str, PoolDefinition]
+    knowledge: KnowledgeBlock = KnowledgeBlock()
+
+    @property
+    def knows(self) -> bool:
+        """Does a pool work with documents? Then the API serves them too."""
+        return any("knowledge" in pool.grants for pool in self.pools.values())
 
     @property
     def name(self) -> str:
@@ -159,7 +184,7 @@ def read_fleet(root: Path) -> FleetDefinition:
     file = _read_file(root / "fleet.toml")
     pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
     catalog = Catalog(fleet=file.fleet.name, pools={name: pool.spec for name, pool in pools.items()})
-    return FleetDefinition(root=root, catalog=catalog, pools=pools)
+    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
 
 
 def _read_file(path: Path) -> FleetFile:

@@ -15,6 +15,7 @@ from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
+from cdk.permissions import Permissions
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -83,6 +84,7 @@ class AgentsStack(Stack):
         pool = self._foundation.fleet.pools[name]
         cached = any(capability.cacheable for capability in pool.spec.capabilities)
         cache_url = self._foundation.stage.cache_url
+        knows = "knowledge" in pool.grants
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -94,8 +96,11 @@ class AgentsStack(Stack):
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
-                | ({"CACHE_URL": cache_url} if cached and cache_url else {}),
-                permissions=self._access.carry_out_plans(pool.grants, cached=cached) + self._access.consume(*queues),
+                | ({"CACHE_URL": cache_url} if cached and cache_url else {})
+                | (self._access.knowledge_environment if knows else {}),
+                permissions=self._access.carry_out_plans(pool.grants, cached=cached)
+                + (self._access.use_knowledge() if knows else Permissions())
+                + self._access.consume(*queues),
                 topic=topic,
             ),
         )

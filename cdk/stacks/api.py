@@ -20,6 +20,8 @@ from cdk.permissions import Permissions, allow
 
 RATE_PER_SECOND: Final = 500
 BURST: Final = 1000
+KNOWLEDGE_MEMORY: Final = 3538
+"""MB, with which Lambda gives two cores: embedding is arithmetic."""
 AUTHORIZER_CACHE: Final = Duration.seconds(60)
 ACCESS_LOG_FORMAT: Final = {
     "requestId": "$context.requestId",
@@ -46,6 +48,7 @@ class ApiStack(Stack):
         self.api_keys = self._api_keys()
         self.authorize_request = self._authorize_request()
         self.serve_api = self._serve_api()
+        self.serve_knowledge = self._serve_knowledge() if foundation.fleet.knows else None
         self.api = self._api()
         CfnOutput(self, "ApiUrl", value=self.api.api_endpoint)
         CfnOutput(self, "ApiKeySecretArn", value=self.api_keys.secret_arn)
@@ -99,10 +102,9 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry", "knowledge"),
+            environment=access.environment("work", "registry"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
-            + access.use_table("knowledge")
             + access.send_tasks()
             + access.put_events()
             + access.use_key()
@@ -117,6 +119,20 @@ class ApiStack(Stack):
             timeout=29,
         )
 
+    def _serve_knowledge(self) -> PythonFunction:
+        """The same code beside the layer that embeds and searches: its weight is on no other route."""
+        access = self._access
+        return self._function(
+            "serve_api",
+            "Serves the HTTP API's knowledge",
+            name="serve_knowledge",
+            layers=("knowledge",),
+            environment=access.environment("work", "registry") | access.knowledge_environment,
+            permissions=access.use_knowledge() + access.use_key(),
+            memory=KNOWLEDGE_MEMORY,
+            timeout=29,
+        )
+
     def _function(
         self,
         folder: str,
@@ -126,17 +142,19 @@ class ApiStack(Stack):
         permissions: Permissions,
         memory: int,
         timeout: int,
+        name: str | None = None,
+        layers: tuple[str, ...] = (),
     ) -> PythonFunction:
         return PythonFunction(
             self,
-            "".join(part.title() for part in folder.split("_")),
+            "".join(part.title() for part in (name or folder).split("_")),
             PythonFunctionProps(
                 stage=self._foundation.stage,
                 key=self._access.key,
-                function_name=names.function(self._foundation.fleet.name, folder),
+                function_name=names.function(self._foundation.fleet.name, name or folder),
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
-                layers=self._layers.of(),
+                layers=self._layers.of(*layers),
                 permissions=permissions,
                 environment=environment,
                 memory=memory,
@@ -163,12 +181,16 @@ class ApiStack(Stack):
                 results_cache_ttl=AUTHORIZER_CACHE,
             ),
         )
-        for path in ("/", "/{proxy+}"):
-            api.add_routes(path=path, methods=[apigateway.HttpMethod.ANY], integration=serve)
+        routes = {"/": serve, "/{proxy+}": serve}
+        if self.serve_knowledge is not None:
+            know = HttpLambdaIntegration("ServeKnowledge", self.serve_knowledge.function)
+            routes |= {"/knowledge": know, "/knowledge/{proxy+}": know}
+        for path, serving in routes.items():
+            api.add_routes(path=path, methods=[apigateway.HttpMethod.ANY], integration=serving)
             if origins:
                 # A preflight carries no key, and ANY would send it to the authorizer (Configure CORS for HTTP APIs).
                 options = [apigateway.HttpMethod.OPTIONS]
-                api.add_routes(path=path, methods=options, integration=serve, authorizer=apigateway.HttpNoneAuthorizer())
+                api.add_routes(path=path, methods=options, integration=serving, authorizer=apigateway.HttpNoneAuthorizer())
         if self._foundation.stage.is_local:
             # The emulator would make up an id, and with it another URL, on every deploy.
             Tags.of(api).add("ms-custom-id", self._foundation.fleet.name)

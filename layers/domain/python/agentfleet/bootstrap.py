@@ -19,7 +19,6 @@ from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
-from agentfleet.adapters.knowledge import DynamoKnowledge
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
@@ -29,24 +28,25 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.signals import CloudWatchSignals
-from agentfleet.composition import Healing, Outside, Platform
+from agentfleet.composition import Healing, Knowledge, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
+from agentfleet.ports_knowledge import VectorIndex
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
+from agentfleet.services.learn import Indexes
 from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.scale import Scaler
-from agentfleet.settings import ApiSettings, FleetSettings, PoolSettings
+from agentfleet.settings import FleetSettings, KnowledgeSettings, PoolSettings
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -163,7 +163,6 @@ class Api:
     control: Controller
     inspect: Inspector
     scale: Scaler
-    learn: Librarian
     registry: Registry
     playbooks: PlaybookShelf
     healing: Healing
@@ -186,7 +185,7 @@ def healing() -> Healing:
 @lru_cache(maxsize=1)
 def api() -> Api:
     """For serve_api."""
-    settings = ApiSettings.from_env()
+    settings = FleetSettings.from_env()
     aws = clients()
     fleet = compose(settings)
     reach = fleet.outside
@@ -198,7 +197,6 @@ def api() -> Api:
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
         scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
-        learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         healing=_healing(fleet, settings),
@@ -219,3 +217,26 @@ def autoscaler() -> Autoscaler:
         catalog,
         utc_now,
     )
+
+
+@lru_cache(maxsize=1)
+def knowledge() -> Knowledge:
+    """For the API's knowledge routes and the pool `knowledge`. Imported here: no other cold start pays for it."""
+    from agentfleet.adapters.dynamo_vectors import DynamoVectors  # noqa: PLC0415
+    from agentfleet.adapters.embedders import MiniLm, Titan  # noqa: PLC0415
+    from agentfleet.adapters.knowledge import DynamoDocuments  # noqa: PLC0415
+    from agentfleet.adapters.pdf import PdfPages  # noqa: PLC0415
+    from agentfleet.adapters.segments import Segments  # noqa: PLC0415
+    from agentfleet.adapters.vector_files import VectorFiles, join_vectors  # noqa: PLC0415
+    from agentfleet.adapters.word_files import WordFiles, join_words  # noqa: PLC0415
+
+    fleet, settings, aws = FleetSettings.from_env(), KnowledgeSettings.from_env(), clients()
+    embedder = Titan(aws.bedrock, aws.threads) if settings.embedder == "titan" else MiniLm()
+    words = WordFiles(Segments(aws.s3, fleet.bucket, "words", utc_now, join_words))
+    vectors: VectorIndex
+    if settings.vectors == "files":
+        vectors = VectorFiles(Segments(aws.s3, fleet.bucket, f"vectors-{embedder.name}", utc_now, join_vectors))
+    else:
+        vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
+    documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
+    return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)

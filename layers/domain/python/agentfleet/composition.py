@@ -25,16 +25,20 @@ from agentfleet.ports import (
     ResultStore,
     TaskQueues,
 )
+from agentfleet.ports_knowledge import DocumentStore, PageReader, Writer
 from agentfleet.services.accept import Accepter
+from agentfleet.services.answer import Answerer
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
+from agentfleet.services.find import Finder
 from agentfleet.services.finish import Finisher
 from agentfleet.services.heal import Healer
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
+from agentfleet.services.learn import Indexes, Librarian
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
@@ -140,3 +144,22 @@ class Platform:
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
         healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
         return Healing(healer, office, incidents)
+
+
+class Knowledge:
+    """The services over documents, composed once."""
+
+    def __init__(
+        self,
+        documents: DocumentStore,
+        indexes: Indexes,
+        pages: PageReader,
+        clock: Clock,
+        *,
+        node: str | None = None,
+        writer: Writer | None = None,
+    ) -> None:
+        """`node` names this process among all that write; `writer` is a model that words answers, where there is one."""
+        self.librarian = Librarian(documents, indexes, pages, clock, node or secrets.token_hex(6))
+        self.finder = Finder(documents, indexes)
+        self.answerer = Answerer(self.finder, indexes.embedder, writer)

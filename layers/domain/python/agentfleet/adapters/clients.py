@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
@@ -88,6 +89,12 @@ class Clients:
     def cloudwatch(self) -> "CloudWatchClient":
         """CloudWatch."""
         client: CloudWatchClient = self._make("cloudwatch")
+        return client
+
+    @cached_property
+    def bedrock(self) -> "BedrockRuntimeClient":
+        """Models on Bedrock."""
+        client: BedrockRuntimeClient = self._make("bedrock-runtime")
         return client
 
     @cached_property

@@ -9,7 +9,7 @@ from agentfleet.domain.ranking import words
 
 SENTENCES: Final = 3
 """At most, in an answer."""
-CANDIDATES: Final = 48
+CANDIDATES: Final = 32
 """Sentences that are compared with a question."""
 LEAST: Final = 0.3
 """A sentence that is less like the question (cosine, -1 to 1) does not answer it."""
@@ -32,7 +32,7 @@ class Sentence:
 
 
 def sentences(passages: Sequence[str]) -> list[Sentence]:
-    """The sentences of passages, the best passages' first, at most 48; code is a sentence of its own."""
+    """The sentences of passages, the best passages' first, at most 32; code is a sentence of its own."""
     found: list[Sentence] = []
     for number, passage in enumerate(passages):
         for paragraph in re.split(r"\n\s*\n", passage):
@@ -67,6 +67,6 @@ def _says_the_same(one: str, other: str) -> bool:
     return len(left & right) > 0.7 * min(len(left), len(right))
 
 
-def cited(marker: str, text: str) -> list[int]:
-    """Numbers that a text cites as `[n]`; `marker` is the opening bracket."""
-    return [int(found) for found in re.findall(re.escape(marker) + r"(\d{1,3})\]", text)]
+def cited(text: str) -> list[int]:
+    """Numbers that a text cites as `[n]`, in order, each once."""
+    return [int(found) for found in dict.fromkeys(re.findall(r"\[(\d{1,3})\]", text))]

@@ -79,5 +79,9 @@ class CacheUnavailable(FleetError):
     """A tier of the cache did not answer, or answered with an error."""
 
 
+class KnowledgeUnavailable(FleetError):
+    """A part of what is known can't be asked now: an index that is being built, a store or a model that does not answer."""
+
+
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
