@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -163,7 +163,7 @@ class FleetDefinition:
     root: Path
     catalog: Catalog
     pools: dict[str, PoolDefinition]
-    knowledge: KnowledgeBlock = KnowledgeBlock()
+    knowledge: KnowledgeBlock = field(default_factory=KnowledgeBlock)
 
     @property
     def knows(self) -> bool:

@@ -1,7 +1,8 @@
 """What the fleet knows: keep documents, find what they say, answer questions from them with citations."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,6 +14,8 @@ from agentfleet.services.knowledge_views import AnswerView, Domain, FindingList
 from agentfleet.services.learn import Draft
 
 agent = Agent("knowledge")
+
+T = TypeVar("T")
 
 SPARE: Final = 20.0
 """Seconds that are left for storing when the time for embedding is over."""
@@ -143,7 +146,7 @@ def _add(domain: str, drafts: list[Draft], context: TaskContext) -> AddOutput:
     return AddOutput(domain=domain, documents=len(kept), chunks=chunks)
 
 
-def _asked(call: Any) -> Any:
+def _asked(call: Callable[[], T]) -> T:
     """Wrong questions fail at once; what is not available now is tried again."""
     try:
         return call()

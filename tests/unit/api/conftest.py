@@ -11,4 +11,5 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """The API's function, wired to a fleet in this process."""
     made = World()
     monkeypatch.setattr(handler, "api", lambda: made.api)
+    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
     return made

@@ -10,17 +10,18 @@ from urllib.parse import urlencode
 
 from agentfleet.agent import Agent, SubPlan
 from agentfleet.bootstrap import Api
+from agentfleet.composition import Knowledge
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
+from agentfleet.services.learn import Indexes
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeKnowledge, FakePools, FakeScalings
+from tests.fakes import FakeDocuments, FakeEmbedder, FakeFleets, FakePages, FakePools, FakeScalings, FakeVectors, FakeWords
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -92,7 +93,7 @@ class World:
         fleet, clock = self.fleet, self.fleet.clock
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
-        self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
+        self.pools, self.fleets = FakePools(self.catalog, fleet.queues), FakeFleets()
         self.scalings = FakeScalings()
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
@@ -102,11 +103,13 @@ class World:
             control=fleet.platform.control,
             inspect=self.inspector,
             scale=self.scaler,
-            learn=Librarian(self.knowledge, clock),
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             healing=fleet.healing,
         )
+        self.vectors, self.words = FakeVectors(), FakeWords()
+        indexes = Indexes(self.vectors, self.words, FakeEmbedder())
+        self.knowledge = Knowledge(FakeDocuments(), indexes, FakePages(), clock, node="test")
 
     def send(self, event: dict[str, Any]) -> Answer:
         """Let the function answer an event."""

@@ -66,6 +66,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A fleet in this process with its API. Whenever a client pauses, the fleet works a little."""
     made = World()
     monkeypatch.setattr(handler, "api", lambda: made.api)
+    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

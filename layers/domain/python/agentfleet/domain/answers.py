@@ -13,6 +13,8 @@ CANDIDATES: Final = 32
 """Sentences that are compared with a question."""
 LEAST: Final = 0.3
 """A sentence that is less like the question (cosine, -1 to 1) does not answer it."""
+NEAR: Final = 0.7
+"""What is said beside the best sentence scores at least this share of it."""
 LONGEST: Final = 600
 
 _END: Final = re.compile(r"(?<=[.!?])[\"')\]”]*\s+(?=[\"'(\[“]*[A-Z0-9`])")
@@ -54,8 +56,10 @@ def best_sentences(question: str, given: Sequence[Sentence], likeness: Callable[
         if (cosine := likeness(number)) >= LEAST:
             scored.append((cosine + _SHARED * shared - _RANK * sentence.passage, number))
     chosen: list[int] = []
-    for _, number in sorted(scored, reverse=True):
-        if all(not _says_the_same(given[number].text, given[other].text) for other in chosen):
+    for score, number in sorted(scored, reverse=True):
+        if score >= NEAR * max(scored)[0] and all(
+            not _says_the_same(given[number].text, given[other].text) for other in chosen
+        ):
             chosen.append(number)
         if len(chosen) == SENTENCES:
             break
