@@ -45,22 +45,22 @@ class WordFiles:
 
         manifest, files = self._segments.read(space)
         alive = [living(file["keys"], manifest.dead) for file in files]
-        chunks = sum(int(living.sum()) for living in alive)
+        chunks = sum(int(counts.sum()) for counts in alive)
         if not chunks:
             return []
-        length = sum(float(file["lengths"][living].sum()) for file, living in zip(files, alive, strict=True))
+        length = sum(float(file["lengths"][counts].sum()) for file, counts in zip(files, alive, strict=True))
         mean = max(length / chunks, 1.0)
         scores = [np.zeros(len(file["keys"]), np.float32) for file in files]
         for word in {_hash(word) for word in words}:
             lists = [_listed(file, word) for file in files]
-            holding = sum(int(living[found].sum()) for living, (found, _) in zip(alive, lists, strict=True))
+            holding = sum(int(counts[found].sum()) for counts, (found, _) in zip(alive, lists, strict=True))
             weight = inverse_frequency(chunks, holding)
             for file, score, (found, frequencies) in zip(files, scores, lists, strict=True):
                 dampened = K1 * (1 - B + B * file["lengths"][found] / mean)
                 score[found] += weight * frequencies * (K1 + 1) / (frequencies + dampened)
         best: dict[str, float] = {}
-        for file, score, living in zip(files, scores, alive, strict=True):
-            score[~living] = 0
+        for file, score, counts in zip(files, scores, alive, strict=True):
+            score[~counts] = 0
             for row in np.argsort(-score, kind="stable")[:limit] if len(score) <= limit else _top(score, limit):
                 if score[row] > 0:
                     best[file["keys"][row].decode()] = float(score[row])
