@@ -82,7 +82,7 @@ def words(text: str) -> list[str]:
         whole = match[0]
         parts = [part for piece in _PARTS.findall(whole) for part in (_HUMPS.findall(piece) or [piece])]
         found.append(_stem(whole.casefold()))
-        if len(parts) > 1:
+        if parts != [whole]:
             found += (_stem(part.casefold()) for part in parts)
     return [word for word in found if word not in STOP_WORDS]
 
