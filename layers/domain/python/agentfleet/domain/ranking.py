@@ -80,7 +80,7 @@ def words(text: str) -> list[str]:
     found: list[str] = []
     for match in _WORD.finditer(text):
         whole = match[0]
-        parts = [part for piece in _PARTS.findall(whole) for part in (_HUMPS.findall(piece) or [piece])]
+        parts = [part for piece in _PARTS.findall(whole) for part in (_HUMPS.findall(piece) if piece.isascii() else [piece])]
         found.append(_stem(whole.casefold()))
         if parts != [whole]:
             found += (_stem(part.casefold()) for part in parts)
