@@ -55,17 +55,6 @@ def test_the_playbook_learns_in_parts_and_answers_with_citations(known: Knowledg
     assert all(citation["last_line"] >= citation["first_line"] >= 1 for citation in answer["citations"])
 
 
-def test_what_is_known_can_be_asked_without_learning(known: Knowledge, context: TaskContext) -> None:
-    """Learning is skipped, the questions are not."""
-    handler.add(note("Badgers dig."), context)
-    fleet = InProcessFleet(handler.agent, playbooks=PLAYBOOKS)
-    parameters = {"questions": ["Who digs?"], "learn": False, "domain": "notes"}
-    goal = fleet.submit({"playbook": "ask-the-docs", "parameters": parameters})
-    fleet.settle()
-
-    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
-
-
 def test_documents_come_as_text_or_by_uri(context: TaskContext) -> None:
     """A file's kind goes by its name; found and cited by its page."""
     uri = context.blobs.put("a.pdf", b"%PDFFirst.\fAbout badgers.", "application/pdf")
