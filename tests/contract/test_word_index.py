@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def space(world: World) -> Space:
     return Space(world.fresh("tenant"), "law")
 
 
-def found(world: World, space: Space, *words: str, limit: int = 10) -> list[tuple[str, float]]:
+def found(world: World, space: Space, *words: str, limit: int = 10) -> list[tuple[str, Any]]:
     """Keys and scores."""
     return [(match.key, pytest.approx(match.score, rel=1e-4)) for match in world.words.search(space, words, limit)]
 

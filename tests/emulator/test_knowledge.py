@@ -71,7 +71,7 @@ def test_tasks_learn_and_answer(client: FleetClient) -> None:
 
     result = client.wait(goal.id, timeout=120)
 
-    assert result.state is GoalState.SUCCEEDED, result.failure
+    assert result.goal.state is GoalState.SUCCEEDED, result.goal.failure
     assert result.output["method"] == "extractive"
     assert result.output["citations"][0]["title"] == "pass"
     assert Path(result.output["citations"][0]["source"]).name == "pass"

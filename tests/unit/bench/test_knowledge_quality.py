@@ -1,7 +1,8 @@
 """The question set over Python's own reference: whole, and with a floor on what a search finds of it."""
 
-import pytest
 from pydoc_data.topics import topics
+
+import pytest
 
 from agentfleet.adapters.embedders import MiniLm
 from bench.knowledge_quality import Library, Question, judge, library, questions

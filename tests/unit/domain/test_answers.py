@@ -39,7 +39,8 @@ def test_what_leads_every_ranking_leads_all(rankings: list[list[str]]) -> None:
     """Scores lie between 0 and 1; being further up anywhere is never worse."""
     joined = fuse(*(["first", *ranking] for ranking in rankings))
 
-    assert joined[0] == ("first", pytest.approx(1.0))
+    assert joined[0][0] == "first"
+    assert joined[0][1] == pytest.approx(1.0)
     assert {name for name, _ in joined[1:]} == {name for ranking in rankings for name in ranking}
     assert all(0 < score <= 1 + 1e-9 for _, score in joined)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.session import Session
 
 from agentfleet.adapters.embedders import MiniLm, ModelNotInstalled, Titan
@@ -65,18 +66,18 @@ class Bedrock:
     """The service behind a real client: requests are built, signed and checked, and answered here."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
-        self.requests: list[AWSPreparedRequest] = []
+        self.requests: list[Any] = []
         self._status, self._body = status, body
         client = Session().create_client("bedrock-runtime", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-        client.meta.events.register("before-send.bedrock-runtime.InvokeModel", self._answer)
         self.client: Any = client
+        self.client.meta.events.register("before-send.bedrock-runtime.InvokeModel", self._answer)
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         self.requests.append(request)
         headers = {"content-type": "application/json"}
         if self._status != 200:
             headers["x-amzn-errortype"] = "AccessDeniedException"
-        return AWSResponse(request.url, self._status, headers, Raw(json.dumps(self._body).encode()))
+        return AWSResponse(request.url, self._status, HTTPHeaders.from_dict(headers), Raw(json.dumps(self._body).encode()))
 
 
 def test_titan_is_asked_as_its_guide_says() -> None:
