@@ -35,6 +35,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "release",
         "release-tasks",
         "serve-api",
+        "serve-knowledge",
         "submissions",
         "work",
     }

@@ -15,6 +15,7 @@ WILDCARDS = {
     "<fleet-bucket>/outputs/*": "objects are named by goal and task",
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
     "<fleet-bucket>/cache/*": "cached values are named by a digest",
+    "<fleet-bucket>/knowledge/*": "files of indexes are named by tenant, domain and digest",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
 }
@@ -84,14 +85,15 @@ def test_every_bucket_refuses_plain_http_and_the_public(templates: Templates) ->
 
 
 def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templates) -> None:
-    """Objects under the key, old versions kept for a while, everything gone in the end."""
+    """Objects under the key, old versions kept for a while, everything gone in the end but what the fleet knows."""
     bucket = next(bucket for bucket in templates.of_type("AWS::S3::Bucket") if "VersioningConfiguration" in bucket.properties)
 
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert encryption["BucketKeyEnabled"] is True
     rules = {rule.get("Prefix", ""): rule for rule in bucket.properties["LifecycleConfiguration"]["Rules"]}
-    assert {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items()} == {"": 90, "cache/": 8}
+    kept = {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items() if prefix}
+    assert kept == {"plans/": 90, "outputs/": 90, "blobs/": 90, "cache/": 8}
     assert rules[""]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
 
 

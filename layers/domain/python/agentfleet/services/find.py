@@ -48,7 +48,8 @@ class Finder:
         asked_words = words(query)
         if not any(character.isalnum() for character in query):
             raise InvalidRequest.of("query", "must contain at least one word")
-        spaces = [Space(tenant, domain) for domain in dict.fromkeys(domains or self._documents.domains(tenant))][:MOST_DOMAINS]
+        chosen = list(dict.fromkeys(domains or self._documents.domains(tenant)))
+        spaces = [Space(tenant, domain) for domain in chosen[:MOST_DOMAINS]]
         if not spaces:
             return FindingList(findings=())
         [vector] = self._indexes.embedder.embed([query])
@@ -60,7 +61,7 @@ class Finder:
             if asked_words:
                 calls[space, "words"] = lambda space=space: by_words(space, asked_words, CANDIDATES)  # type: ignore[misc]
         answers = self._ask_all(calls)
-        missing = _missing(answers)
+        missing = _missing(answers) | dict.fromkeys(chosen[MOST_DOMAINS:], f"only {MOST_DOMAINS} domains are asked at once")
         if all(answer.error for answer in answers):
             raise KnowledgeUnavailable("; ".join(f"{domain}: {reason}" for domain, reason in missing.items()))
         place = {match.key: answer.space for answer in answers for match in answer.matches}
