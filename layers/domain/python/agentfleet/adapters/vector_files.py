@@ -103,7 +103,9 @@ def open_graph(file: Loaded) -> Any:
     """The graph of a file, used where it is mapped."""
     from usearch.index import Index  # noqa: PLC0415
 
-    return Index.restore(memoryview(file["graph"]), view=True)
+    graph: Any = Index.restore(memoryview(file["graph"]), view=True)
+    graph.mapped = file["graph"]  # usearch keeps only the address: without this the memory may be gone under it
+    return graph
 
 
 def _graph(dimensions: int) -> Any:
