@@ -16,6 +16,8 @@ LEAST: Final = 0.3
 NEAR: Final = 0.7
 """What is said beside the best sentence scores at least this share of it."""
 LONGEST: Final = 600
+PROSE: Final = 0.9
+"""Share of letters, spaces and plain marks in an indented paragraph from which it is a quotation and not code."""
 
 _END: Final = re.compile(r"(?<=[.!?])[\"')\]”]*\s+(?=[\"'(\[“]*[A-Z0-9`])")
 _SHARED: Final = 0.15
@@ -34,14 +36,25 @@ class Sentence:
 
 
 def sentences(passages: Sequence[str]) -> list[Sentence]:
-    """The sentences of passages, the best passages' first, at most 32; code is a sentence of its own."""
-    found: list[Sentence] = []
+    """The sentences of passages, the best passages' first, at most 32; pieces of code only where there is nothing else."""
+    prose: list[Sentence] = []
+    code: list[Sentence] = []
     for number, passage in enumerate(passages):
         for paragraph in re.split(r"\n\s*\n", passage):
-            code = all(line.startswith(("   ", "\t", "```", ">>>")) for line in paragraph.split("\n"))
-            parts = [paragraph] if code else _END.split(" ".join(paragraph.split()))
-            found += (Sentence(number, part.strip("\n")[:LONGEST]) for part in parts if len(words(part)) > 1)
-    return found[:CANDIDATES]
+            if _is_code(paragraph):
+                code.append(Sentence(number, paragraph.strip("\n")[:LONGEST]))
+            else:
+                parts = _END.split(" ".join(paragraph.split()))
+                prose += (Sentence(number, part[:LONGEST]) for part in parts if len(words(part)) > 1)
+    return (prose or code)[:CANDIDATES]
+
+
+def _is_code(paragraph: str) -> bool:
+    lines = paragraph.split("\n")
+    if lines[0].lstrip().startswith(("```", "~~~", ">>>")):
+        return True
+    plain = sum(character.isalpha() or character in " ,.'’" for character in paragraph)
+    return all(line.startswith(("   ", "\t")) for line in lines) and plain < PROSE * len(paragraph)
 
 
 def best_sentences(question: str, given: Sequence[Sentence], likeness: Callable[[int], float]) -> list[Sentence]:
