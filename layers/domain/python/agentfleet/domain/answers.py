@@ -9,7 +9,7 @@ from agentfleet.domain.ranking import words
 
 SENTENCES: Final = 3
 """At most, in an answer."""
-CANDIDATES: Final = 32
+CANDIDATES: Final = 48
 """Sentences that are compared with a question."""
 LEAST: Final = 0.3
 """A sentence that is less like the question (cosine, -1 to 1) does not answer it."""
@@ -36,7 +36,7 @@ class Sentence:
 
 
 def sentences(passages: Sequence[str]) -> list[Sentence]:
-    """The sentences of passages, the best passages' first, at most 32; pieces of code only where there is nothing else."""
+    """The sentences of passages, the best passages' first, at most 48; pieces of code only where there is nothing else."""
     prose: list[Sentence] = []
     code: list[Sentence] = []
     for number, passage in enumerate(passages):
