@@ -20,7 +20,7 @@ help:
 	@echo "make test       lint and every test, the deployed stack on the emulator included"
 	@echo "make test-fast  every test that needs no emulator"
 	@echo "make lint       ruff, mypy, import rules"
-	@echo "make bench      benchmarks"
+	@echo "make bench      benchmarks, in ten minutes or so; PEERS=\"celery dbos\" measures some of the peers"
 	@echo "make simulate SEEDS=n  n random runs with crashes, duplicates, races"
 	@echo "make clean      stop the local cloud and remove what was built"
 

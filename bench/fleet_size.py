@@ -7,27 +7,23 @@ where one agent alone can wait for ten tasks. Results go to bench/results/fleet_
 """
 
 import asyncio
-import json
-import os
 import statistics
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
-from bench.programs import FOLDER, ROOT, BenchFailed, stop_on_termination
+from bench.programs import FOLDER, ROOT, BenchFailed, run_bench
+from bench.report import save
 from bench.stack import GOAL_SECONDS, POOL
 from client.config import ClientConfig
 from client.coordinator import AgentCoordinator, AgentFleet
-from client.errors import FleetClientError
 from client.local import LocalCloud
-from client.processes import LocalCloudError
 
-RESULTS: Final = Path(__file__).parent / "results" / "fleet_size.json"
 CAPABILITY: Final = "flow.wait"
 TASKS: Final = 40
+WARM_UP_TASKS: Final = 10
+"""One for each of the largest fleet's agents."""
 TASK_SECONDS: Final = 1.0
 SIZES: Final = (1, 10)
 BATCHES: Final = (1, 10)
@@ -40,15 +36,15 @@ async def measure(coordinator: AgentCoordinator, size: int) -> dict[str, Any]:
     """Seconds from submission to the goal's end with a fleet of this size: the median of three runs after a warm-up."""
     fleet = await coordinator.spawn_fleet(size, [CAPABILITY])
     try:
-        await _run(coordinator, fleet)
+        await _run(coordinator, fleet, WARM_UP_TASKS)
         seconds = [await _run(coordinator, fleet) for _ in range(RUNS)]
     finally:
         await fleet.release()
     return {"seconds": round(statistics.median(seconds), 2), "runs": [round(one, 2) for one in seconds]}
 
 
-async def _run(coordinator: AgentCoordinator, fleet: AgentFleet) -> float:
-    tasks = [{"id": f"t.{n}", "capability": CAPABILITY, "input": {"seconds": TASK_SECONDS}} for n in range(TASKS)]
+async def _run(coordinator: AgentCoordinator, fleet: AgentFleet, count: int = TASKS) -> float:
+    tasks = [{"id": f"t.{n}", "capability": CAPABILITY, "input": {"seconds": TASK_SECONDS}} for n in range(count)]
     await coordinator.distribute_goal({"name": "bench fleet size", "plan": {"tasks": tasks}}, fleet)
     [result] = await coordinator.collect_results(timeout=GOAL_SECONDS, raise_on_failure=True)
     if result.goal.finished is None:
@@ -80,32 +76,26 @@ async def measure_all(cloud: LocalCloud, console: Console) -> dict[str, dict[str
 
 def _write(rows: dict[str, dict[str, Any]]) -> None:
     results = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "workload": {"tasks": TASKS, "capability": CAPABILITY, "seconds_per_task": TASK_SECONDS, "runs": RUNS},
-        "machine": {"cpus": os.cpu_count()},
         "target": {"batch_1": {"sooner": TARGET}},
         **rows,
     }
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    save("fleet_size", results)
 
 
 def main() -> int:
-    """Measure, and write the results; 1 if the target was missed, 2 if it could not be measured."""
-    stop_on_termination()
+    """Measure, and write the results; 1 if the target was missed."""
     console = Console()
     cloud = LocalCloud(ROOT, FOLDER, console.log)
     try:
         cloud.stop()
         cloud.up()
         rows = asyncio.run(measure_all(cloud, console))
-        _write(rows)
-    except (BenchFailed, FleetClientError, LocalCloudError) as error:
-        console.print(str(error), style="red", markup=False)
-        return 2
     finally:
         cloud.stop()
+    _write(rows)
     return 0 if rows["batch_1"]["sooner"] >= TARGET else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(main))

@@ -16,10 +16,10 @@ from pydoc_data.topics import topics
 from typing import Any, Final
 
 from agentfleet.adapters.embedders import MiniLm
-from agentfleet.composition import Knowledge
 from agentfleet.domain.knowledge import Space
 from agentfleet.domain.ranking import fuse, words
 from agentfleet.ports_knowledge import Embedder
+from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.learn import Draft, Indexes
 from tests.fakes.knowledge import FakeDocuments, FakePages, FakeVectors, FakeWords
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from client.processes import start_server, stop_server, wait_until_ready
+from rich.console import Console
+
+from client.errors import FleetClientError
+from client.processes import LocalCloudError, start_server, stop_server, wait_until_ready
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".fleet" / "bench"
@@ -37,11 +40,21 @@ def running(
         process.wait()
 
 
-def run(command: list[str], environment: Mapping[str, str] | None = None) -> str:
-    """A program's output. Raises BenchFailed with what it said when it fails."""
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+def run(command: list[str], environment: Mapping[str, str] | None = None, *, seconds: float) -> str:
+    """A program's output. Raises BenchFailed with what it said when it fails or takes longer than so many seconds."""
+    try:
+        finished = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchFailed(f"{' '.join(command)}\ndid not end within {seconds:g} s") from error
     if finished.returncode:
         raise BenchFailed(f"{' '.join(command)}\nended with status {finished.returncode}:\n{finished.stdout}{finished.stderr}")
     return finished.stdout
@@ -54,3 +67,15 @@ def stop_on_termination() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def run_bench(main: Callable[[], int]) -> int:
+    """What a benchmark's program ends with: 2 if it could not measure, 130 if it was broken off, else what `main` says."""
+    stop_on_termination()
+    try:
+        return main()
+    except (BenchFailed, FleetClientError, LocalCloudError) as error:
+        Console(stderr=True).print(str(error), style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130

@@ -1,4 +1,4 @@
-"""The deployed fleet with the counting proxy between its functions and the emulator, for as long as a benchmark takes."""
+"""The deployed fleet, for as long as a benchmark takes, with a counting proxy that its requests can be led through."""
 
 import os
 import sys
@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import httpx
 
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.domain import names
+from agentfleet.domain.history import EventKind, read_events
 from bench.cpu import Usage, read_usage
 from bench.programs import FOLDER, ROOT, BenchFailed, running
 from client.api import FleetClient
@@ -39,6 +41,8 @@ class Stack:
     """What a benchmark does with the deployed fleet. Use `deployed_stack()`."""
 
     def __init__(self, cloud: LocalCloud, fleet: str, wire_url: str, emulator_pid: int) -> None:
+        self._cloud = cloud
+        self._counted = False
         self._fleet = fleet
         self._wire_url = wire_url
         self._emulator_pid = emulator_pid
@@ -48,11 +52,20 @@ class Stack:
         self._functions = cloud.client("lambda")
         self._events = cloud.client("events")
         self._table = cloud.outputs["WorkTable"]
-        config = ClientConfig(cloud.api_url.replace(cloud.endpoint, wire_url), cloud.api_key, timeout=120.0)
-        self.client = FleetClient(config)
+        self.client = FleetClient(self._config(cloud.endpoint))
 
-    def redirect_functions(self) -> None:
-        """Point every function of the fleet at the proxy."""
+    def count_requests(self) -> None:
+        """From now on, let functions and client speak through the proxy, which costs some latency."""
+        if self._counted:
+            return
+        self._counted = True
+        self._redirect_functions()
+        self.client = FleetClient(self._config(self._wire_url))
+
+    def _config(self, endpoint: str) -> ClientConfig:
+        return ClientConfig(self._cloud.api_url.replace(self._cloud.endpoint, endpoint), self._cloud.api_key, timeout=120.0)
+
+    def _redirect_functions(self) -> None:
         for page in self._functions.get_paginator("list_functions").paginate():
             for function in page["Functions"]:
                 if not function["FunctionName"].startswith(f"{self._fleet}-"):
@@ -73,7 +86,12 @@ class Stack:
         while not (pool := self.client.pool(POOL)).settled or pool.concurrency != count:
             _pause(deadline, f"pool {POOL} to have {count} agents")
 
-    def wait_for_goal(self, goal_id: str) -> Ended:
+    def time_goal(self, goal: dict[str, Any]) -> float:
+        """Seconds from the goal's submission until its end is stored."""
+        started = datetime.now(UTC)
+        return (self.wait_for_goal(self.client.submit(goal).id).finished - started).total_seconds()
+
+    def wait_for_goal(self, goal_id: str, poll: float = POLL_SECONDS) -> Ended:
         """Wait past the proxy for a goal's end. Raises BenchFailed if it takes longer than ten minutes, or ends badly."""
         key = {"pk": {"S": goal_id}, "sk": {"S": "GOAL"}}
         deadline = time.monotonic() + GOAL_SECONDS
@@ -86,11 +104,18 @@ class Stack:
                 ConsistentRead=True,
             )["Item"]
         ):
-            _pause(deadline, f"goal {goal_id} to end")
+            _pause(deadline, f"goal {goal_id} to end", poll)
         ended = Ended(goal_id, item["state"]["S"], datetime.fromtimestamp(int(item["finished"]["N"]) / 1e6, UTC))
         if ended.state != "SUCCEEDED":
             raise BenchFailed(f"goal {goal_id} ended as {ended.state}; `{self._logs_hint()}` says more")
         return ended
+
+    def wait_for_history(self, goal_id: str, tasks: int) -> None:
+        """Wait past the proxy until the history of an ended goal holds its end and the results of all its tasks."""
+        store = DynamoHistory(self._dynamodb, names.table(self._fleet, "history"))
+        deadline = time.monotonic() + GOAL_SECONDS
+        while not _is_recorded(store, goal_id, tasks):
+            _pause(deadline, f"the history of goal {goal_id} to be complete")
 
     def _logs_hint(self) -> str:
         return f"fleet logs {POOL}"
@@ -130,8 +155,8 @@ class Stack:
 
 
 @contextmanager
-def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
-    """Deploy the fleet into an emulator of its own, behind the proxy. Both are gone when the block ends, however it ends."""
+def deployed_stack(progress: Callable[[str], None], *, counted: bool = True) -> Iterator[Stack]:
+    """Deploy the fleet into an emulator of its own, and start the proxy. Both are gone when the block ends, however it ends."""
     cloud = LocalCloud(ROOT, FOLDER, progress)
     try:
         # What an earlier benchmark left there points at a proxy that is gone.
@@ -144,11 +169,19 @@ def deployed_stack(progress: Callable[[str], None]) -> Iterator[Stack]:
         log = FOLDER / "wire.log"
         with running(command, "bench.wire", environment, log, ready=lambda: accepts_connections(port)):
             stack = Stack(cloud, _fleet_name(cloud), wire_url, _emulator_pid())
-            stack.redirect_functions()
             stack.stop_fleet_manager()
+            if counted:
+                stack.count_requests()
             yield stack
     finally:
         cloud.stop()
+
+
+def _is_recorded(store: DynamoHistory, goal_id: str, tasks: int) -> bool:
+    head = store.head(goal_id)
+    events = [event for segment in store.segments(head) for event in read_events(segment)] if head else []
+    results = sum(len(event.facts["states"]) for event in events if event.kind is EventKind.RESULT)
+    return results == tasks and any(event.facts.get("state") == "SUCCEEDED" for event in events)
 
 
 def _emulator_pid() -> int:
@@ -163,10 +196,10 @@ def _fleet_name(cloud: LocalCloud) -> str:
     return cloud.outputs["WorkTable"].removesuffix("-work")
 
 
-def _pause(deadline: float, awaited: str) -> None:
+def _pause(deadline: float, awaited: str, seconds: float = POLL_SECONDS) -> None:
     if time.monotonic() > deadline:
         raise BenchFailed(f"waited {GOAL_SECONDS:g} s for {awaited}")
-    time.sleep(POLL_SECONDS)
+    time.sleep(seconds)
 
 
 def since_now() -> datetime:

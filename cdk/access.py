@@ -17,9 +17,14 @@ from agentfleet.domain import names
 from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
-Table = Literal["work", "registry", "knowledge"]
+Table = Literal["work", "registry", "knowledge", "history"]
 Prefix = Literal["plans", "outputs", "blobs", "cache", "knowledge"]
-TABLE_VARIABLES: Final[dict[Table, str]] = {"work": "WORK_TABLE", "registry": "REGISTRY_TABLE", "knowledge": "KNOWLEDGE_TABLE"}
+TABLE_VARIABLES: Final[dict[Table, str]] = {
+    "work": "WORK_TABLE",
+    "registry": "REGISTRY_TABLE",
+    "knowledge": "KNOWLEDGE_TABLE",
+    "history": "HISTORY_TABLE",
+}
 
 TITAN: Final = "amazon.titan-embed-text-v2:0"
 
@@ -30,6 +35,7 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
     "knowledge": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
+    "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
 _GRANTED: Final[dict[str, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
@@ -125,6 +131,11 @@ class FleetAccess:
         chosen = self.fleet.knowledge.model_dump_json()
         return {"KNOWLEDGE_TABLE": names.table(self.fleet.name, "knowledge"), "KNOWLEDGE_SETTINGS": chosen}
 
+    def read_history(self) -> Permissions:
+        """Read what happened; only its recorder may write there."""
+        arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
+        return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
+
     def send_tasks(self) -> Permissions:
         """Send to every pool's queues and to the release queue."""
         queues = [*self.task_queues, names.release_queue(self.fleet.name)]
@@ -201,6 +212,12 @@ class FleetAccess:
         table = names.table(self.fleet.name, "work")
         index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
         return allow("FindLiving", "dynamodb", ("Query",), index)
+
+    def find_goals(self) -> Permissions:
+        """Find a tenant's goals, among which whoever accepts a wide one divides the tenant's window."""
+        table = names.table(self.fleet.name, "work")
+        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/goals")
+        return allow("FindGoals", "dynamodb", ("Query",), index)
 
     def watch_queues(self) -> Permissions:
         """Count what is in every queue that a goal's messages may be in."""

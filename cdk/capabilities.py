@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from agentfleet.domain.catalog import CapabilitySpec
 from cdk.errors import FleetError
+from cdk.schemas import ModuleSchemas
 
 CAPABILITY_NAME: Final = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")
 OPTIONS: Final[dict[str, tuple[type, ...]]] = {
@@ -20,6 +21,8 @@ OPTIONS: Final[dict[str, tuple[type, ...]]] = {
     "version": (str,),
 }
 MAX_CHUNK: Final = 100
+IMPORTED: Final = (Path(__file__).parents[1] / "layers" / "domain" / "python",)
+"""Where handlers import the models from that they share."""
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,9 +51,10 @@ def read_capabilities(handler: Path, *, shown_as: str, pool: str, pool_timeout: 
         raise FleetError(f"{shown_as}:{error.lineno}: not valid Python: {error.msg}") from error
     source = _Source(tree, shown_as)
     _check_agent(source, pool)
+    schemas = ModuleSchemas(tree, (handler.parent, *IMPORTED))
     found: dict[str, CapabilitySpec] = {}
     for function, decorator in _declarations(source):
-        capability = _capability(source, function, decorator, pool)
+        capability = _capability(source, function, decorator, pool, schemas)
         if capability.name in found:
             raise source.error(decorator, f"capability {capability.name!r} is declared twice in this pool")
         if capability.timeout > pool_timeout:
@@ -95,13 +99,20 @@ def _declarations(source: _Source) -> Iterator[tuple[FunctionNode, ast.Call]]:
                     raise source.error(decorator, 'capability needs a name: @agent.capability("dotted.name")')
 
 
-def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: str) -> CapabilitySpec:
+def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: str, schemas: ModuleSchemas) -> CapabilitySpec:
     name = _name(source, call)
     options = _options(source, call)
     docstring = ast.get_docstring(function)
     if not docstring:
         raise source.error(function, f"capability {name!r} needs a docstring; planners choose by its first line")
-    capability = CapabilitySpec(name=name, pool=pool, description=docstring.splitlines()[0].strip(), **options)
+    capability = CapabilitySpec(
+        name=name,
+        pool=pool,
+        description=docstring.splitlines()[0].strip(),
+        input=schemas.of(function.args.args[0].annotation if function.args.args else None),
+        output=schemas.of(function.returns),
+        **options,
+    )
     if capability.timeout <= 0:
         raise source.error(call, f"timeout of {name!r} is {capability.timeout:g}; it must be more than 0 seconds")
     if not 1 <= capability.chunk <= MAX_CHUNK:

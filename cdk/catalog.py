@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec, RemoteAgent
 from agentfleet.domain.scaling import ScalingMode
+from agentfleet.domain.task import CapabilityName
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
@@ -27,10 +28,13 @@ Grant = Literal["blobs:read", "blobs:write", "knowledge"]
 RESERVED_POOL_NAMES: Final = frozenset(
     {
         "accept-goals",
+        "archive-history",
         "authorize-request",
         "events",
         "heal-work",
+        "history",
         "manage-fleet",
+        "record-history",
         "registry",
         "release",
         "release-tasks",
@@ -44,6 +48,15 @@ RESERVED_POOL_NAMES: Final = frozenset(
 
 MAX_POOL_LAYERS: Final = 3
 """Lambda allows five layers; core and the domain take two (Lambda quotas)."""
+
+CALLER: Final = "web"
+"""The pool that calls remote agents."""
+
+CALL_MARGIN: Final = 5
+"""Seconds of an invocation that a call to a remote agent leaves for the rest."""
+
+MAX_SHARDS: Final = 8
+"""Each adds three queues to every function's policy (IAM and AWS STS quotas: 10,240 characters of inline policies)."""
 
 MAX_SETTINGS_BYTES: Final = 2048
 """Lambda allows 4 KB for all environment variables together (Lambda quotas)."""
@@ -70,6 +83,8 @@ class FleetBlock(_Strict):
     name: FleetName
     scaling: ScalingMode = "auto"
     """For the pools that do not say their own."""
+    tenant_window: int = Field(default=10_000, ge=1, le=1_000_000)
+    """How many units of one pool and priority all goals of a tenant may have under way at once."""
 
 
 class KnowledgeBlock(_Strict):
@@ -110,6 +125,10 @@ class PoolBlock(_Strict):
     """None: as `[fleet]` says."""
     daily_budget: float | None = Field(default=None, gt=0, strict=False)
     """Dollars of Lambda per day; None: no limit."""
+    shards: int = Field(default=1, ge=1, le=MAX_SHARDS)
+    """Over so many queue sets and functions of its own the pool's work is spread, by affinity key where a task has one."""
+    dependencies: list[Annotated[str, Field(min_length=1, max_length=500)]] = Field(default_factory=list, max_length=5)
+    """Breakers without which the pool can't work."""
     grants: list[Grant] = Field(default_factory=list)
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -135,12 +154,27 @@ class PoolBlock(_Strict):
         return self
 
 
+class AgentBlock(_Strict):
+    """One `[agents.<name>]` table: an agent that others run."""
+
+    url: str = Field(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=500)
+    health_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=500)
+    """None: `url` and `/health`."""
+    capabilities: list[CapabilityName] = Field(min_length=1, max_length=50)
+    description: str = Field(min_length=1)
+    timeout: float = Field(default=30, gt=0, le=840, strict=False)
+    """Seconds that one task may take."""
+    idempotent: bool = False
+
+
 class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
     knowledge: KnowledgeBlock = KnowledgeBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
+    agents: dict[PoolName, AgentBlock] = Field(default_factory=dict)
+    """Remote agents."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +217,20 @@ def read_fleet(root: Path) -> FleetDefinition:
     Raises FleetError, which names the file and the field or line, what is wrong and what is allowed.
     """
     file = _read_file(root / "fleet.toml")
-    pools = {name: _read_pool(root, name, block, file.fleet) for name, block in sorted(file.pools.items())}
-    catalog = Catalog(fleet=file.fleet.name, pools={name: pool.spec for name, pool in pools.items()})
+    pools: dict[str, PoolDefinition] = {}
+    for name, block in sorted(file.pools.items()):
+        for shard in _shard_names(name, block.shards):
+            if shard != name and shard in file.pools:
+                raise FleetError(f"fleet.toml: pools.{shard}: is the name of a shard of pools.{name}; take another")
+            pools[shard] = _read_pool(root, name, block, file.fleet, shard)
+    if file.agents:
+        _lend_queues(pools, file.agents)
+    catalog = Catalog(
+        fleet=file.fleet.name,
+        pools={name: pools[name].spec for name in sorted(pools)},
+        tenant_window=file.fleet.tenant_window,
+        remotes=tuple(_remote(name, block) for name, block in sorted(file.agents.items())),
+    )
     return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
 
 
@@ -203,14 +249,57 @@ def _explain(file: str, detail: Any) -> str:
     """One line for one pydantic error: where, what is wrong, what is allowed."""
     where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
-        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: PoolBlock}
-        fields = allowed.get(len(detail["loc"]), PoolBlock).model_fields
+        block = AgentBlock if detail["loc"][0] == "agents" else PoolBlock
+        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: block}
+        fields = allowed.get(len(detail["loc"]), block).model_fields
         return f"{file}: {where}: unknown field; allowed are {', '.join(fields)}"
     got = "" if detail["type"] in {"missing", "value_error"} else f" (got {detail['input']!r})"
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
 
 
-def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> PoolDefinition:
+def _remote(name: str, block: AgentBlock) -> RemoteAgent:
+    health = block.health_url or block.url.rstrip("/") + "/health"
+    return RemoteAgent(name=name, url=block.url, health_url=health, capabilities=tuple(block.capabilities), pool=CALLER)
+
+
+def _lend_queues(pools: dict[str, PoolDefinition], agents: dict[str, AgentBlock]) -> None:
+    """Give the pool that calls remote agents their capabilities. Raises FleetError."""
+    if CALLER not in pools:
+        raise FleetError(f"fleet.toml: agents: remote agents are called by pool {CALLER}, which is not among the pools")
+    own = {capability.name: pool for pool, found in pools.items() for capability in found.spec.capabilities}
+    longest = pools[CALLER].spec.timeout - CALL_MARGIN
+    lent: dict[str, CapabilitySpec] = {}
+    for name, block in sorted(agents.items()):
+        where = f"fleet.toml: agents.{name}"
+        if block.timeout > longest:
+            raise FleetError(f"{where}.timeout: {block.timeout:g} s; at most {longest} s with the timeout of pool {CALLER}")
+        for capability in block.capabilities:
+            if capability in own:
+                raise FleetError(f"{where}.capabilities: {capability!r} is offered by pool {own[capability]} already")
+            spec = CapabilitySpec(
+                name=capability,
+                pool=CALLER,
+                description=block.description,
+                idempotent=block.idempotent,
+                timeout=block.timeout,
+                is_remote=True,
+            )
+            known = lent.setdefault(capability, spec)
+            if (known.idempotent, known.timeout) != (spec.idempotent, spec.timeout):
+                raise FleetError(f"{where}: another agent offers {capability!r} with another timeout or idempotent")
+    for pool, found in list(pools.items()):
+        if CALLER in {pool, found.spec.shard_of}:
+            more = tuple(spec.model_copy(update={"pool": pool}) for spec in lent.values())
+            lending = found.spec.model_copy(update={"capabilities": (*found.spec.capabilities, *more)})
+            pools[pool] = replace(found, spec=lending)
+
+
+def _shard_names(pool: str, shards: int) -> list[str]:
+    """A pool's first shard is the pool itself: another one takes nothing away from what is deployed."""
+    return [pool, *(f"{pool}-s{number}" for number in range(2, shards + 1))]
+
+
+def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard: str) -> PoolDefinition:
     folder = root / "functions" / name.replace("-", "_")
     handler = folder / "handler.py"
     if not handler.is_file():
@@ -223,10 +312,11 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock) -> Po
             )
     shown_as = str(handler.relative_to(root))
     capabilities = read_capabilities(handler, shown_as=shown_as, pool=name, pool_timeout=block.timeout)
+    capabilities = tuple(one.model_copy(update={"pool": shard}) for one in capabilities)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
     return PoolDefinition(
-        spec=PoolSpec(name=name, capabilities=capabilities, **shared),
+        spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,
         layers=tuple(dict.fromkeys(block.layers)),
         grants=frozenset(block.grants),

@@ -11,6 +11,9 @@ from cdk.errors import FleetError
 from cdk.layers import LayerTarget
 
 LOCAL: Final = "local"
+ELASTICACHE: Final = "elasticache"
+ON: Final = "on"
+OFF: Final = "off"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ class Stage:
     cache_url: str | None = None
     """A Valkey that the agents can reach (`-c cache_url=valkey://host:port`); without one the cache is memory and S3."""
 
+    elasticache: bool = False
+    """Whether the stacks bring a Valkey of their own (`-c cache=elasticache`), which costs money while it is there."""
+
+    history: bool = True
+    """Whether a history is kept (`-c history=off` for none, and none of its costs)."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -37,7 +46,15 @@ class Stage:
             return value or default
 
         origins = tuple(origin.strip() for origin in text("allowed_origins", "").split(",") if origin.strip())
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, text("cache_url", "") or None)
+        cache, url = text("cache", "none"), text("cache_url", "") or None
+        if cache not in {"none", ELASTICACHE}:
+            raise FleetError(f"context cache: must be none or {ELASTICACHE}, got {cache!r}")
+        if url and cache == ELASTICACHE:
+            raise FleetError(f"context cache_url: can't be used with cache={ELASTICACHE}, which brings a Valkey of its own")
+        history = text("history", ON)
+        if history not in {ON, OFF}:
+            raise FleetError(f"context history: must be {ON} or {OFF}, got {history!r}")
+        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, url, cache == ELASTICACHE, history == ON)
 
     @property
     def is_local(self) -> bool:

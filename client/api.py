@@ -7,7 +7,7 @@ from typing import Any
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import health_views, views
+from agentfleet.services import audit_views, health_views, routing_views, views
 from agentfleet.services import knowledge_views as known
 from client import calls
 from client.connection import AsyncConnection, Connection
@@ -87,6 +87,18 @@ class FleetClient(Connection):
         """A file's content."""
         return self.fetch(file.url)
 
+    def history(self, goal_id: str, limit: int | None = None, cursor: str | None = None) -> audit_views.HistoryPage:
+        """One page of what happened to a goal."""
+        return self.run(calls.get_history(goal_id, limit, cursor))
+
+    def verify(self, goal_id: str) -> audit_views.VerdictView:
+        """Whether a goal's history is as it was recorded."""
+        return self.run(calls.verify_history(goal_id))
+
+    def receipt(self, goal_id: str) -> audit_views.ReceiptView:
+        """What a goal has cost."""
+        return self.run(calls.get_receipt(goal_id))
+
     def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return self.run(calls.cancel_goal(goal_id))
@@ -128,6 +140,18 @@ class FleetClient(Connection):
     def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
         """Change a pool's concurrency; `settled` tells when it holds."""
         return self.run(calls.scale_pool(name, concurrency))
+
+    def drain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get no new work where another offers the same."""
+        return self.run(calls.drain_pool(name))
+
+    def undrain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get work again."""
+        return self.run(calls.undrain_pool(name))
+
+    def discover(self, capability: str) -> Sequence[routing_views.OfferView]:
+        """The pools that offer a capability, those that get most of its new work first."""
+        return self.run(calls.discover(capability)).offers
 
     def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
         """A pool's newest log lines, oldest first."""
@@ -274,6 +298,18 @@ class AsyncFleetClient(AsyncConnection):
         """A file's content."""
         return await self.fetch(file.url)
 
+    async def history(self, goal_id: str, limit: int | None = None, cursor: str | None = None) -> audit_views.HistoryPage:
+        """One page of what happened to a goal."""
+        return await self.run(calls.get_history(goal_id, limit, cursor))
+
+    async def verify(self, goal_id: str) -> audit_views.VerdictView:
+        """Whether a goal's history is as it was recorded."""
+        return await self.run(calls.verify_history(goal_id))
+
+    async def receipt(self, goal_id: str) -> audit_views.ReceiptView:
+        """What a goal has cost."""
+        return await self.run(calls.get_receipt(goal_id))
+
     async def cancel(self, goal_id: str) -> views.GoalView:
         """Cancel a goal. Raises ConflictError if it ended otherwise."""
         return await self.run(calls.cancel_goal(goal_id))
@@ -315,6 +351,18 @@ class AsyncFleetClient(AsyncConnection):
     async def scale_pool(self, name: str, concurrency: int) -> views.PoolView:
         """Change a pool's concurrency; `settled` tells when it holds."""
         return await self.run(calls.scale_pool(name, concurrency))
+
+    async def drain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get no new work where another offers the same."""
+        return await self.run(calls.drain_pool(name))
+
+    async def undrain_pool(self, name: str) -> views.PoolView:
+        """Let a pool get work again."""
+        return await self.run(calls.undrain_pool(name))
+
+    async def discover(self, capability: str) -> Sequence[routing_views.OfferView]:
+        """The pools that offer a capability, those that get most of its new work first."""
+        return (await self.run(calls.discover(capability))).offers
 
     async def logs(self, pool: str, minutes: int | None = None, limit: int | None = None) -> Sequence[views.LogLine]:
         """A pool's newest log lines, oldest first."""

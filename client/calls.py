@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import health_views, views
+from agentfleet.services import audit_views, health_views, routing_views, views
 from agentfleet.services import knowledge_views as known
 from client.errors import FleetApiError
 
@@ -128,6 +128,21 @@ def get_result(goal_id: str) -> Call[views.GoalResult]:
     return _get(f"/goals/{_step(goal_id)}/result", views.GoalResult)
 
 
+def get_history(goal_id: str, limit: int | None, cursor: str | None) -> Call[audit_views.HistoryPage]:
+    """One page of a goal's events."""
+    return _get(f"/goals/{_step(goal_id)}/history", audit_views.HistoryPage, limit=limit, cursor=cursor)
+
+
+def verify_history(goal_id: str) -> Call[audit_views.VerdictView]:
+    """Whether a goal's history holds."""
+    return _get(f"/goals/{_step(goal_id)}/verify", audit_views.VerdictView)
+
+
+def get_receipt(goal_id: str) -> Call[audit_views.ReceiptView]:
+    """What a goal has cost."""
+    return _get(f"/goals/{_step(goal_id)}/receipt", audit_views.ReceiptView)
+
+
 def cancel_goal(goal_id: str) -> Call[views.GoalView]:
     """Cancel."""
     return Call("DELETE", f"/goals/{_step(goal_id)}", views.GoalView.model_validate_json)
@@ -170,6 +185,21 @@ def get_pool(name: str) -> Call[views.PoolView]:
 def scale_pool(name: str, concurrency: int) -> Call[views.PoolView]:
     """Another concurrency."""
     return _send("PATCH", f"/pools/{_step(name)}", views.PoolView, _json({"concurrency": concurrency}))
+
+
+def drain_pool(name: str) -> Call[views.PoolView]:
+    """No new work for a pool."""
+    return Call("POST", f"/pools/{_step(name)}/drain", views.PoolView.model_validate_json)
+
+
+def undrain_pool(name: str) -> Call[views.PoolView]:
+    """Work for a pool again."""
+    return Call("POST", f"/pools/{_step(name)}/undrain", views.PoolView.model_validate_json)
+
+
+def discover(capability: str) -> Call[routing_views.OfferList]:
+    """Who offers a capability."""
+    return _get(f"/capabilities/{_step(capability)}", routing_views.OfferList)
 
 
 def get_logs(name: str, minutes: int | None, limit: int | None) -> Call[views.LogPage]:

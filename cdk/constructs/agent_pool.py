@@ -12,7 +12,7 @@ from constructs import Construct
 
 from agentfleet.domain import names
 from cdk.catalog import PoolDefinition
-from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.constructs.python_function import Network, PythonFunction, PythonFunctionProps
 from cdk.constructs.queue_with_dlq import DeadLetterQueue, QueueWithDlq, QueueWithDlqProps
 from cdk.permissions import Permissions
 from cdk.stage import Stage
@@ -37,6 +37,7 @@ class AgentPoolProps:
     permissions: Permissions
     """All that its agents may do, apart from writing their log."""
     topic: sns.ITopic | None = None
+    network: Network | None = None
 
 
 class AgentPool(Construct):
@@ -65,6 +66,7 @@ class AgentPool(Construct):
                 memory=props.pool.memory,
                 timeout=spec.timeout,
                 reserved_concurrency=1 if spec.concurrency == 1 else None,
+                network=props.network,
             ),
         )
         for priority, queue in self.queues.items():

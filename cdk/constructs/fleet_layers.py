@@ -1,11 +1,17 @@
 """The layers that the functions of one stack use."""
 
+from collections.abc import Mapping
+from typing import Final
+
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from cdk.foundation import Foundation
 from cdk.layers import LayerBuilder
+
+MORE: Final[Mapping[str, tuple[str, ...]]] = {"serve_mcp": ("mcp",)}
+"""Folders of functions that are no pools → the dependency layers that they need besides core."""
 
 
 class FleetLayers(Construct):

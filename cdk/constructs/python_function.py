@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aws_cdk import Acknowledgment, Duration, RemovalPolicy, Validations
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -13,6 +14,14 @@ from constructs import Construct
 
 from cdk.permissions import Permissions
 from cdk.stage import Stage
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where a function that must reach private addresses runs: in the VPC's private subnets, behind a security group."""
+
+    vpc: ec2.IVpc
+    group: ec2.ISecurityGroup
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class PythonFunctionProps:
     timeout: int = 30
     """Seconds."""
     reserved_concurrency: int | None = None
+    network: Network | None = None
+    """None: no VPC, which is all that AWS services ask for."""
 
 
 class PythonFunction(Construct):
@@ -78,6 +89,9 @@ class PythonFunction(Construct):
             timeout=Duration.seconds(props.timeout),
             environment={"POWERTOOLS_SERVICE_NAME": props.function_name, "POWERTOOLS_LOG_LEVEL": "INFO", **props.environment},
             reserved_concurrent_executions=props.reserved_concurrency,
+            vpc=props.network.vpc if props.network else None,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS) if props.network else None,
+            security_groups=[props.network.group] if props.network else None,
         )
         Validations.of(self.function).acknowledge(
             Acknowledgment(

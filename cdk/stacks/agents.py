@@ -16,6 +16,7 @@ from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
 from cdk.permissions import Permissions
+from cdk.stacks.cache import CacheStack
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
@@ -27,10 +28,18 @@ class AgentsStack(Stack):
     """One AgentPool per block of fleet.toml, and a worker each behind the submissions and the release queue."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        foundation: Foundation,
+        topic: sns.ITopic | None,
+        cache: CacheStack | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(scope, construct_id, description="Agent Fleet: agents", **kwargs)
         self._foundation = foundation
+        self._cache = cache
         self._access = foundation.access(self)
         self._layers = FleetLayers(self, "Layers", foundation)
         fleet = foundation.fleet
@@ -40,6 +49,7 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
+            self._access.find_goals(),
         )
         self.release_tasks = self._worker(
             "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
@@ -83,7 +93,7 @@ class AgentsStack(Stack):
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
         cached = any(capability.cacheable for capability in pool.spec.capabilities)
-        cache_url = self._foundation.stage.cache_url
+        cache = self._cache if cached else None
         knows = "knowledge" in pool.grants
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
@@ -96,16 +106,31 @@ class AgentsStack(Stack):
                 key=self._access.key,
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
-                | ({"CACHE_URL": cache_url} if cached and cache_url else {})
+                | (self._reach_cache() if cached else {})
                 | (self._access.knowledge_environment if knows else {}),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + (self._access.use_knowledge() if knows else Permissions())
-                + self._access.consume(*queues),
+                + self._access.consume(*queues)
+                + (cache.permissions_in(self) if cache else Permissions()),
                 topic=topic,
+                network=cache.network if cache else None,
             ),
         )
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int) -> PythonFunction:
+    def _reach_cache(self) -> dict[str, str]:
+        if self._cache:
+            return self._cache.address
+        url = self._foundation.stage.cache_url
+        return {"CACHE_URL": url} if url else {}
+
+    def _worker(
+        self,
+        folder: str,
+        description: str,
+        queue: str,
+        timeout: int,
+        more: Permissions = Permissions(),  # noqa: B008 - frozen
+    ) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -116,7 +141,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue),
+                permissions=self._access.carry_out_plans(()) + self._access.consume(queue) + more,
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

@@ -13,7 +13,7 @@ from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct
 
 from agentfleet.domain import names
-from cdk.constructs.fleet_layers import FleetLayers
+from cdk.constructs.fleet_layers import MORE, FleetLayers
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.foundation import Foundation
 from cdk.permissions import Permissions, allow
@@ -49,6 +49,7 @@ class ApiStack(Stack):
         self.authorize_request = self._authorize_request()
         self.serve_api = self._serve_api()
         self.serve_knowledge = self._serve_knowledge() if foundation.fleet.knows else None
+        self.serve_mcp = self._serve_mcp()
         self.api = self._api()
         CfnOutput(self, "ApiUrl", value=self.api.api_endpoint)
         CfnOutput(self, "ApiKeySecretArn", value=self.api_keys.secret_arn)
@@ -102,9 +103,10 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry"),
+            environment=access.environment("work", "registry", "history"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
+            + access.read_history()
             + access.send_tasks()
             + access.put_events()
             + access.use_key()
@@ -133,6 +135,26 @@ class ApiStack(Stack):
             timeout=29,
         )
 
+    def _serve_mcp(self) -> PythonFunction:
+        access, knows = self._access, self._foundation.fleet.knows
+        return self._function(
+            "serve_mcp",
+            "The fleet as tools, by the Model Context Protocol",
+            layers=(*MORE["serve_mcp"], *(("knowledge",) if knows else ())),
+            environment=access.environment("work", "registry", "history") | (access.knowledge_environment if knows else {}),
+            permissions=access.use_table("work", "goals")
+            + access.use_table("registry")
+            + (access.use_knowledge() if knows else Permissions())
+            + access.send_tasks()
+            + access.put_events()
+            + access.use_key()
+            + access.read_objects("plans", "outputs", "blobs")
+            + access.list_objects("blobs")
+            + access.write_objects("plans", "outputs"),
+            memory=1024,
+            timeout=29,
+        )
+
     def _function(
         self,
         folder: str,
@@ -143,7 +165,7 @@ class ApiStack(Stack):
         memory: int,
         timeout: int,
         name: str | None = None,
-        layers: tuple[str, ...] = (),
+        layers: tuple[str, ...] | None = None,
     ) -> PythonFunction:
         return PythonFunction(
             self,
@@ -154,7 +176,7 @@ class ApiStack(Stack):
                 function_name=names.function(self._foundation.fleet.name, name or folder),
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
-                layers=self._layers.of(*layers),
+                layers=self._layers.of(*(MORE.get(folder, ()) if layers is None else layers)),
                 permissions=permissions,
                 environment=environment,
                 memory=memory,
@@ -191,6 +213,9 @@ class ApiStack(Stack):
                 # A preflight carries no key, and ANY would send it to the authorizer (Configure CORS for HTTP APIs).
                 options = [apigateway.HttpMethod.OPTIONS]
                 api.add_routes(path=path, methods=options, integration=serving, authorizer=apigateway.HttpNoneAuthorizer())
+        # Without sessions there is no stream to GET and nothing to DELETE; the server itself says so.
+        mcp = HttpLambdaIntegration("ServeMcp", self.serve_mcp.function)
+        api.add_routes(path="/mcp", methods=[apigateway.HttpMethod.ANY], integration=mcp)
         if self._foundation.stage.is_local:
             # The emulator would make up an id, and with it another URL, on every deploy.
             Tags.of(api).add("ms-custom-id", self._foundation.fleet.name)

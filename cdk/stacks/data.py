@@ -21,7 +21,7 @@ KEEP_OLD_VERSIONS: Final = Duration.days(30)
 
 
 class DataStack(Stack):
-    """One key with yearly rotation, three tables on demand, one bucket."""
+    """One key with yearly rotation, four tables on demand, one bucket."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, knowledge: KnowledgeBlock, **kwargs: Any
@@ -37,7 +37,7 @@ class DataStack(Stack):
             removal_policy=stage.removal_policy,
         )
         self._let_services_use_the_key()
-        self.work = self._table(fleet, "work")
+        self.work = self._table(fleet, "work", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)
         self.work.add_global_secondary_index(
             index_name="goals",
             partition_key=dynamodb.Attribute(name="tenant", type=dynamodb.AttributeType.STRING),
@@ -53,19 +53,22 @@ class DataStack(Stack):
         self.registry = self._table(fleet, "registry")
         self.knowledge = self._table(fleet, "knowledge")
         self._index_vectors(knowledge)
+        self.history = self._table(fleet, "history")
         self.bucket = self._bucket()
         CfnOutput(self, "WorkTable", value=self.work.table_name)
+        CfnOutput(self, "WorkStream", value=str(self.work.table_stream_arn), export_name=names.work_stream_export(fleet))
         self.bucket_export = f"{fleet}-bucket"
         """Other stacks import the bucket by this name, which is the same in every synth."""
         CfnOutput(self, "Bucket", value=self.bucket.bucket_name, export_name=self.bucket_export)
 
-    def _table(self, fleet: str, kind: Table) -> dynamodb.Table:
+    def _table(self, fleet: str, kind: Table, stream: dynamodb.StreamViewType | None = None) -> dynamodb.Table:
         return dynamodb.Table(
             self,
             kind.title(),
             table_name=names.table(fleet, kind),
             partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
             sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
+            stream=stream,
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             time_to_live_attribute="expires",
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(point_in_time_recovery_enabled=True),

@@ -26,6 +26,7 @@ class ObservabilityStack(Stack):
         *,
         fleet: FleetDefinition,
         api_id: str,
+        history: bool,
         topic: sns.ITopic | None,
         **kwargs: Any,
     ) -> None:
@@ -35,7 +36,15 @@ class ObservabilityStack(Stack):
         self._topic = topic
         workers = [
             names.function(fleet.name, name)
-            for name in ("accept_goals", "release_tasks", "heal_work", "manage_fleet", "serve_api", "authorize_request")
+            for name in (
+                "accept_goals",
+                "release_tasks",
+                "heal_work",
+                "manage_fleet",
+                "serve_api",
+                "authorize_request",
+                *(("record_history",) if history else ()),
+            )
         ]
         for function in workers:
             self._errors_alarm(function)

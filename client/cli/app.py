@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import fleets, goals, healing, knowledge, machine, playbooks, results
+from client.cli import audit, fleets, goals, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -47,7 +47,8 @@ for _panel, _commands in {
         goals.resume,
         goals.fork,
     ),
-    "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.fleets, fleets.logs),
+    "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.drain, fleets.undrain, fleets.fleets, fleets.logs),
+    "Audit": (audit.history, audit.verify, audit.receipt),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

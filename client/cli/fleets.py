@@ -8,6 +8,9 @@ import typer
 from client.cli.session import Json, Limit, connect, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentfleet.services.routing_views import OfferView
     from agentfleet.services.views import PoolView
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
@@ -22,22 +25,63 @@ def agents(
     pool: Annotated[str | None, typer.Option(help="Only agents of this pool.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List living agents."""
+    """List living agents; with --capability also the pools that offer it, by what they get of its work."""
     from agentfleet.services.views import AgentList  # noqa: PLC0415
 
     with connect(ctx) as client:
         found = client.agents(capability, pool)
+        offers = client.discover(capability) if capability else ()
     if as_json:
-        print_json(AgentList(agents=tuple(found)))
+        listed = AgentList(agents=tuple(found)).model_dump(mode="json")
+        print_json({**listed, "offers": [one.model_dump(mode="json") for one in offers]} if capability else listed)
         return
     from client.cli.show import ago, console, state_text, table  # noqa: PLC0415
 
+    if offers:
+        print_offers(offers)
     rows = (
-        (agent.id, agent.pool, state_text(agent.state), ", ".join(agent.tasks[:3]), agent.completed, ago(agent.seen))
+        (
+            agent.id,
+            agent.pool,
+            state_text(agent.state),
+            ", ".join(agent.tasks[:3]),
+            agent.last or "",
+            agent.completed,
+            ago(agent.seen),
+        )
         for agent in found
     )
-    headings = ("agent", "pool", "state", "works on", "completed", "seen")
+    headings = ("agent", "pool", "state", "works on", "last task", "completed", "heartbeat")
     console().print(table(*headings, rows=rows, empty="no living agents: they appear with work", numbers=("completed",)))
+
+
+def print_offers(offers: "Sequence[OfferView]") -> None:
+    """The pools that offer a capability, as a table."""
+    from client.cli.show import console, table  # noqa: PLC0415
+
+    rows = ((one.pool, one.health.value.lower(), one.weight, f"{one.share:.0%}", one.agents, one.reason) for one in offers)
+    headings = ("offered by", "health", "weight", "share", "agents", "why")
+    console().print(table(*headings, rows=rows, empty="no pools", numbers=headings[2:5]))
+
+
+def drain(ctx: typer.Context, pool: Pool, as_json: Json = False) -> None:
+    """Let a pool get no new work where another offers the same; what it has, it finishes."""
+    with connect(ctx) as client:
+        view = client.drain_pool(pool)
+    if as_json:
+        print_json(view)
+    else:
+        typer.echo(f"{view.name}: draining, {view.waiting + view.in_flight} left; fleet undrain {view.name} takes it back")
+
+
+def undrain(ctx: typer.Context, pool: Pool, as_json: Json = False) -> None:
+    """Let a pool get work again."""
+    with connect(ctx) as client:
+        view = client.undrain_pool(pool)
+    if as_json:
+        print_json(view)
+    else:
+        typer.echo(f"{view.name}: {view.health.value.lower()}, gets work again")
 
 
 def pools(ctx: typer.Context, as_json: Json = False) -> None:
@@ -59,12 +103,13 @@ def pools(ctx: typer.Context, as_json: Json = False) -> None:
             pool.waiting,
             pool.in_flight,
             pool.dead,
+            pool.health.value.lower(),
             _latest(pool),
             ", ".join(capability.name for capability in pool.capabilities),
         )
         for pool in found
     )
-    headings = ("pool", "concurrency", "limits", "waiting", "in flight", "dead", "fleet manager", "capabilities")
+    headings = ("pool", "concurrency", "limits", "waiting", "in flight", "dead", "health", "fleet manager", "capabilities")
     console().print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:6]))
 
 

@@ -1,5 +1,7 @@
 """Commands that run the whole fleet on this machine, say how it is, and show what it can do."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,7 +12,7 @@ from client.cli.session import FAILED, Json, connect, print_json, session
 from client.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import GoalResult
+    from agentfleet.services.views import AgentView, GoalResult
     from client.local import LocalCloud
 
 __all__ = ["demo", "doctor", "down", "status", "up"]
@@ -52,6 +54,21 @@ def down(ctx: typer.Context) -> None:
     typer.echo("The fleet on this machine is down.")
 
 
+def _cache_of(agents: "Sequence[AgentView]") -> dict[str, Any]:
+    """Of the living agents of each pool that has a cache, since they started: hits by tier, and the share that were hits."""
+    counts: dict[str, Counter[str]] = {}
+    for agent in agents:
+        if agent.cache:
+            counts.setdefault(agent.pool, Counter()).update(agent.cache)
+    found = {}
+    for pool, counted in sorted(counts.items()):
+        hits = {name.removesuffix(".hits"): number for name, number in counted.items() if name.endswith(".hits") and number}
+        kept = sum(hits.values()) + counted["shared"]
+        asked = kept + counted["loads"]
+        found[pool] = {"asked": asked, "rate": kept / asked if asked else 0.0, "hits": hits, "loads": counted["loads"]}
+    return found
+
+
 def status(ctx: typer.Context, as_json: Json = False) -> None:
     """Say where the fleet is and how it is doing."""
     from agentfleet.domain.goal import GoalState  # noqa: PLC0415
@@ -60,6 +77,8 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
         url = client.config.api_url
         pools = client.pools()
         running = client.goals(GoalState.RUNNING, 200)
+        incidents = client.incidents()
+        cache = _cache_of(client.agents())
     found: dict[str, Any] = {
         "api_url": url,
         "goals_running": len(running.goals),
@@ -73,11 +92,18 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
             }
             for pool in pools
         },
+        "incidents": {
+            "open": len(incidents.open),
+            "healed": len(incidents.healed),
+            "without_person": incidents.without_person,
+            "median_seconds": incidents.median_seconds,
+        },
+        "cache": cache,
     }
     if as_json:
         print_json(found)
         return
-    from client.cli.show import console, table  # noqa: PLC0415
+    from client.cli.show import console, seconds, table  # noqa: PLC0415
 
     out = console()
     more = "+" if running.cursor else ""
@@ -85,6 +111,14 @@ def status(ctx: typer.Context, as_json: Json = False) -> None:
     rows = ((pool.name, pool.concurrency, pool.waiting, pool.in_flight, pool.dead) for pool in pools)
     headings = ("pool", "concurrency", "waiting", "in flight", "dead")
     out.print(table(*headings, rows=rows, empty="no pools", numbers=headings[1:]))
+    for name, one in cache.items():
+        tiers = ", ".join(f"{tier} {count:,}" for tier, count in one["hits"].items())
+        out.print(f"cache of {name}: [bold]{one['rate']:.0%}[/] of {one['asked']:,} results were kept ones ({tiers or 'none'})")
+    if incidents.open or incidents.healed:
+        out.print(
+            f"stood still: [bold]{len(incidents.open)}[/] goals now; {len(incidents.healed)} of late healed, "
+            f"{incidents.without_person} of them without anybody, half of them within {seconds(incidents.median_seconds)}"
+        )
 
 
 def _report_of(result: "GoalResult") -> "GoalResult":

@@ -1,4 +1,4 @@
-"""Give every pool the size that its load asks for: a schedule calls this once a minute."""
+"""Give every pool the size that its load asks for, and ask remote agents how they are: a schedule calls this once a minute."""
 
 from typing import Any
 
@@ -26,4 +26,6 @@ def handler(_: dict[str, Any], __: LambdaContext) -> dict[str, str]:
             reason=decision.reason,
             applied=decision.applied,
         )
+    for agent in bootstrap.remote_watch()():
+        logger.info("remote agent", agent=agent.id, state=agent.state.value)
     return {one.pool: one.decision.action.value for one in made}

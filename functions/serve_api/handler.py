@@ -28,9 +28,9 @@ from agentfleet.domain.hlc import Stamp
 from agentfleet.domain.knowledge import DOMAIN_NAME
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.services import audit_views, openapi, routing_views, views
 from agentfleet.services import health_views as health
 from agentfleet.services import knowledge_views as known
-from agentfleet.services import openapi, views
 from agentfleet.services.bodies import UnreadableBody, unpack
 from agentfleet.services.learn import Draft
 
@@ -250,6 +250,24 @@ def get_result(goal_id: str) -> views.GoalResult:
     return api().inspect.result(tenant(), goal_id)
 
 
+@app.get("/goals/<goal_id>/history", tags=["audit"], summary="What happened to a goal, event by event", **answers(404))
+def get_history(goal_id: str, limit: Limit = 200, cursor: Cursor = None) -> audit_views.HistoryPage:
+    """In the order of recording, a second or so after it happened."""
+    return api().history.history(tenant(), goal_id, limit, cursor)
+
+
+@app.get("/goals/<goal_id>/verify", tags=["audit"], summary="Is a goal's history as it was recorded?", **answers(404))
+def verify_history(goal_id: str) -> audit_views.VerdictView:
+    """Names the first event that was changed, removed or moved."""
+    return api().history.verify(tenant(), goal_id)
+
+
+@app.get("/goals/<goal_id>/receipt", tags=["audit"], summary="What a goal has cost, at list prices", **answers(404))
+def get_receipt(goal_id: str) -> audit_views.ReceiptView:
+    """Says of each line whether it is counted or estimated. Goals of up to 20,000 tasks."""
+    return api().account.receipt(tenant(), goal_id)
+
+
 @app.delete("/goals/<goal_id>", tags=["goals"], summary="Cancel a goal", **answers(404, 409))
 def cancel_goal(goal_id: str) -> views.GoalView:
     """Again for one that is cancelled changes nothing; 409 for one that has ended otherwise."""
@@ -320,6 +338,29 @@ def scale_pool(name: str, change: Annotated[views.PoolChange, Body()]) -> views.
     """Takes hold a little later; `settled` tells when."""
     tenant()
     return api().scale.scale_pool(name, change.concurrency)
+
+
+@app.post("/pools/<name>/drain", tags=["pools"], summary="Let a pool get no new work", **answers(404))
+def drain_pool(name: str) -> views.PoolView:
+    """Where another pool offers the same; what it has, it finishes. Again changes nothing."""
+    tenant()
+    api().discovery.drain(name)
+    return api().scale.pool(name)
+
+
+@app.post("/pools/<name>/undrain", tags=["pools"], summary="Let a pool get work again", **answers(404))
+def undrain_pool(name: str) -> views.PoolView:
+    """For one that isn't draining it changes nothing."""
+    tenant()
+    api().discovery.undrain(name)
+    return api().scale.pool(name)
+
+
+@app.get("/capabilities/<name>", tags=["agents"], summary="Who offers a capability", **answers(404))
+def discover(name: str) -> routing_views.OfferList:
+    """Pools by health and weight, those that get most of its new work first."""
+    tenant()
+    return api().discovery.discover(name)
 
 
 @app.get("/pools/<name>/logs", tags=["pools"], summary="A pool's newest log lines, oldest first", **answers(404))

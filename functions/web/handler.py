@@ -26,10 +26,13 @@ from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
+from zlib import crc32
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentfleet.agent import Agent, PermanentError, RetryableError, TaskContext
+from agentfleet.agent import Agent, PermanentError, RemoteCall, RetryableError, TaskContext
+from agentfleet.domain.catalog import RemoteAgent
+from agentfleet.domain.errors import CircuitOpen
 
 agent = Agent("web")
 
@@ -157,6 +160,47 @@ def send(input: SendInput, context: TaskContext) -> FetchOutput:
     if answer.status in _REDIRECTS:
         raise PermanentError(f"url: {urlunsplit(url)} moved to {answer.headers.get('Location')}; send there")
     return _output(url, answer, [], context)
+
+
+@agent.remote
+def call_agent(call: RemoteCall, context: TaskContext) -> Any:
+    """Post a task to one of the remote agents that offer its capability, and give the `output` of its answer.
+
+    Which one follows from the task; one that its breaker leaves alone is passed over. Raises PermanentError for a 4xx, an
+    answer that is not `{"output": …}` or an address that this pool may not reach; RetryableError for what may pass.
+    """
+    first = crc32(context.idempotency_key.encode()) % len(call.agents)
+    refusal: CircuitOpen | None = None
+    for remote in (*call.agents[first:], *call.agents[:first]):
+        try:
+            with context.breaker(f"agent {remote.name}"):
+                return _ask(remote, call, context)
+        except CircuitOpen as error:
+            refusal = error
+    raise refusal or PermanentError(f"no remote agent offers {call.capability}")
+
+
+def _ask(remote: RemoteAgent, call: RemoteCall, context: TaskContext) -> Any:
+    task = {
+        "capability": call.capability,
+        "input": call.input,
+        "goal": context.goal_id,
+        "task": context.task_id,
+        "tenant": context.tenant,
+        "attempt": context.attempt,
+        "idempotency_key": context.idempotency_key,
+    }
+    headers = {"Content-Type": "application/json", "Idempotency-Key": context.idempotency_key}
+    request = _request("POST", headers, json.dumps(task).encode(), context.remaining_seconds(), None, context)
+    url = _checked(remote.url, context.settings)
+    answer = _exchange(url, request, request.headers)
+    _check_available(url, answer)
+    if answer.status != 200:
+        raise PermanentError(f"remote agent {remote.name} answered {answer.status} to {call.capability}, not 200")
+    try:
+        return json.loads(answer.body)["output"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f'remote agent {remote.name}: its answer is not {{"output": …}} as JSON: {error!r}') from error
 
 
 def _request(

@@ -23,7 +23,7 @@ SERVICES = ("dynamodb", "s3", "sqs", "events", "functions", "logs", "cloudwatch"
 
 
 def _clients(endpoint: str | None = None) -> Clients:
-    """All clients at once, so that none is made later under another environment."""
+    """All clients at once, by asking each for something, so that none is made later under another environment."""
     clients = Clients()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -32,17 +32,24 @@ def _clients(endpoint: str | None = None) -> Clients:
         if endpoint:
             environment.setenv("AWS_ENDPOINT_URL", endpoint)
         for service in SERVICES:
-            getattr(clients, service)
+            _ = getattr(clients, service).meta
     return clients
 
 
-def _on_moto() -> Iterator[Callable[[], World]]:
+def _on_moto(clients: Clients) -> Iterator[Callable[[], World]]:
     with mock_aws(), conditional_inserts():
-        clients = _clients()
         build(clients)
         boto3.client("iam", region_name="us-east-1").create_role(RoleName="contract", AssumeRolePolicyDocument=TRUST)
         yield lambda: AwsWorld(clients)
-        clients.threads.shutdown()
+
+
+@pytest.fixture(scope="session")
+def moto_clients() -> Iterator[Clients]:
+    """Clients of whatever moto holds at the time: making them takes longer than most tests."""
+    with mock_aws():
+        clients = _clients()
+    yield clients
+    clients.threads.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +74,7 @@ def worlds(request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
         case "fake":
             yield FakeWorld
         case "moto":
-            yield from _on_moto()
+            yield from _on_moto(request.getfixturevalue("moto_clients"))
         case _:
             clients = request.getfixturevalue("emulator_clients")
             yield lambda: AwsWorld(clients)

@@ -2,19 +2,22 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from valkey import Valkey
 
 from agentfleet.adapters.memory_cache import MemoryCache
 from agentfleet.adapters.s3_cache import S3Cache
-from agentfleet.adapters.valkey_cache import ValkeyCache
+from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache
 from agentfleet.domain.errors import CacheUnavailable
 from agentfleet.ports import CacheTier
 from agentfleet.services.cache import CacheManager, CachePolicy, Loaded, Tier
@@ -156,3 +159,30 @@ def test_the_cache_outlives_its_valkey(tmp_path_factory: pytest.TempPathFactory,
         with pytest.raises(CacheUnavailable):
             shared.get(key)
         shared.close()
+
+
+def test_agents_sign_in_by_iam_where_valkey_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user and a signed token are sent on each connection; a Valkey that doesn't know the user is unavailable."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    login = IamLogin("fleet-cache", "fleet-cache")
+    with valkey_server(tmp_path) as (url, _):
+        with closing(ValkeyCache(url, "test:", login)) as stranger, pytest.raises(CacheUnavailable, match="invalid username"):
+            stranger.get("key")
+
+        let_in(url, "fleet-cache")
+        with closing(ValkeyCache(url, "test:", login)) as known:
+            known.put("key", "value", HOUR)
+            assert known.get("key") == "value"
+
+    user, token = login.get_credentials()
+    assert user == "fleet-cache"
+    assert token.startswith("fleet-cache/?Action=connect&User=fleet-cache&X-Amz-Algorithm=AWS4-HMAC-SHA256")
+    assert "%2Feu-west-1%2Felasticache%2Faws4_request" in token
+
+
+def let_in(url: str, user: str) -> None:
+    """Have Valkey know a user, whatever its password; signatures are for AWS to check."""
+    with Valkey.from_url(url) as client:
+        client.acl_setuser(user, enabled=True, nopass=True, keys=["test:*"], categories=["+@read", "+@write", "+@connection"])

@@ -27,6 +27,8 @@ def test_agents_are_listed_by_pool_and_id(world: World) -> None:
         tasks=("g1/load", "g2/é"),
         completed=41,
         endpoint="https://agents.example/a",
+        last="g2/é",
+        cache={"memory.hits": 3, "loads": 1},
         seen=world.clock() + timedelta(microseconds=1),
     )
     agents = [agent(world, first, "a"), agent(world, first, "b"), busy]

@@ -26,6 +26,7 @@ from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.dynamo_vectors import DynamoVectors
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.knowledge import DynamoDocuments
 from agentfleet.adapters.outputs import S3Outputs
@@ -35,6 +36,7 @@ from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
 from agentfleet.adapters.segments import Segments
 from agentfleet.adapters.vector_files import VectorFiles, join_vectors
@@ -50,17 +52,20 @@ from agentfleet.ports import (
     FleetStore,
     GoalStore,
     HealthStore,
+    HistoryStore,
     JoinStore,
     MessageBus,
     PlanStore,
     PoolControl,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     ScalingStore,
     TaskQueues,
 )
 from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
 from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.routing import LocalRouting
 from tests.fakes import (
     FakeAgents,
     FakeBlobs,
@@ -71,6 +76,7 @@ from tests.fakes import (
     FakeFleets,
     FakeGoals,
     FakeHealth,
+    FakeHistory,
     FakeJoins,
     FakePlans,
     FakePools,
@@ -129,6 +135,8 @@ class World(ABC):
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
+    routing: RoutingStore
+    history: HistoryStore
     documents: DocumentStore
     words: WordIndex
     vectors: dict[str, VectorIndex]
@@ -212,6 +220,8 @@ class FakeWorld(World):
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
+        self.routing = LocalRouting()
+        self.history = FakeHistory()
         self.documents = FakeDocuments()
         self.words = FakeWords()
         self.vectors = {"fake": FakeVectors()}
@@ -274,6 +284,8 @@ class AwsWorld(World):
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
         self.scalings = DynamoScalings(database, f"{FLEET}-registry")
+        self.routing = DynamoRouting(database, f"{FLEET}-registry")
+        self.history = DynamoHistory(database, f"{FLEET}-history")
         knowledge, model = f"{FLEET}-knowledge", f"contract-{DIMENSIONS}"
         self.documents = DynamoDocuments(database, knowledge, threads, self.clock, BACKOFF)
         self.words = WordFiles(self._segments("words", join_words))
@@ -366,7 +378,7 @@ class AwsWorld(World):
 
 def build(clients: Clients, *, with_vectors: bool = False) -> None:
     """Make the tables, the bucket, the bus and the release queue; a vector index where there is such a thing."""
-    for kind in ("work", "registry", "knowledge"):
+    for kind in ("work", "registry", "knowledge", "history"):
         _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work", with_vectors=with_vectors and kind == "knowledge")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")

@@ -5,6 +5,7 @@ from tests.fakes.bus import FakeBus
 from tests.fakes.cache import FakeCache
 from tests.fakes.clock import START, FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
+from tests.fakes.history import FakeHistory
 from tests.fakes.knowledge import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents, FakeFleets, FakePools, FakeScalings, FakeSignals
@@ -23,6 +24,7 @@ __all__ = [
     "FakeFleets",
     "FakeGoals",
     "FakeHealth",
+    "FakeHistory",
     "FakeJoins",
     "FakePages",
     "FakePlans",

@@ -16,6 +16,7 @@ from agentfleet.domain.task import parse_request
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.heal import HealReport
+from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from tests.fakes.blobs import FakeBlobs
 from tests.fakes.bus import FakeBus
@@ -92,14 +93,18 @@ class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
     def __init__(
-        self, *agents: Agent, playbooks: Mapping[str, Playbook] | None = None, cache: CacheManager | None = None
+        self,
+        *agents: Agent,
+        playbooks: Mapping[str, Playbook] | None = None,
+        cache: CacheManager | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
         self.clock = FixedClock()
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
-        self.breakers = LocalBreakers()
+        self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.faults = Faults()
         watched = {
@@ -115,12 +120,13 @@ class InProcessFleet:
                 "blobs": self.blobs,
                 "agents": self.entries,
                 "breakers": self.breakers,
+                "routing": self.routing,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, clock=self.clock),
-            catalog_of(*agents),
+            catalog or catalog_of(*agents),
             playbooks or {},
             random_bits=lambda _: next(bits),
             fraction=lambda: 0.5,
@@ -151,8 +157,11 @@ class InProcessFleet:
     def invoke(self, queue: str) -> None:
         """One invocation on a queue, as Lambda's poller makes it: what isn't returned as failed is deleted."""
         records = self.queues.take(queue, self.batch)
-        if not records:
-            return
+        if records:
+            self.process(queue, records)
+
+    def process(self, queue: str, records: list[dict[str, Any]]) -> None:
+        """Carry out what was taken from a queue, and delete what need not come again."""
         if queue == names.release_queue("fleet"):
             for record in records:
                 self.platform.release_part(record["body"])

@@ -31,7 +31,10 @@ async def shout(input: dict) -> dict:
     return input
 '''
 
-WORKERS = ("accept_goals", "release_tasks", "heal_work", "manage_fleet", "serve_api", "authorize_request")
+WORKERS = (
+    *("accept_goals", "release_tasks", "heal_work", "manage_fleet"),
+    *("serve_api", "serve_mcp", "authorize_request", "record_history", "archive_history"),
+)
 
 
 def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Path:
@@ -45,6 +48,7 @@ def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Pat
     (package / "__init__.py").write_text('"""Stands for the package."""\n')
     (root / "layers" / "dependencies").mkdir()
     (root / "layers" / "dependencies" / "core.txt").write_text("annotated-types==0.8.0\n")
+    (root / "layers" / "dependencies" / "mcp.txt").write_text("annotated-types==0.8.0\n")
     (root / "layers" / "dependencies" / "extra.txt").write_text("annotated-types==0.8.0\n")
     (root / "playbooks").mkdir()
     return root

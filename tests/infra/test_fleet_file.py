@@ -112,7 +112,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
         (FLEET.replace("[pools.echo]", "[pools.Echo]"), "fleet.toml: pools.Echo: String should match pattern"),
         (FLEET.replace("[pools.echo]", "[pools.release]"), "fleet.toml: pools.release: is a name of the fleet's own"),
         (FLEET.replace("[pools.echo]", "[pools.other]"), "pools.other: functions/other/handler.py does not exist"),
-        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, knowledge, pools"),
+        (FLEET + "\n[extra]\n", "fleet.toml: extra: unknown field; allowed are fleet, knowledge, pools, agents"),
         (
             FLEET.replace('name = "tiny"', 'name = "tiny"\nregion = "x"'),
             "fleet.region: unknown field; allowed are name,",
@@ -157,3 +157,33 @@ def test_the_fleet_of_this_project_is_valid() -> None:
     assert {"data", "web", "report", "flow"} <= set(fleet.pools)
     for declarations in fleet.catalog.capabilities.values():
         assert all(capability.description for capability in declarations)
+
+
+def test_shards_are_pools_of_the_same_code(tmp_path: Path) -> None:
+    """The first keeps the pool's name, so that another one leaves it as it is; all say what they belong to."""
+    fleet = read_fleet(write_project(tmp_path, FLEET + 'shards = 3\nweight = 2\ndependencies = ["crm"]'))
+
+    assert list(fleet.pools) == ["echo", "echo-s2", "echo-s3"]
+    specs = fleet.catalog.pools
+    assert [spec.shard_of for spec in specs.values()] == [None, "echo", "echo"]
+    assert {spec.dependencies for spec in specs.values()} == {("crm",)}
+    assert [one.pool for one in fleet.catalog.capabilities["echo.say"]] == ["echo", "echo-s2", "echo-s3"]
+    assert {pool.folder for pool in fleet.pools.values()} == {tmp_path / "functions" / "echo"}
+
+
+def test_a_shards_name_is_taken(tmp_path: Path) -> None:
+    """A pool that is called like another one's shard is refused by name."""
+    clash = FLEET + 'shards = 2\n[pools.echo-s2]\ndescription = "Another"\n'
+
+    with pytest.raises(FleetError, match=r"pools.echo-s2: is the name of a shard of pools.echo"):
+        read_fleet(write_project(tmp_path, clash))
+
+
+def test_a_tenants_window_is_said_for_the_fleet(tmp_path: Path) -> None:
+    """Generous unless `[fleet]` says otherwise."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+
+    assert read_fleet(write_project(tmp_path / "a")).catalog.tenant_window == 10_000
+    narrow = FLEET.replace('name = "tiny"', 'name = "tiny"\ntenant_window = 50')
+    assert read_fleet(write_project(tmp_path / "b", narrow)).catalog.tenant_window == 50

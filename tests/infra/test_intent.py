@@ -1,11 +1,13 @@
 """What every deployment must have, whatever its pools are."""
 
+import json
 import re
 from typing import Any
 
 import pytest
 
 from agentfleet.domain import dead_letters, healing
+from agentfleet.domain.history import LIFETIME
 from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
 from tests.infra.templates import Resource, Templates, as_list, flat
 
@@ -16,6 +18,7 @@ WILDCARDS = {
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
     "<fleet-bucket>/cache/*": "cached values are named by a digest",
     "<fleet-bucket>/knowledge/*": "files of indexes are named by tenant, domain and digest",
+    "Vault23237E5B.Arn>/history/*": "copies are named by hour, and nothing else is in that bucket",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
 }
@@ -30,13 +33,29 @@ def queues(templates: Templates) -> list[Resource]:
     return templates.of_type("AWS::SQS::Queue")
 
 
+def queue_triggers(templates: Templates) -> list[Resource]:
+    """Every trigger of a function by a queue."""
+    return [one for one in templates.of_type("AWS::Lambda::EventSourceMapping") if "StartingPosition" not in one.properties]
+
+
+def stream_triggers(templates: Templates) -> list[Resource]:
+    """Every trigger of a function by a table's stream; never empty."""
+    found = [one for one in templates.of_type("AWS::Lambda::EventSourceMapping") if "StartingPosition" in one.properties]
+    assert found
+    return found
+
+
 def dead_letter_queues(templates: Templates) -> set[str]:
-    """Logical ids, with their stack, of the queues that others name as their dead-letter queue."""
-    return {
-        str(templates.target(queue, queue.properties["RedrivePolicy"]["deadLetterTargetArn"]))
+    """Logical ids, with their stack, of the queues that others name as the place for what failed."""
+    redriven = [
+        (queue, queue.properties["RedrivePolicy"]["deadLetterTargetArn"])
         for queue in queues(templates)
         if "RedrivePolicy" in queue.properties
-    }
+    ]
+    failed = [
+        (trigger, trigger.properties["DestinationConfig"]["OnFailure"]["Destination"]) for trigger in stream_triggers(templates)
+    ]
+    return {str(templates.target(user, arn)) for user, arn in redriven + failed}
 
 
 def test_every_queue_has_a_dead_letter_queue_or_is_one(templates: Templates) -> None:
@@ -86,7 +105,7 @@ def test_every_bucket_refuses_plain_http_and_the_public(templates: Templates) ->
 
 def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templates) -> None:
     """Objects under the key, old versions kept for a while, everything gone in the end but what the fleet knows."""
-    bucket = next(bucket for bucket in templates.of_type("AWS::S3::Bucket") if "VersioningConfiguration" in bucket.properties)
+    bucket = next(one for one in templates.of_type("AWS::S3::Bucket") if "LoggingConfiguration" in one.properties)
 
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
@@ -101,7 +120,7 @@ def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> 
     """A message does not come back while it is still being worked on."""
     by_name = {queue.properties["QueueName"]: queue for queue in queues(templates)}
 
-    for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
+    for mapping in queue_triggers(templates):
         function = templates.target(mapping, mapping.properties["FunctionName"])
         source = mapping.properties["EventSourceArn"]
         queue = templates.target(mapping, source) if "Fn::GetAtt" in source else by_name[flat(source).rpartition(":")[2]]
@@ -111,7 +130,7 @@ def test_visibility_is_six_times_the_consumers_timeout(templates: Templates) -> 
 def test_every_queue_that_takes_messages_is_consumed(templates: Templates) -> None:
     """No queue fills up because nobody listens."""
     dead = dead_letter_queues(templates)
-    mappings = templates.of_type("AWS::Lambda::EventSourceMapping")
+    mappings = queue_triggers(templates)
 
     assert len(mappings) == sum(str(queue) not in dead for queue in queues(templates))
 
@@ -120,7 +139,59 @@ def test_every_trigger_reports_item_failures_and_is_bounded(templates: Templates
     """One bad message fails alone, and no queue can take all the account's concurrency."""
     for mapping in templates.of_type("AWS::Lambda::EventSourceMapping"):
         assert mapping.properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"], mapping
+    for mapping in queue_triggers(templates):
         assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2, mapping
+
+
+def test_a_stream_can_not_be_blocked_for_ever(templates: Templates) -> None:
+    """What can't be recorded is tried a few times, split, and then told of; joins and claims are not even handed over."""
+    for mapping in stream_triggers(templates):
+        assert 0 < mapping.properties["MaximumRecordAgeInSeconds"] < DAY
+        assert 0 < mapping.properties["MaximumRetryAttempts"] <= 20
+        assert mapping.properties["BisectBatchOnFunctionError"] is True
+        (only,) = mapping.properties["FilterCriteria"]["Filters"]
+        assert json.loads(only["Pattern"])["dynamodb"]["Keys"]["sk"]["S"] == ["GOAL", {"prefix": "R"}]
+
+
+def test_nobody_but_the_recorder_writes_history(templates: Templates) -> None:
+    """What an agent or the API could write would prove nothing."""
+    writers = {name for name, _ in role_statements(templates, "UseHistoryTable")}
+
+    assert writers == {"What fleet-record-history may do"}
+    readers = role_statements(templates, "ReadHistory")
+    assert {name for name, _ in readers} == {"What fleet-serve-api may do", "What fleet-archive-history may do"}
+    for _, statement in readers:
+        assert statement["Action"] == ["dynamodb:GetItem", "dynamodb:Query"]
+
+
+def test_copies_of_histories_are_locked_and_nobody_may_lift_that(templates: Templates) -> None:
+    """For as long as the table keeps what they are copies of; one function may write them, and only that."""
+    (vault,) = [one for one in templates.of_type("AWS::S3::Bucket") if "ObjectLockConfiguration" in one.properties]
+
+    assert vault.properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    retention = vault.properties["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]
+    assert retention == {"Days": LIFETIME.days, "Mode": "GOVERNANCE"}
+    assert vault.properties["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] > LIFETIME.days
+    ((writer, statement),) = role_statements(templates, "WriteCopies")
+    assert (writer, statement["Action"]) == ("What fleet-archive-history may do", "s3:PutObject")
+    lifting = {"s3:BypassGovernanceRetention", "s3:PutObjectRetention", "s3:DeleteObjectVersion"}
+    assert not [one for _, one in templates.statements() if lifting & set(as_list(one["Action"]))]
+
+
+def test_histories_are_copied_every_hour(templates: Templates) -> None:
+    """Each of the hours whose turn it is, once."""
+    rule, target = schedule(templates, "rate(1 hour)")
+
+    assert templates.target(rule, target["Arn"]).properties["FunctionName"] == "fleet-archive-history"
+
+
+def test_a_history_that_falls_behind_raises_an_alarm(templates: Templates) -> None:
+    """Streams keep a day; an hour behind is time enough to act."""
+    alarm = next(
+        one for one in templates.of_type("AWS::CloudWatch::Alarm") if one.properties.get("MetricName") == "IteratorAge"
+    )
+
+    assert alarm.properties["Threshold"] <= 3_600_000
 
 
 def test_every_table_survives_mistakes(templates: Templates) -> None:
@@ -293,6 +364,7 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
         "fleet-work",
         "fleet-registry",
         "fleet-knowledge",
+        "fleet-history",
         "fleet-events",
         "fleet-release",
         "fleet-submissions-dead",

@@ -1,21 +1,16 @@
 """Layers: the same in, the same out, and all that the functions import."""
 
-import os
-import subprocess
-import sys
-import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cdk.catalog import FleetDefinition, read_fleet
+from cdk.catalog import read_fleet
 from cdk.errors import FleetError
-from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
+from cdk.layers import LayerBuilder, LayerTarget
+from tests.infra.loading import HERE, functions_of, lambda_builtins, make, run_alone
 from tests.infra.projects import write_project
 from tests.infra.templates import ROOT
-
-HERE = LayerTarget.this_interpreter()
 
 
 def contents(folder: Path) -> set[str]:
@@ -103,47 +98,14 @@ def test_an_unknown_layer_is_an_error(tmp_path: Path) -> None:
 
 def test_every_function_imports_with_nothing_but_its_layers(tmp_path: Path) -> None:
     """What Lambda has built in, the function's layers and its folder: the emulator's own packages would hide a gap."""
-    fleet = read_fleet(ROOT)
     builtin = lambda_builtins(make(tmp_path / "builtin"))
-    pools = {pool.folder.name: pool.layers for pool in fleet.pools.values()}
-    functions = {path.parent: pools.get(path.parent.name, ()) for path in (ROOT / "functions").glob("*/handler.py")}
+    functions = functions_of(read_fleet(ROOT))
 
     def load(folder: Path) -> str:
-        return import_alone(folder, layers_of(fleet, functions[folder]), builtin)
+        finished = run_alone("import handler", [folder, *functions[folder], builtin])
+        return f"{folder.name}: {finished.stderr}" if finished.returncode else ""
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         problems = "".join(pool.map(load, functions))
 
     assert not problems
-
-
-def make(folder: Path) -> Path:
-    """The folder, made."""
-    folder.mkdir()
-    return folder
-
-
-def lambda_builtins(folder: Path) -> Path:
-    """A folder with what Lambda's Python runtime brings along, linked from this environment."""
-    installed = Path(sysconfig.get_path("purelib"))
-    for name in RUNTIME_PACKAGES:
-        module = {"python-dateutil": "dateutil", "six": "six.py"}.get(name, name)
-        (folder / module).symlink_to(installed / module)
-    return folder
-
-
-def layers_of(fleet: FleetDefinition, names: tuple[str, ...]) -> list[Path]:
-    """Folders of a function's layers, for this interpreter."""
-    builder = LayerBuilder(ROOT, HERE)
-    return [builder.domain(fleet.catalog), *(builder.dependencies(name) for name in ("core", *names))]
-
-
-def import_alone(folder: Path, layers: list[Path], builtin: Path) -> str:
-    """What goes wrong when the handler is imported without this environment's packages; "" when nothing does."""
-    path = [str(folder), *(str(layer / "python") for layer in layers), str(builtin)]
-    program = f"import sys; sys.path[:0] = {path!r}; import handler"
-    environment = {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1"}
-    finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
-    return f"{folder.name}: {finished.stderr}" if finished.returncode else ""

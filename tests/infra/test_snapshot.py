@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.infra.templates import Templates
+from cdk.catalog import read_fleet
+from tests.infra.projects import FLEET, write_project
+from tests.infra.templates import Templates, synthesize_project
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-STACKS = ("data", "messaging", "agents", "api", "observability")
+STACKS = ("data", "messaging", "agents", "api", "history", "observability")
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -31,7 +33,24 @@ def test_a_pool_of_one_is_held_by_its_function(tiny: Templates) -> None:
 
     assert pool.properties["ReservedConcurrentExecutions"] == 1
     for mapping in tiny.of_type("AWS::Lambda::EventSourceMapping"):
-        assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2
+        if "StartingPosition" not in mapping.properties:  # streams have no such limit
+            assert mapping.properties["ScalingConfig"]["MaximumConcurrency"] >= 2
+
+
+def test_each_shard_has_queues_and_a_function_of_its_own(tmp_path: Path) -> None:
+    """Execution environments are a function's: only so does a key's work stay with those that know it."""
+    root = tmp_path / "project"
+    root.mkdir()
+    made = synthesize_project(read_fleet(write_project(root, FLEET + "shards = 2\n")), tmp_path / "out")
+
+    pools = {
+        variables(function.properties)["POOL"]: function.properties["FunctionName"]
+        for function in made.of_type("AWS::Lambda::Function")
+        if "POOL" in variables(function.properties)
+    }
+    queues = {queue.properties["QueueName"] for queue in made.of_type("AWS::SQS::Queue")}
+    assert pools == {"echo": "tiny-echo", "echo-s2": "tiny-echo-s2"}
+    assert {f"tiny-{pool}-{kind}" for pool in pools for kind in ("high", "normal", "low", "dead")} <= queues
 
 
 def variables(function: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentfleet.domain import ids
 from agentfleet.domain.goal import Goal
+from tests.simulation.chronicle import check_history
 from tests.simulation.reference import Expected
 from tests.simulation.work import STAGE
 
@@ -26,6 +27,7 @@ def check(simulation: "Simulation") -> None:
     for goal in simulation.goals.goals.values():
         _check_goal(simulation, goal)
     _check_payments(simulation)
+    check_history(simulation, simulation.chronicle)
     for queue, messages in simulation.queues.queues.items():
         if messages:
             violate(f"{queue} still holds {[message.body for message in messages.values()]}")
@@ -40,7 +42,10 @@ def _check_root(simulation: "Simulation", goal_id: str, expected: Expected) -> N
     )
     if goal.state not in allowed:
         violate(f"goal {goal_id} is {goal.state}, not {' or '.join(sorted(allowed))}")
-    topics = {topic for topic, message in simulation.bus.published if message["goal"] == goal_id and topic in EVENT_OF.values()}
+    told = {topic for topic, message in simulation.bus.published if message["goal"] == goal_id}
+    if "GoalAccepted" not in told:
+        violate(f"nobody was told that goal {goal_id} was accepted")
+    topics = told & set(EVENT_OF.values())
     wanted = {EVENT_OF[goal.state]} if goal.state.is_final else set()
     # A cancellation is told by whoever cancels; if that one dies, nobody else knows.
     if topics != wanted and not (goal.state == "CANCELLED" and not topics):

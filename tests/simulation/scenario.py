@@ -45,6 +45,8 @@ class Weather:
     """Probability that a message is sent twice, under two ids: a client that heard no answer sends again."""
     fan_out: int = 500
     arity: int = 256
+    window: int = 10_000
+    """Units that a tenant may have under way per pool and priority; a small one puts plans into lanes."""
     stored_as_bytes: bool = False
     """Do plans go through the codec?"""
     all_large: bool = False
@@ -93,6 +95,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         stored_as_bytes=rng.random() < 0.1,
         all_large=rng.random() < 0.3,
         lost_sends=lost_sends,
+        window=rng.choice([10_000, 10_000, 8, 2]),
     )
     return Scenario(seed, tuple(goals), tuple(subplans), weather)
 

@@ -20,6 +20,7 @@ from agentfleet.services.capability import TaskContext
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
 from tests.simulation import tables
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.reference import Expected, expect
 from tests.simulation.scenario import GoalCase, Scenario, scenario_of
 from tests.simulation.threads import Strands
@@ -30,7 +31,7 @@ TENANT: Final = "acme"
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace"),
+    "goals": ("create", "get", "replace", "list"),
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),
@@ -67,14 +68,16 @@ class Simulation:
     def __init__(self, scenario: Scenario, trace: list[str] | None = None) -> None:
         self.scenario = scenario
         self.world = world = World(scenario.seed, scenario.weather, STRANDS, trace)
-        self.goals, self.plans, self.results = tables.Goals(world), tables.Plans(world), tables.Results(world)
+        self.chronicle = Chronicle()
+        self.goals, self.results = tables.Goals(world, self.chronicle), tables.Results(world, self.chronicle)
+        self.plans = tables.Plans(world)
         self.joins, self.claims = tables.Joins(world), tables.Claims(world)
         self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
             Outside(**watched, blobs=None, clock=world.clock),  # type: ignore[arg-type]  # no task here has files
-            CATALOG,
+            CATALOG.model_copy(update={"tenant_window": scenario.weather.window}),
             {},
             random_bits=lambda _: next(bits),
             fraction=world.order.random,

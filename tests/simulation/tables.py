@@ -8,23 +8,30 @@ from typing import Any
 from agentfleet.domain import names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import DeliveryFailed, NotFound
-from agentfleet.domain.goal import Goal
+from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.ports import Page
+from tests.simulation.chronicle import Chronicle
 from tests.simulation.world import VISIBILITY, Refused, World
 
 
 class Goals:
     """A GoalStore."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, chronicle: Chronicle) -> None:
         self.world = world
+        self.chronicle = chronicle
         self.goals: dict[str, Goal] = {}
         self.ended_at: dict[str, float] = {}
 
     def create(self, goal: Goal) -> bool:
-        return self.goals.setdefault(goal.id, goal) is goal
+        if goal.id in self.goals:
+            return False
+        self.goals[goal.id] = goal
+        self.chronicle.tell_goal(None, goal)
+        return True
 
     def get(self, goal_ids: Sequence[str]) -> dict[str, Goal]:
         return {one: self.goals[one] for one in goal_ids if one in self.goals}
@@ -38,7 +45,12 @@ class Goals:
         if after.state.is_final:
             self.ended_at[after.id] = self.world.now
         self.goals[before.id] = after
+        self.chronicle.tell_goal(current, after)
         return True
+
+    def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
+        found = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state is state]
+        return Page(tuple(found[:limit]))
 
     @staticmethod
     def matches(current: Goal, before: Goal) -> bool:
@@ -79,8 +91,9 @@ class Plans:
 class Results:
     """A ResultStore."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, chronicle: Chronicle) -> None:
         self.world = world
+        self.chronicle = chronicle
         self.results: dict[tuple[str, int], Result] = {}
         self.first: dict[tuple[str, int], tuple[float, Result]] = {}
         """When each unit's result was first stored, and what it was."""
@@ -90,6 +103,8 @@ class Results:
         standing = [self.store(result) for result in results[:cut]]
         for result in results[:cut]:
             place = (result.goal_id, result.unit)
+            if place not in self.first:
+                self.chronicle.tell_result(self.results[place])
             if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
                 self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")
         if cut is not None:

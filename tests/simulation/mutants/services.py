@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.history import Event, Head, Segment, extend
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.services import perform
+from agentfleet.services import history, perform
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.finish import EVENTS, Finisher
@@ -14,6 +15,7 @@ from agentfleet.services.perform import Performer
 from agentfleet.services.release import ReleasePart
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Batch
+from tests.fakes.history import FakeHistory
 from tests.simulation.mutants.mutant import Mutant
 from tests.simulation.work import STAGE
 
@@ -125,6 +127,15 @@ def _leave_sub_plan(self: TaskRunner, goal: Goal, unit: int) -> None:
     """Leaves a sub-plan's goal to itself."""
 
 
+def _extend_without_marks(head: Head, changes: Any) -> tuple[list[Event], Head]:
+    return extend(replace(head, marks={}), changes)
+
+
+def _append_over(self: FakeHistory, segment: Segment) -> bool:
+    self.stored.setdefault(segment.head.goal_id, {})[segment.first] = segment
+    return True
+
+
 SERVICES: Final = (
     Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
     Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
@@ -143,6 +154,8 @@ SERVICES: Final = (
     Mutant("fail is treated as skip", Finisher, "advance", _with_policy("skip")),
     Mutant("sub-plans do not report", Finisher, "_report_to_parent", _report_nothing),
     Mutant("a repeated submission sets the state back", Accepter, "resume", _resume_whatever_state),
+    Mutant("the history repeats what comes again", history, "extend", _extend_without_marks),
+    Mutant("the history forks", FakeHistory, "append", _append_over),
     Mutant("wide releases are not sent", ReleasePart, "__call__", _leave_part_of_it),
     Mutant(
         "every attempt has its own idempotency key",

@@ -182,3 +182,42 @@ def test_fleets_of_others_do_not_exist(world: World) -> None:
 
     assert [world.call(method, f"/fleets/{fleet}", tenant="evil").status for method in ("GET", "DELETE")] == [404, 404]
     assert world.call("PATCH", f"/fleets/{fleet}", {"size": 1}, tenant="evil").status == 404
+
+
+def test_a_drained_pool_says_so_until_it_is_undrained(world: World) -> None:
+    """Twice is fine; a pool that doesn't exist is a 404."""
+    for _ in range(2):
+        drained = world.call("POST", "/pools/web/drain")
+        assert (drained.status, drained.body["health"]) == (200, "DRAINING")
+    assert drained.body["health_reason"].startswith("drained since 2026")
+    assert world.call("GET", "/pools").body["pools"][0]["health"] == "DRAINING"
+
+    for _ in range(2):
+        assert world.call("POST", "/pools/web/undrain").body["health"] == "HEALTHY"
+    assert world.call("POST", "/pools/nope/drain").status == 404
+    assert world.call("POST", "/pools/nope/undrain").status == 404
+
+
+def test_who_offers_a_capability_is_told_by_health_weight_and_share(world: World) -> None:
+    """With how many of its agents live; 404 for what nobody offers, with what was perhaps meant."""
+    world.busy("x/y", pool="web")
+
+    found = world.call("GET", "/capabilities/web.fetch").body
+
+    [offer] = found["offers"]
+    assert found["capability"] == "web.fetch"
+    assert offer == {"pool": "web", "health": "HEALTHY", "reason": "", "weight": 1, "share": 1.0, "agents": 1}
+    missing = world.call("GET", "/capabilities/web.fetsch")
+    assert missing.status == 404
+    assert "did you mean web.fetch?" in missing.body["message"]
+
+
+def test_an_agent_tells_its_last_task_to_whom_it_belongs(world: World) -> None:
+    """What it took up last, also after it has ended; nobody learns it of another tenant's goal."""
+    goal = world.submit({"id": "a"})
+    world.fleet.settle()
+
+    [mine] = world.call("GET", "/agents", capability="work.echo").body["agents"]
+    [theirs] = world.call("GET", "/agents", tenant="other").body["agents"]
+
+    assert (mine["last"], theirs["last"]) == (f"{goal}/a", None)

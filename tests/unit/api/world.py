@@ -10,18 +10,31 @@ from urllib.parse import urlencode
 
 from agentfleet.agent import Agent, SubPlan
 from agentfleet.bootstrap import Api
-from agentfleet.composition import Knowledge
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.playbook import Playbook
+from agentfleet.services.discover import Discovery
+from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
+from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.learn import Indexes
 from agentfleet.services.playbooks import PlaybookShelf
+from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeDocuments, FakeEmbedder, FakeFleets, FakePages, FakePools, FakeScalings, FakeVectors, FakeWords
+from tests.fakes import (
+    FakeDocuments,
+    FakeEmbedder,
+    FakeFleets,
+    FakeHistory,
+    FakePages,
+    FakePools,
+    FakeScalings,
+    FakeVectors,
+    FakeWords,
+)
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -97,7 +110,10 @@ class World:
         self.scalings = FakeScalings()
         self.inspector = Inspector(fleet.goals, fleet.plans, fleet.results, fleet.entries, fleet.blobs, self.catalog, clock)
         bits = iter(range(1, 1 << 30))
-        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits))
+        board = fleet.platform.board
+        self.scaler = Scaler(self.pools, self.fleets, self.scalings, self.catalog, clock, lambda _: next(bits), board)
+        self.history = FakeHistory()
+        historian = Historian(fleet.goals, fleet.plans, self.history)
         self.api = Api(
             accept=fleet.platform.accepter.accept,
             control=fleet.platform.control,
@@ -105,7 +121,10 @@ class World:
             scale=self.scaler,
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
+            history=historian,
+            account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
+            discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
         self.vectors, self.words = FakeVectors(), FakeWords()
         indexes = Indexes(self.vectors, self.words, FakeEmbedder())

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.goal import Goal
+from agentfleet.domain.healing import Incident, IncidentKind
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.views import FileView, GoalResult
 from client.api import FleetClient
@@ -138,6 +140,23 @@ def test_a_failed_goal_is_exit_code_1(fleet: Fleet, tmp_path: Path) -> None:
     assert data["goal"]["state"] == "FAILED"
 
 
+def test_status_tells_of_caches_and_of_goals_that_stood_still(fleet: Fleet, world: World) -> None:
+    """By pool, over its living agents; and how often the healer needed nobody."""
+    now = world.fleet.clock()
+    for number, hits in enumerate((2, 3)):
+        cache = {"memory.hits": hits, "s3.hits": 1, "memory.misses": 9, "loads": 2}
+        world.fleet.entries.put(Agent(f"w-{number}", "work", (), AgentState.IDLE, now, now, cache=cache))
+    incident = Incident("g1", "acme", IncidentKind.UNSENT, now, now, now, 1, 1, by_person=False, healed=now)
+    world.fleet.health.record(incident)
+
+    words, found = fleet("status").stdout, json.loads(fleet("status", "--json").stdout)
+
+    assert "64% of 11" in words
+    assert found["cache"]["work"] == {"asked": 11, "rate": 7 / 11, "hits": {"memory": 5, "s3": 2}, "loads": 4}
+    assert "1 of late healed, 1 of them without anybody" in words
+    assert found["incidents"] == {"open": 0, "healed": 1, "without_person": 1, "median_seconds": 0.0}
+
+
 def test_interrupting_a_watch_leaves_the_goal_running(fleet: Fleet, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C says that the goal goes on and how to come back or stop it."""
     goal = world.submit({"id": "a"})
@@ -213,6 +232,18 @@ def test_pools_are_scaled_and_fleets_spawned(fleet: Fleet) -> None:
     assert "released" in fleet("fleets", "--release", spawned["id"]).stdout
     fleet("fleets", "--spawn", "1", "--release", "x", code=2)
     fleet("fleets", "--capability", "x", code=2)
+
+
+def test_pools_are_drained_and_taken_back(fleet: Fleet) -> None:
+    """What is left is said, and the list of pools and the search by capability show it."""
+    assert fleet("drain", "work").stdout == "work: draining, 0 left; fleet undrain work takes it back\n"
+    assert "draining" in fleet("pools").stdout
+    assert "draining" in fleet("agents", "--capability", "work.echo").stdout
+    [offer] = json.loads(fleet("agents", "--capability", "work.echo", "--json").stdout)["offers"]
+    assert (offer["pool"], offer["health"], offer["share"]) == ("work", "DRAINING", 1.0)
+    assert json.loads(fleet("drain", "work", "--json").stdout)["health"] == "DRAINING"
+    assert fleet("undrain", "work").stdout == "work: healthy, gets work again\n"
+    assert json.loads(fleet("undrain", "work", "--json").stdout)["health"] == "HEALTHY"
 
 
 def test_cancel_and_its_conflict(fleet: Fleet, world: World) -> None:

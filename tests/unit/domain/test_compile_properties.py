@@ -119,6 +119,41 @@ def test_graphs_of_two_thousand_tasks_are_released_whole(spec: PlanSpec, seed: i
     assert finished == set(needs)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(spec=plans(), seed=st.integers(0, 2**32), window=st.integers(1, 12), duplicates=st.sampled_from([0.0, 0.3]))
+def test_a_window_holds_units_back_and_loses_none(spec: PlanSpec, seed: int, window: int, duplicates: float) -> None:
+    """Never are more units under way than the window has places, in any order of completion; every one is done in the end."""
+    plan = compile_plan(spec, CATALOG, window=window)
+    rng = random.Random(seed)
+
+    when = {task.id: at for at, number in enumerate(run(plan, rng, duplicates)) for task in plan.unit(number).tasks}
+    assert sorted(when) == sorted(task.id for task in spec.tasks)
+    assert all(when[other] < when[task.id] for task in spec.tasks for other in task.depends_on)
+    done: set[int] = set()
+    while under_way := frontier(plan, done):
+        assert len(under_way) <= window
+        done.add(rng.choice(under_way))
+    assert len(done) == len(plan.units)
+
+
+@settings(max_examples=50, deadline=None)
+@given(spec=plans())
+def test_a_window_wide_enough_changes_nothing(spec: PlanSpec) -> None:
+    """The plan is the same as without one."""
+    assert compile_plan(spec, CATALOG, window=len(spec.tasks)) == compile_plan(spec, CATALOG)
+
+
+def test_lanes_of_a_fan_cost_no_joins() -> None:
+    """A unit that is held back waits for one other alone, and what gathers the fan waits for the lanes' ends only."""
+    fan = [{"id": f"t{number}", "capability": "p.single"} for number in range(1000)]
+    last = {"id": "last", "capability": "p.single", "depends_on": ["t*"]}
+    plan = compile_plan(PlanSpec.model_validate({"tasks": [*fan, last]}), CATALOG, window=10)
+
+    assert plan.header.roots == ((0, 9),)
+    assert plan.unit(5).releases == ((15, 15),)
+    assert [join.size for join in plan.joins] == [10]
+
+
 @settings(max_examples=50, deadline=None)
 @given(spec=plans())
 def test_a_plan_survives_its_encoding_and_equal_plans_give_equal_bytes(spec: PlanSpec) -> None:

@@ -100,6 +100,9 @@ def delivered(clients: Clients, queue: str) -> dict[str, Any]:
     }
 
 
+SHARDS = {"flow": None, "flow-s2": "flow"}
+
+
 def submitted() -> dict[str, Any]:
     """An event with a goal, and one that is none."""
     event: dict[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_goal_submitted.json").read_text(encoding="utf-8"))
@@ -152,3 +155,16 @@ def test_a_handler_in_the_wrong_function_says_so(aws: Clients, monkeypatch: pyte
 
     with pytest.raises(FleetError, match=r"belongs to pool 'data', but its handler says Agent\('flow'\)"):
         flow.agent({"Records": []}, Invocation())
+
+
+def test_a_shard_runs_its_pools_code(aws: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its handler says whose shard it is; it registers, and sends postponed tasks back, as itself."""
+    catalog = read_fleet(ROOT).catalog
+    flows = {name: catalog.pools["flow"].model_copy(update={"name": name, "shard_of": of}) for name, of in SHARDS.items()}
+    sharded = catalog.model_copy(update={"pools": {**catalog.pools, **flows}})
+    (tmp_path / "catalog.json").write_text(sharded.model_dump_json(), encoding="utf-8")
+    monkeypatch.setenv("POOL", "flow-s2")
+
+    assert flow.agent({"Records": []}, Invocation()) == {"batchItemFailures": []}
+    assert flow.agent._runner is not None
+    assert flow.agent._runner._pool == "flow-s2"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
-from agentfleet.composition import Knowledge
 from agentfleet.domain.errors import Postponed
 from agentfleet.domain.goal import GoalState
+from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.learn import Indexes
 from cdk.playbooks import read_playbooks
 from functions.knowledge import handler

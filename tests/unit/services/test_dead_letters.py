@@ -188,7 +188,7 @@ def test_a_capability_that_is_gone_fails_its_tasks() -> None:
     fleet = InProcessFleet(work)
     goal_id = fleet.submit(TWO).id
     die_quickly(fleet)
-    fleet.healing.office._router._turns.clear()
+    fleet.healing.office._router._homes.clear()
 
     fleet.heal()
 

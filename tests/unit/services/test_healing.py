@@ -14,7 +14,7 @@ from agentfleet.domain.plan import JOIN_ARITY
 from agentfleet.ports import Page
 from agentfleet.services.heal import HealReport
 from tests.fakes import FakeQueueWatch
-from tests.fakes.fleet import InProcessFleet, Killed
+from tests.fakes.fleet import InProcessFleet, Killed, catalog_of
 from tests.unit.services.test_kills import GOAL, pool
 
 crowd = Agent("work")
@@ -164,7 +164,7 @@ def test_a_healer_that_is_killed_is_followed_by_one_that_is_not(before: bool) ->
 
 def test_fifty_thousand_waiting_tasks_are_left_alone() -> None:
     """However long they wait, and whether or not their age is known: they are in a queue, so nothing is sent again."""
-    fleet = InProcessFleet(crowd)
+    fleet = InProcessFleet(crowd, catalog=catalog_of(crowd).model_copy(update={"tenant_window": 100_000}))
     fleet.submit(fan(50_000))
     fleet.invoke("fleet-work-normal")
     while fleet.queues.depth(names.release_queue("fleet"))[0]:

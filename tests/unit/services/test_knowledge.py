@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from agentfleet.composition import Knowledge
 from agentfleet.domain.errors import KnowledgeUnavailable
 from agentfleet.domain.knowledge import Document, Match, Space, Vector
 from agentfleet.ports_knowledge import Passage
 from agentfleet.services.find import Finder
+from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.knowledge_views import DocumentView
 from agentfleet.services.learn import Draft, Indexes
 from tests.fakes import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords, FixedClock

@@ -9,11 +9,14 @@ import pytest
 from agentfleet import bootstrap
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RetryableError
-from agentfleet.domain.fleet import Fleet
+from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from agentfleet.domain.messages import TaskMessage
+from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.scaling import Action, ScalingMode
 from agentfleet.ports import Signals
 from agentfleet.services.manage import Autoscaler
+from agentfleet.services.pool_health import HealthWatch
+from agentfleet.services.routing import LocalRouting
 from functions.manage_fleet import handler as function
 from tests.fakes import FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
 
@@ -140,13 +143,16 @@ def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: py
     """It answers with pool and action, and logs a line with the reason for each."""
     world = World()
     monkeypatch.setattr(bootstrap, "autoscaler", lambda: world.autoscaler)
+    remote = Agent("ocr", "web", ("ocr.read",), AgentState.IDLE, world.clock(), world.clock(), endpoint="https://ocr.test")
+    monkeypatch.setattr(bootstrap, "remote_watch", lambda: lambda: [remote])
     context: Any = SimpleNamespace(
         function_name="fleet-manage-fleet", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="test"
     )
 
     assert function.handler({"detail-type": "Scheduled Event"}, context) == {"busy": "up", "idle": "hold"}
-    reasons = [vars(line)["reason"] for line in caplog.records]
-    assert reasons == ["30 waiting, the oldest for 61 s", "nothing to do"]
+    *passed, asked = map(vars, caplog.records)
+    assert [line["reason"] for line in passed] == ["30 waiting, the oldest for 61 s", "nothing to do"]
+    assert (asked["agent"], asked["state"]) == ("ocr", "IDLE")
 
 
 def test_time_alone_makes_an_unmeasured_backlog_late() -> None:
@@ -160,3 +166,25 @@ def test_time_alone_makes_an_unmeasured_backlog_late() -> None:
         world.clock.advance(timedelta(minutes=1))
 
     assert actions == [Action.HOLD, Action.UP]
+
+
+def test_each_pass_says_how_well_the_pools_are() -> None:
+    """Also those whose scaling is off; a failing pool at once, and the next pass goes on from there."""
+    world = World("off")
+    routing = LocalRouting()
+    world.signals.signals["busy"] = Signals(invocations=20, errors=15)
+    manager = Autoscaler(
+        world.pools, world.signals, world.fleets, world.records, world.catalog, world.clock, HealthWatch(routing)
+    )
+
+    assert [one.pool for one in manager()] == ["idle"]
+    found = routing.read().health
+    assert (found["busy"].state, found["busy"].reason) == (HealthState.UNHEALTHY, "15 of 20 invocations failed")
+    assert found["idle"].state is HealthState.HEALTHY
+    world.signals.signals["busy"] = Signals(invocations=20)
+    states = []
+    for _ in range(3):
+        world.clock.advance(60)
+        manager()
+        states.append(routing.read().health["busy"].state)
+    assert states == [HealthState.UNHEALTHY, HealthState.UNHEALTHY, HealthState.DEGRADED]

@@ -1,6 +1,7 @@
 """Kept results and left-alone dependencies, in a whole fleet in one process."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentfleet.agent import Agent, PermanentError, TaskContext
+from agentfleet.agent import Agent, PermanentError, TaskContext, _measure_cache
 from agentfleet.domain.breaker import Breaker, BreakerPolicy, BreakerState
 from agentfleet.domain.errors import BulkheadFull, CircuitOpen
 from agentfleet.domain.goal import GoalState
@@ -84,6 +85,29 @@ def test_a_kept_result_answers_without_a_call(calls: Calls) -> None:
     assert [fleet.goal(goal.id).output for goal in goals] == [{"t0": 9, "t1": 9, "t2": 16}] * 2
     assert fleet.cache is not None
     assert fleet.cache.counts["memory.hits"] >= 3
+
+
+def test_an_agents_entry_says_what_its_cache_did(calls: Calls) -> None:
+    """With the entry that is written anyway, at most every few seconds: so the newest batch may not be in it."""
+    fleet = fleet_with_cache(calls)
+    for _ in range(2):
+        fleet.submit(plan(square(3), square(4)))
+        fleet.settle()
+        fleet.clock.advance(60)
+    fleet.submit(plan(square(5)))
+    fleet.settle()
+
+    (entry,) = fleet.entries.list(["data"])
+    assert fleet.cache is not None
+    assert (entry.cache["loads"], entry.cache["memory.hits"]) == (2, 2)
+
+
+def test_a_batch_is_measured_in_the_embedded_format(capsys: pytest.CaptureFixture[str]) -> None:
+    """CloudWatch makes metrics of the line: hits of all tiers, values made and calls that failed, by pool."""
+    _measure_cache("data", {"memory.hits": 2, "s3.hits": 1, "s3.errors": 1, "loads": 4})
+
+    line = json.loads(capsys.readouterr().out)
+    assert (line["service"], line["CacheHits"], line["CacheLoads"], line["CacheErrors"]) == ("data", [3.0], [4.0], [1.0])
 
 
 def test_tenants_share_nothing(calls: Calls) -> None:

@@ -4,7 +4,7 @@ The agent itself is the Lambda handler: point the function at `handler.agent`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from agentfleet import bootstrap
 from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from agentfleet.services.perform import BeforeHook
+from agentfleet.services.remote import RemoteCall, RemoteCaller
 from agentfleet.services.work import Batch, Delivery
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from agentfleet.services.run import TaskRunner
 
-__all__ = ["Agent", "PermanentError", "RetryableError", "SubPlan", "TaskContext"]
+__all__ = ["Agent", "PermanentError", "RemoteCall", "RetryableError", "SubPlan", "TaskContext"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +34,7 @@ class Agent:
         self.pool = pool
         self.capabilities: dict[str, Capability] = {}
         self.before: list[BeforeHook] = []
+        self.remote_caller: RemoteCaller | None = None
         self._runner: TaskRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -80,6 +82,11 @@ class Agent:
 
         return declare
 
+    def remote(self, caller: RemoteCaller) -> RemoteCaller:
+        """Declare `caller(call, context)` as what has remote agents do those tasks that this pool takes in for them."""
+        self.remote_caller = caller
+        return caller
+
     def before_task(self, hook: BeforeHook) -> BeforeHook:
         """Call `hook(context, input)` before every task; raising fails the task."""
         self.before.append(hook)
@@ -88,7 +95,7 @@ class Agent:
     def __call__(self, event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
         if self._runner is None or self._loop is None:
-            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before)
+            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before, self.remote_caller)
             # Not asyncio.Runner: its run() sets up a signal handler and prints its task's result, a sixth of a batch's CPU.
             self._loop = asyncio.new_event_loop()
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())
@@ -111,6 +118,18 @@ def read_deliveries(event: dict[str, Any]) -> list[Delivery]:
     ]
 
 
+def _measure_cache(pool: str, counts: Mapping[str, int]) -> None:
+    """A line in CloudWatch's embedded metric format: hits of all tiers, values made, and calls that failed, by pool."""
+    from aws_lambda_powertools import Metrics  # noqa: PLC0415 - agents without a cache must not pay for the import
+    from aws_lambda_powertools.metrics import MetricUnit  # noqa: PLC0415
+
+    metrics = Metrics(namespace="AgentFleet", service=pool)
+    hits, errors = (sum(n for name, n in counts.items() if name.endswith(f".{kind}")) for kind in ("hits", "errors"))
+    for name, count in {"CacheHits": hits, "CacheLoads": counts.get("loads", 0), "CacheErrors": errors}.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    metrics.flush_metrics()
+
+
 def _log(pool: str, batch: Batch) -> None:
     """One line per batch, and one per task that did not succeed.
 
@@ -121,6 +140,7 @@ def _log(pool: str, batch: Batch) -> None:
     more: dict[str, Any] = {"postponed": len(batch.postponed)} if batch.postponed else {}
     if batch.cache:
         more["cache"] = batch.cache
+        _measure_cache(pool, batch.cache)
     logger.info(
         "batch",
         tenant=next(iter(tenants), None) if len(tenants) < 2 else "*",

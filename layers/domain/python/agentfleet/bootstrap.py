@@ -2,51 +2,65 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from random import random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.breakers import DynamoBreakers
 from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
-from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.goals import DynamoGoals
-from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
-from agentfleet.adapters.pools import LambdaPools
-from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
-from agentfleet.adapters.scaling import DynamoScalings
-from agentfleet.adapters.signals import CloudWatchSignals
-from agentfleet.composition import Healing, Knowledge, Outside, Platform
+from agentfleet.adapters.routing import DynamoRouting
+from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
-from agentfleet.ports_knowledge import VectorIndex
 from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
-from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Indexes
-from agentfleet.services.manage import Autoscaler
 from agentfleet.services.perform import BeforeHook
-from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.registry import Registry
 from agentfleet.services.run import TaskRunner
-from agentfleet.services.scale import Scaler
-from agentfleet.settings import FleetSettings, KnowledgeSettings, PoolSettings
+from agentfleet.settings import (
+    ApiSettings,
+    ArchiverSettings,
+    FleetSettings,
+    KnowledgeSettings,
+    PoolSettings,
+    RecorderSettings,
+)
+
+if TYPE_CHECKING:
+    from agentfleet.ports_knowledge import VectorIndex
+    from agentfleet.services.archive import Archiver
+    from agentfleet.services.discover import Discovery
+    from agentfleet.services.history import Historian, Recorder
+    from agentfleet.services.inspect import Inspector
+    from agentfleet.services.knowledge import Knowledge
+    from agentfleet.services.knowledge_views import FindingList
+    from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.receipt import Accountant
+    from agentfleet.services.remote import RemoteCaller, RemoteWatch
+    from agentfleet.services.scale import Scaler
+    from agentfleet.services.tools import ToolBox
+
+# What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
 PACKAGE: Final = Path(__file__).parent
 
@@ -86,6 +100,7 @@ def outside(settings: FleetSettings) -> Outside:
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
+        routing=DynamoRouting(aws.dynamodb, settings.registry_table),
     )
 
 
@@ -124,21 +139,30 @@ def platform() -> Platform:
     return compose(FleetSettings.from_env())
 
 
-def runner(pool: str, capabilities: Mapping[str, Capability], before: Sequence[BeforeHook]) -> TaskRunner:
+def runner(
+    pool: str,
+    capabilities: Mapping[str, Capability],
+    before: Sequence[BeforeHook],
+    remote: "RemoteCaller | None" = None,
+) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
+    from agentfleet.services.remote import remote_capabilities
+
     settings = PoolSettings.from_env()
-    if settings.pool != pool:
+    fleet = compose(settings)
+    if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    agent_id = f"{pool}-{secrets.token_hex(4)}"
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
+    agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return compose(settings).runner(pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    return fleet.runner(settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
-    from agentfleet.adapters.memory_cache import MemoryCache  # noqa: PLC0415
-    from agentfleet.adapters.s3_cache import S3Cache  # noqa: PLC0415
-    from agentfleet.adapters.valkey_cache import ValkeyCache  # noqa: PLC0415
+    from agentfleet.adapters.memory_cache import MemoryCache
+    from agentfleet.adapters.s3_cache import S3Cache
+    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(
@@ -150,7 +174,8 @@ def _cache(settings: PoolSettings) -> CacheManager:
     )
     if not settings.cache_url:
         return CacheManager([memory, objects], None, utc_now, random)
-    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:")
+    login = IamLogin(settings.cache_group, settings.cache_user) if settings.cache_group else None
+    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:", login=login)
     shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
     return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
@@ -161,14 +186,42 @@ class Api:
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
     control: Controller
-    inspect: Inspector
-    scale: Scaler
+    inspect: "Inspector"
+    scale: "Scaler"
     registry: Registry
-    playbooks: PlaybookShelf
+    playbooks: "PlaybookShelf"
+    history: "Historian"
+    account: "Accountant"
     healing: Healing
+    discovery: "Discovery"
+
+
+@lru_cache(maxsize=1)
+def archiver() -> "Archiver":
+    """For archive_history."""
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.vault import S3Vault
+    from agentfleet.services.archive import Archiver
+
+    settings, aws = ArchiverSettings.from_env(), clients()
+    return Archiver(DynamoHistory(aws.dynamodb, settings.history_table), S3Vault(aws.s3, settings.history_bucket), utc_now)
+
+
+@lru_cache(maxsize=1)
+def recorder() -> "Recorder":
+    """For record_history."""
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.stream import read_change
+    from agentfleet.services.history import Recorder
+
+    return Recorder(DynamoHistory(clients().dynamodb, RecorderSettings.from_env().history_table), read_change, utc_now)
 
 
 def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
+    from agentfleet.adapters.dead_letters import SqsDeadLetters
+    from agentfleet.adapters.health import DynamoHealth
+    from agentfleet.adapters.queue_watch import SqsQueueWatch
+
     aws = clients()
     watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
     letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
@@ -185,27 +238,59 @@ def healing() -> Healing:
 @lru_cache(maxsize=1)
 def api() -> Api:
     """For serve_api."""
-    settings = FleetSettings.from_env()
+    from agentfleet.adapters.history import DynamoHistory
+    from agentfleet.adapters.pools import LambdaPools
+    from agentfleet.adapters.scaling import DynamoScalings
+    from agentfleet.services.discover import Discovery
+    from agentfleet.services.history import Historian
+    from agentfleet.services.inspect import Inspector
+    from agentfleet.services.playbooks import PlaybookShelf
+    from agentfleet.services.receipt import Accountant
+    from agentfleet.services.scale import Scaler
+
+    settings = ApiSettings.from_env()
     aws = clients()
     fleet = compose(settings)
     reach = fleet.outside
     pools = LambdaPools(aws.sqs, aws.functions, aws.logs, fleet.catalog, settings.queue_url_prefix, aws.threads)
     fleets = DynamoFleets(aws.dynamodb, settings.registry_table)
+    history = Historian(reach.goals, reach.plans, DynamoHistory(aws.dynamodb, settings.history_table))
     scalings = DynamoScalings(aws.dynamodb, settings.registry_table)
     return Api(
         accept=fleet.accepter.accept,
         control=fleet.control,
         inspect=Inspector(reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now),
-        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits),
+        scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits, fleet.board),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
+        history=history,
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
+        discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 
 
+def toolbox() -> "ToolBox":
+    """For serve_mcp."""
+    from agentfleet.services.tools import ToolBox
+
+    def find(tenant: str, query: str, domains: Sequence[str] | None, limit: int) -> "FindingList":
+        return knowledge().finder.find(tenant, query, domains, limit)
+
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    fleet = api()
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, find, utc_now, time.sleep)
+
+
 @lru_cache(maxsize=1)
-def autoscaler() -> Autoscaler:
+def autoscaler() -> "Autoscaler":
     """For manage_fleet."""
+    from agentfleet.adapters.pools import LambdaPools
+    from agentfleet.adapters.scaling import DynamoScalings
+    from agentfleet.adapters.signals import CloudWatchSignals
+    from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.pool_health import HealthWatch
+
     settings = FleetSettings.from_env()
     aws = clients()
     catalog = Catalog.model_validate(_packaged("catalog.json"))
@@ -216,19 +301,22 @@ def autoscaler() -> Autoscaler:
         DynamoScalings(aws.dynamodb, settings.registry_table),
         catalog,
         utc_now,
+        HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )
 
 
 @lru_cache(maxsize=1)
-def knowledge() -> Knowledge:
-    """For the API's knowledge routes and the pool `knowledge`. Imported here: no other cold start pays for it."""
-    from agentfleet.adapters.dynamo_vectors import DynamoVectors  # noqa: PLC0415
-    from agentfleet.adapters.embedders import MiniLm, Titan  # noqa: PLC0415
-    from agentfleet.adapters.knowledge import DynamoDocuments  # noqa: PLC0415
-    from agentfleet.adapters.pdf import PdfPages  # noqa: PLC0415
-    from agentfleet.adapters.segments import Segments  # noqa: PLC0415
-    from agentfleet.adapters.vector_files import VectorFiles, join_vectors  # noqa: PLC0415
-    from agentfleet.adapters.word_files import WordFiles, join_words  # noqa: PLC0415
+def knowledge() -> "Knowledge":
+    """For the API's knowledge routes, the MCP server and the pool `knowledge`."""
+    from agentfleet.adapters.dynamo_vectors import DynamoVectors
+    from agentfleet.adapters.embedders import MiniLm, Titan
+    from agentfleet.adapters.knowledge import DynamoDocuments
+    from agentfleet.adapters.pdf import PdfPages
+    from agentfleet.adapters.segments import Segments
+    from agentfleet.adapters.vector_files import VectorFiles, join_vectors
+    from agentfleet.adapters.word_files import WordFiles, join_words
+    from agentfleet.services.knowledge import Knowledge
+    from agentfleet.services.learn import Indexes
 
     fleet, settings, aws = FleetSettings.from_env(), KnowledgeSettings.from_env(), clients()
     embedder = Titan(aws.bedrock, aws.threads) if settings.embedder == "titan" else MiniLm()
@@ -240,3 +328,15 @@ def knowledge() -> Knowledge:
         vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
     documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
     return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)
+
+
+@lru_cache(maxsize=1)
+def remote_watch() -> "RemoteWatch":
+    """For manage_fleet."""
+    from agentfleet.adapters.remote_probe import HttpProbe
+    from agentfleet.services.remote import RemoteWatch
+
+    settings = FleetSettings.from_env()
+    aws = clients()
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return RemoteWatch(catalog, HttpProbe(), DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads), utc_now)

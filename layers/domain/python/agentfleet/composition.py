@@ -23,27 +23,24 @@ from agentfleet.ports import (
     PlanStore,
     QueueWatch,
     ResultStore,
+    RoutingStore,
     TaskQueues,
 )
-from agentfleet.ports_knowledge import DocumentStore, PageReader, Writer
 from agentfleet.services.accept import Accepter
-from agentfleet.services.answer import Answerer
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
-from agentfleet.services.find import Finder
 from agentfleet.services.finish import Finisher
 from agentfleet.services.heal import Healer
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.intake import EventIntake
-from agentfleet.services.learn import Indexes, Librarian
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
-from agentfleet.services.routing import Router
+from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Stores, TaskRunner
 
 
@@ -62,6 +59,7 @@ class Outside:
     agents: AgentStore
     clock: Clock
     breakers: BreakerStore = field(default_factory=LocalBreakers)
+    routing: RoutingStore = field(default_factory=LocalRouting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,9 @@ class Platform:
         self.outside = outside
         self.catalog = catalog
         self.playbooks = playbooks
-        self.releaser = Releaser(Router(catalog), outside.queues)
+        self.board = RoutingBoard(outside.routing, outside.breakers, catalog, outside.clock)
+        self.router = Router(catalog, self.board)
+        self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
             outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
@@ -133,7 +133,16 @@ class Platform:
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
         return TaskRunner(
-            capabilities, stores, performer, self.accepter, self.finisher, presence, outside.clock, self._fraction, pool
+            capabilities,
+            stores,
+            performer,
+            self.accepter,
+            self.finisher,
+            presence,
+            outside.clock,
+            self._fraction,
+            pool,
+            self.router,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
@@ -144,22 +153,3 @@ class Platform:
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
         healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
         return Healing(healer, office, incidents)
-
-
-class Knowledge:
-    """The services over documents, composed once."""
-
-    def __init__(
-        self,
-        documents: DocumentStore,
-        indexes: Indexes,
-        pages: PageReader,
-        clock: Clock,
-        *,
-        node: str | None = None,
-        writer: Writer | None = None,
-    ) -> None:
-        """`node` names this process among all that write; `writer` is a model that words answers, where there is one."""
-        self.librarian = Librarian(documents, indexes, pages, clock, node or secrets.token_hex(6))
-        self.finder = Finder(documents, indexes)
-        self.answerer = Answerer(self.finder, indexes.embedder, writer)

@@ -1,6 +1,6 @@
 """What the services need from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,9 @@ from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
+from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+from agentfleet.domain.pool_health import PoolHealth, RoutingTable
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.domain.scaling import ScalingRecord
 
@@ -217,6 +219,38 @@ class PoolControl(Protocol):
         """The newest log lines of a pool, oldest first."""
 
 
+class HistoryStore(Protocol):
+    """What happened to goals, as chains of events (see domain/history.py)."""
+
+    def head(self, goal_id: str) -> Head | None:
+        """The chain's head, which may be behind its end; None if nothing was recorded of the goal."""
+
+    def begin(self, goal_id: str, now: datetime) -> Head:
+        """The goal's head, made now if there is none."""
+
+    def end(self, head: Head) -> Head:
+        """How far the chain has really come, by its last segment."""
+
+    def append(self, segment: Segment) -> bool:
+        """Store a segment unless another continues the chain from the same event: then False, and nothing was changed."""
+
+    def move(self, head: Head) -> None:
+        """Bring the goal's head forward to this one; a head that is further already stays."""
+
+    def segments(self, head: Head, first: int = 1) -> Iterator[Segment]:
+        """The chain's segments in order, from the one with event `first` on."""
+
+    def filed(self, partition: str) -> Iterator[Segment]:
+        """All segments under an hour and shard, goal by goal, each goal's in order."""
+
+
+class HistoryVault(Protocol):
+    """Where copies of histories are kept that nobody can change."""
+
+    def put(self, name: str, body: bytes) -> None:
+        """Store a copy."""
+
+
 class QueueWatch(Protocol):
     """What can be seen of queues without receiving from them."""
 
@@ -299,3 +333,23 @@ class BreakerStore(Protocol):
 
         It is forgotten some time after `expires`.
         """
+
+
+class RoutingStore(Protocol):
+    """What those who route must know of the pools, in one place."""
+
+    def read(self) -> RoutingTable:
+        """Health and draining of every pool, perhaps a moment behind; nothing about breakers."""
+
+    def put_health(self, pool: str, health: PoolHealth) -> None:
+        """Store or replace."""
+
+    def drain(self, pool: str, since: datetime | None) -> None:
+        """Mark a pool as draining since then; None: as draining no more."""
+
+
+class RemoteProbe(Protocol):
+    """Asks remote agents how they are."""
+
+    def is_well(self, url: str) -> bool:
+        """Did whoever is at this health address say in time that it is well?"""

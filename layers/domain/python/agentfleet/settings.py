@@ -84,6 +84,10 @@ class PoolSettings(FleetSettings):
     settings: dict[str, Any] = field(default_factory=dict)
     cache_url: str = ""
     """Of Valkey (`valkey://host:port`); empty where there is none: then the cache is memory and S3."""
+    cache_group: str = ""
+    """ElastiCache replication group that agents sign in to by IAM; empty where Valkey asks for nothing of the sort."""
+    cache_user: str = ""
+    """Who they are to it."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -92,8 +96,51 @@ class PoolSettings(FleetSettings):
         except ValueError as error:
             raise MissingSetting(f"environment variable POOL_SETTINGS is not JSON: {error}") from error
         return {**_shared(environment), "pool": _required(environment, "POOL"), "settings": settings} | {
-            "cache_url": environment.get("CACHE_URL", "")
+            "cache_url": environment.get("CACHE_URL", ""),
+            "cache_group": environment.get("CACHE_GROUP", ""),
+            "cache_user": environment.get("CACHE_USER", ""),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings(FleetSettings):
+    """What the HTTP API's function needs."""
+
+    history_table: str = ""
+
+    @classmethod
+    def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            **_shared(environment),
+            "history_table": _required(environment, "HISTORY_TABLE"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSettings:
+    """What record_history needs."""
+
+    history_table: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        return cls(_required(os.environ if environment is None else environment, "HISTORY_TABLE"))
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiverSettings:
+    """What archive_history needs."""
+
+    history_table: str
+    history_bucket: str
+    """Whose objects are locked."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        found = os.environ if environment is None else environment
+        return cls(_required(found, "HISTORY_TABLE"), _required(found, "HISTORY_BUCKET"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""AWS clients: made when first needed, one of each per process, set up for short calls from many threads.
+"""AWS clients: made when first called, one of each per process, set up for short calls from many threads.
 
 They come from botocore directly: they are what boto3 gives, without the 100 ms of CPU that importing boto3 costs a cold start.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import RLock
@@ -36,18 +37,36 @@ CONFIG: Final = Config(
 )
 
 
+class _Later:
+    """A client that is made at its first call: making S3's costs a cold start 60 ms of a core, and few invocations use it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._make(), name)
+        self.__dict__[name] = found  # from now on it is found without a detour
+        return found
+
+
 class Clients:
     """`Clients()`; credentials, region and AWS_ENDPOINT_URL are found as boto3 finds them."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._made: dict[str, Any] = {}
         self._lock = RLock()
 
     def _make(self, service: str) -> Any:
         with self._lock:  # making clients from one session isn't thread-safe (boto3 guide, 'Session')
             if self._session is None:
                 self._session = Session()
-            return self._session.create_client(service, config=CONFIG)
+            if service not in self._made:
+                self._made[service] = self._session.create_client(service, config=CONFIG)
+            return self._made[service]
+
+    def _later(self, service: str) -> Any:
+        return _Later(lambda: self._make(service))
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
@@ -58,37 +77,37 @@ class Clients:
     @cached_property
     def s3(self) -> "S3Client":
         """S3."""
-        client: S3Client = self._make("s3")
+        client: S3Client = self._later("s3")
         return client
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """SQS."""
-        client: SQSClient = self._make("sqs")
+        client: SQSClient = self._later("sqs")
         return client
 
     @cached_property
     def events(self) -> "EventBridgeClient":
         """EventBridge."""
-        client: EventBridgeClient = self._make("events")
+        client: EventBridgeClient = self._later("events")
         return client
 
     @cached_property
     def functions(self) -> "LambdaClient":
         """Lambda."""
-        client: LambdaClient = self._make("lambda")
+        client: LambdaClient = self._later("lambda")
         return client
 
     @cached_property
     def logs(self) -> "CloudWatchLogsClient":
         """CloudWatch Logs."""
-        client: CloudWatchLogsClient = self._make("logs")
+        client: CloudWatchLogsClient = self._later("logs")
         return client
 
     @cached_property
     def cloudwatch(self) -> "CloudWatchClient":
         """CloudWatch."""
-        client: CloudWatchClient = self._make("cloudwatch")
+        client: CloudWatchClient = self._later("cloudwatch")
         return client
 
     @cached_property
@@ -100,7 +119,7 @@ class Clients:
     @cached_property
     def secrets(self) -> "SecretsManagerClient":
         """Secrets Manager."""
-        client: SecretsManagerClient = self._make("secretsmanager")
+        client: SecretsManagerClient = self._later("secretsmanager")
         return client
 
     @cached_property

@@ -46,6 +46,8 @@ class AgentItem(Model):
     tasks = JsonAttribute(null=True)
     completed = NumberAttribute()
     endpoint = UnicodeAttribute(null=True)
+    last = UnicodeAttribute(null=True)
+    cache = JsonAttribute(null=True)
     expires = TTLAttribute()
 
 
@@ -85,6 +87,8 @@ class DynamoAgents:
             tasks=agent.tasks or None,
             completed=agent.completed,
             endpoint=agent.endpoint,
+            last=agent.last,
+            cache=dict(agent.cache) or None,
             expires=agent.seen + LIFETIME + FORGOTTEN_AFTER,
         ).save()
 
@@ -173,6 +177,8 @@ def _to_agent(item: AgentItem) -> Agent:
         tasks=tuple(item.tasks or ()),
         completed=int(item.completed),
         endpoint=item.endpoint,
+        last=item.last,
+        cache={name: int(count) for name, count in (item.cache or {}).items()},
     )
 
 

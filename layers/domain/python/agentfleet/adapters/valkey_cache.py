@@ -5,6 +5,7 @@ The client library is imported when the first key is asked for: agents that use 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -25,12 +26,27 @@ _RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.ca
 """Compare and delete at once: the lock may have passed to somebody else in between (Valkey, 'Distributed Locks')."""
 
 
+@dataclass(frozen=True, slots=True)
+class IamLogin:
+    """Signing in to ElastiCache by IAM: a signed token of a quarter of an hour stands for the password of each connection."""
+
+    replication_group: str
+    user: str
+
+    def get_credentials(self) -> tuple[str, str]:
+        """User and password for a connection that is being opened now."""
+        from developer_toolkit_elasticache import generate_iam_auth_token  # noqa: PLC0415 - see the module's docstring
+
+        return self.user, generate_iam_auth_token(user_id=self.user, replication_group_id=self.replication_group)
+
+
 class ValkeyCache:
     """A CacheTier and a CacheLock: `ValkeyCache("valkey://host:6379", prefix="fleet:")`; `valkeys://` speaks TLS."""
 
-    def __init__(self, url: str, prefix: str = "") -> None:
+    def __init__(self, url: str, prefix: str = "", login: IamLogin | None = None) -> None:
         self._url = url
         self._prefix = prefix
+        self._login = login
 
     def get(self, key: str) -> str | None:
         """The text, None if it was never put or is forgotten. Raises CacheUnavailable."""
@@ -92,6 +108,7 @@ class ValkeyCache:
             "max_connections": CONNECTIONS,
             # One more try finds out whether only an idle connection had been closed.
             "retry": Retry(NoBackoff(), 1),
+            "credential_provider": self._login,
         }
         client: Valkey = Valkey.from_url(self._url, **options)
         return client

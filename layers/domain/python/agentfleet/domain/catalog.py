@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,10 @@ class CapabilitySpec(BaseModel):
     name: str
     pool: str
     description: str = ""
+    input: dict[str, Any] = {}
+    """JSON Schema as far as the source tells; what it doesn't tell is allowed. The agent itself checks every input."""
+    output: dict[str, Any] = {}
+    """Likewise."""
     idempotent: bool = False
     """May run twice for one task without harm: needs no claim."""
     timeout: float = 60.0
@@ -28,6 +33,23 @@ class CapabilitySpec(BaseModel):
     """For so many seconds."""
     version: str = ""
     """What made the results; empty: the content of the handler's file."""
+    is_remote: bool = False
+    """Is it done by remote agents, which the pool calls?"""
+
+
+class RemoteAgent(BaseModel):
+    """An agent that others run, called over HTTP by one of the fleet's pools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+    """Where tasks are posted to."""
+    health_url: str
+    """Where a GET is answered by a 2xx while it is well."""
+    capabilities: tuple[str, ...]
+    pool: str
+    """Which calls it."""
 
 
 class PoolSpec(BaseModel):
@@ -46,11 +68,15 @@ class PoolSpec(BaseModel):
     timeout: int = 60
     """Seconds that one invocation may take."""
     memory: int = 512
-    """MB of an agent."""
+    """MB of its function: what a second of an agent costs."""
     scaling: ScalingMode = "auto"
     """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
     daily_budget: float | None = None
     """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
+    dependencies: tuple[str, ...] = ()
+    """Names of the breakers without which it can't work: while one is open, new work goes to another pool if there is one."""
+    shard_of: str | None = None
+    """The pool of fleet.toml that it is a further shard of."""
     capabilities: tuple[CapabilitySpec, ...] = ()
 
 
@@ -61,6 +87,10 @@ class Catalog(BaseModel):
 
     fleet: str
     pools: dict[str, PoolSpec]
+    tenant_window: int = 10_000
+    """How many units of one pool and priority all goals of a tenant may have under way at once."""
+    remotes: tuple[RemoteAgent, ...] = ()
+    """By name."""
 
     @cached_property
     def capabilities(self) -> dict[str, tuple[CapabilitySpec, ...]]:
@@ -70,6 +100,14 @@ class Catalog(BaseModel):
             for capability in self.pools[name].capabilities:
                 found[capability.name] = (*found.get(capability.name, ()), capability)
         return found
+
+    def family_of(self, pool: str) -> str:
+        """The pool of fleet.toml that a pool is, or is a shard of."""
+        return self.pools[pool].shard_of or pool
+
+    def shards_of(self, pool: str) -> tuple[str, ...]:
+        """A pool with its further shards, or a shard alone, sorted."""
+        return tuple(sorted(name for name, spec in self.pools.items() if pool in {name, spec.shard_of}))
 
     def pools_for(self, capabilities: Iterable[str]) -> tuple[str, ...]:
         """Names of the pools that offer any of these capabilities, sorted. Unknown ones add nothing."""

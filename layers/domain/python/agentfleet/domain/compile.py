@@ -36,14 +36,22 @@ DEFAULT_OUTPUT_TASKS: Final = 20
 
 
 def compile_plan(
-    spec: PlanSpec, catalog: Catalog, *, priority: Priority = "normal", on_failure: OnFailure = "fail"
+    spec: PlanSpec,
+    catalog: Catalog,
+    *,
+    priority: Priority = "normal",
+    on_failure: OnFailure = "fail",
+    window: int | None = None,
 ) -> CompiledPlan:
-    """The plan that agents run. Raises InvalidRequest naming task and field of everything wrong with it."""
+    """The plan that agents run. Raises InvalidRequest naming task and field of everything wrong with it.
+
+    `window`: how many units of one pool and priority may be under way at once (None: any number).
+    """
     graph = _Graph(spec, catalog)
     graph.check()
     order = graph.level_order()
     units = _group(graph, order, priority, on_failure)
-    return _Linker(graph, units).link()
+    return _Linker(graph, units).link(None if window is None else _Lanes(catalog, units, window))
 
 
 def closest(name: str, known: Sequence[str]) -> str:
@@ -243,6 +251,29 @@ def _group(graph: _Graph, order: list[int], priority: Priority, on_failure: OnFa
     return units
 
 
+class _Lanes:
+    """Which units wait only so that no more than `window` of one pool and priority are under way at once.
+
+    Each such unit waits for the one that is `window` places before it among those of its pool and priority, which makes
+    `window` lanes that are each worked off one by one. Units come level by level, so a lane never runs against the plan.
+    A capability of several pools counts for the first of them.
+    """
+
+    def __init__(self, catalog: Catalog, groups: Sequence[_Group], window: int) -> None:
+        self._before: dict[int, int] = {}
+        places: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for unit, (_, shared) in enumerate(groups):
+            pool = catalog.family_of(catalog.capabilities[shared["capability"]][0].pool)
+            lane = places[pool, shared["priority"]]
+            if len(lane) >= window:
+                self._before[unit] = lane[-window]
+            lane.append(unit)
+
+    def lead_in(self, unit: int, needed: frozenset[int]) -> frozenset[int]:
+        """What a unit waits for, the one before it in its lane included."""
+        return needed if unit not in self._before else needed | {self._before[unit]}
+
+
 class _Linker:
     """Gives units their joins, releases and end."""
 
@@ -257,8 +288,10 @@ class _Linker:
         self.ends: int | None = None
         self.joins: list[Join] = []
 
-    def link(self) -> CompiledPlan:
+    def link(self, lanes: _Lanes | None) -> CompiledPlan:
         before = [frozenset(self.place[other][0] for other in self.graph.before[members[0]]) for members, _ in self.groups]
+        if lanes:
+            before = [lanes.lead_in(unit, needed) for unit, needed in enumerate(before)]
         waiting: dict[frozenset[int], list[int]] = defaultdict(list)
         for unit, needed in enumerate(before):
             waiting[needed].append(unit)

@@ -83,7 +83,7 @@ class Circumstances:
     has_sub_plan: bool
     pool: str
     routed_to: str | None
-    """The pool that its unit would be sent to now; None if none offers the capability."""
+    """`pool` if it offers the unit's capability, else one that does; None if none does."""
     lived: float
     """Seconds between its sending and now, or the moment at which it was first seen dead."""
     visibility: float

@@ -1,6 +1,7 @@
 """Agents and the groups they work in: the agent's lifecycle, pools as seen now, fleets held by a user."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -48,13 +49,18 @@ class Agent:
     completed: int = 0
     endpoint: str | None = None
     """Where a remote agent is reached; None for one that polls a queue."""
+    last: str | None = None
+    """`goal/task` of what it took up last."""
+    cache: Mapping[str, int] = field(default_factory=dict)
+    """What happened in its cache since it started, by kind (services/cache.py); empty for one without."""
 
     def move(self, to: AgentState, now: datetime, tasks: tuple[str, ...] = (), completed: int = 0) -> "Agent":
         """The agent in its next state, `completed` tasks further. Raises IllegalTransition."""
         if to not in MOVES[self.state]:
             allowed = ", ".join(sorted(MOVES[self.state]))
             raise IllegalTransition(f"agent {self.id} is {self.state} and can't become {to}; allowed: {allowed}")
-        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed)
+        last = tasks[-1] if tasks else self.last
+        return replace(self, state=to, seen=now, tasks=tasks[:10], completed=self.completed + completed, last=last)
 
     def is_living(self, now: datetime) -> bool:
         """Heard of within its lifetime, and not gone."""

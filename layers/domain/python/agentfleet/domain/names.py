@@ -38,12 +38,27 @@ def dead_letters(queue: str) -> str:
     return f"{queue}-dead"
 
 
+def history_dead_letters(fleet: str) -> str:
+    """Name of the queue that hears of stream records that could not be recorded."""
+    return f"{fleet}-history-dead"
+
+
+def work_stream_export(fleet: str) -> str:
+    """Name under which the data stack exports the ARN of the work table's stream."""
+    return f"{fleet}-work-stream"
+
+
 def event_bus(fleet: str) -> str:
     """Name of the fleet's event bus."""
     return f"{fleet}-events"
 
 
-def table(fleet: str, kind: Literal["work", "registry", "knowledge"]) -> str:
+def cache(fleet: str) -> str:
+    """Name of the fleet's Valkey on AWS, and of the user that agents are to it."""
+    return f"{fleet}-cache"
+
+
+def table(fleet: str, kind: Literal["work", "registry", "knowledge", "history"]) -> str:
     """Name of one of the fleet's tables."""
     return f"{fleet}-{kind}"
 

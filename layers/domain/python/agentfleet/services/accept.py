@@ -15,6 +15,8 @@ from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest, PlanSpec, parse_plan
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
+from agentfleet.services.admission import Admission
+from agentfleet.services.finish import tell_accepted
 from agentfleet.services.release import Releaser
 
 MAX_DEPTH = 5
@@ -24,8 +26,8 @@ MAX_DEPTH = 5
 class Accepter:
     """Turns requests into running goals.
 
-    The plan is stored first, then the goal as PLANNING, then the roots are released, then the goal is RUNNING: whoever
-    repeats the submission of a goal that is still PLANNING carries on where a crash left it.
+    The plan is stored first, then the goal as PLANNING; then GoalAccepted is told and the roots are released, then the goal is
+    RUNNING: whoever repeats the submission of a goal that is still PLANNING carries on where a crash left it, and tells again.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Accepter:
         self._bus = bus
         self._clock = clock
         self._random_bits = random_bits
+        self._admission = Admission(goals, catalog.tenant_window)
 
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
@@ -61,7 +64,13 @@ class Accepter:
         if key and (known := self._goals.get([goal_id]).get(goal_id)):
             return self.resume(known), False
         plan = self._plan(request)
-        compiled = compile_plan(plan, self._catalog, priority=request.priority, on_failure=request.on_failure)
+        compiled = compile_plan(
+            plan,
+            self._catalog,
+            priority=request.priority,
+            on_failure=request.on_failure,
+            window=self._admission.window_for(tenant, len(plan.tasks)),
+        )
         stored = self._store_plan(goal_id, compiled)
         goal = Goal(
             id=goal_id,
@@ -78,11 +87,7 @@ class Accepter:
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
             return self.resume(self._goals.get([goal_id])[goal_id]), False
-        started = self.resume(goal, stored)
-        self._bus.publish(
-            "GoalAccepted", {"goal": goal_id, "tenant": tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
-        )
-        return started, True
+        return self.resume(goal, stored), True
 
     def delegate(self, goal: Goal, unit: int, slot: int, plan: Mapping[str, Any]) -> Goal:
         """Start the sub-plan that a task returned. Raises PermanentError if it can't be accepted."""
@@ -91,7 +96,8 @@ class Accepter:
             raise PermanentError(f"the sub-plan would be {len(ancestors)} goals deep; at most {MAX_DEPTH}")
         try:
             spec = parse_plan(plan)
-            compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure)
+            window = self._admission.window_within(len(spec.tasks))
+            compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
             raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
         child_id = ids.child_goal_id(goal.id, unit, slot)
@@ -114,12 +120,13 @@ class Accepter:
         return self.resume(child, stored)
 
     def resume(self, goal: Goal, stored: PlanReader | None = None) -> Goal:
-        """Release the roots of a goal that is still PLANNING; any other is given back as it is.
+        """Tell of a goal that is still PLANNING and release its roots; any other is given back as it is.
 
         `stored` is its plan, if the caller has it at hand.
         """
         if goal.state is not GoalState.PLANNING:
             return goal
+        tell_accepted(self._bus, goal)
         plan = stored or self._plans.read(goal.id)
         self._releaser.release(goal, plan, plan.header.roots)
         running = goal.move(GoalState.RUNNING)

@@ -135,6 +135,7 @@ class Controller:
         for start in range(0, len(kept), PART):
             part = self._results.get(source.id, source.shards, kept[start : start + PART])
             results += self._results.put(fork.shards, [replace(one, goal_id=fork_id) for one in part.values()])
+        self._finisher.tell_accepted(fork)
         ended = self._finisher.fill(fork, plan, results)
         self._releaser.release(fork, plan, to_ranges(frontier(plan, {result.unit for result in results})))
         running = fork.move(GoalState.RUNNING)

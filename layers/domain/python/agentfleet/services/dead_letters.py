@@ -220,7 +220,7 @@ class DeadLetterOffice:
             has_result=has_result,
             has_sub_plan=has_sub_plan,
             pool=pool,
-            routed_to=self._routed_to(goal, unit),
+            routed_to=self._routed_to(goal, unit, pool),
             lived=(now - since).total_seconds(),
             visibility=VISIBILITY_PER_TIMEOUT * self._catalog.pools[pool].timeout,
         )
@@ -239,13 +239,15 @@ class DeadLetterOffice:
         except IndexError:
             return plan, None
 
-    def _routed_to(self, goal: Goal | None, unit: Unit | None) -> str | None:
+    def _routed_to(self, goal: Goal | None, unit: Unit | None, pool: str) -> str | None:
+        """The pool that may have it: the one where it died if that still offers the capability."""
         if goal is None or unit is None:
             return None
         try:
-            return self._router.pool_for(goal.id, unit)
+            homes = self._router.homes(goal.id, unit)
         except NotFound:
             return None
+        return pool if pool in homes else homes[0]
 
     def _carry_out(self, one: Examined, action: Action, reason: str | None = None, *, by_person: bool = False) -> None:
         """Act, record, and only then take the letter away: whoever dies in between does it again, which changes nothing."""

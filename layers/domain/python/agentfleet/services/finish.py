@@ -20,6 +20,16 @@ EVENTS: Final = {
 }
 
 
+def tell_accepted(bus: MessageBus, goal: Goal) -> None:
+    """GoalAccepted, before anything of the goal can run: whoever resumes one that is still PLANNING tells it again.
+
+    Nobody is told of sub-plans. Raises DeliveryFailed if the bus did not take it.
+    """
+    if goal.parent is None:
+        detail = {"goal": goal.id, "tenant": goal.tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
+        bus.publish("GoalAccepted", detail)
+
+
 def resolve_template(
     template: Any,
     sources: dict[str, tuple[Place, ...]],
@@ -154,6 +164,10 @@ class Finisher:
             output = resolve_template(plan.header.output, plan.header.sources, outcome_at)
         counts = {task.value: number for task, number in self._results.tally(goal.id, goal.shards).items() if number}
         return goal.move(state, finished=self._clock(), output=output, counts=counts, failure=failure)
+
+    def tell_accepted(self, goal: Goal) -> None:
+        """See the function of this name."""
+        tell_accepted(self._bus, goal)
 
     def _announce(self, goal: Goal) -> None:
         if goal.parent:

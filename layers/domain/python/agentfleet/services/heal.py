@@ -218,11 +218,11 @@ class Healer:
         queues = {names.release_queue(fleet)}
         for unit in plan.units:
             try:
-                pool = self._router.pool_for(goal.id, unit)
+                homes = self._router.homes(goal.id, unit)
             except NotFound:
                 continue  # of no pool any more: its messages, if there are any, are somebody else's dead letters
-            pools.add(pool)
-            queues.add(names.task_queue(fleet, pool, unit.priority))
+            pools.update(homes)
+            queues.update(names.task_queue(fleet, pool, unit.priority) for pool in homes)
         return pools, queues
 
     def _wait(self, view: _View, pools: AbstractSet[str], queues: AbstractSet[str], before: Incident | None) -> timedelta:
@@ -255,6 +255,7 @@ class Healer:
         kind = IncidentKind.UNSENT
         if goal.state is GoalState.PLANNING and (missing or not waiting or children):
             kind = IncidentKind.STUCK_PLANNING
+            self._finisher.tell_accepted(goal)
             self._goals.replace(goal, goal.move(GoalState.RUNNING))
         elif told and not missing:
             kind = IncidentKind.UNTOLD
@@ -274,4 +275,4 @@ class Healer:
         """Not what lies, or may lie, among the dead letters."""
         if (goal.id, unit) in visit.held:
             return False
-        return not visit.unseen or self._router.pool_for(goal.id, plan.unit(unit)) not in visit.unseen
+        return not visit.unseen or visit.unseen.isdisjoint(self._router.homes(goal.id, plan.unit(unit)))

@@ -165,14 +165,17 @@ class Inspector:
         An agent doesn't always say that it is done (that would cost a write per message): what it says of goals that
         have ended is out of date.
         """
-        goal_ids = sorted({task.partition("/")[0] for agent in agents for task in agent.tasks})
-        alive = {goal.id: goal.tenant for goal in self._get_all(goal_ids) if not goal.state.is_final}
+        told = {task for agent in agents for task in (*agent.tasks, agent.last) if task}
+        goals = {goal.id: goal for goal in self._get_all(sorted({task.partition("/")[0] for task in told}))}
+        alive = {goal.id: goal.tenant for goal in goals.values() if not goal.state.is_final}
+        own = {task for task in told if (goal := goals.get(task.partition("/")[0])) and goal.tenant == tenant}
         views: list[AgentView] = []
         for agent in agents:
             current = [task for task in agent.tasks if task.partition("/")[0] in alive]
             if agent.state is AgentState.EXECUTING and not current:
                 agent = replace(agent, state=AgentState.IDLE)  # noqa: PLW2901 - the same agent, as it must be by now
-            views.append(AgentView.of(agent, tuple(task for task in current if alive[task.partition("/")[0]] == tenant)))
+            last = agent.last if agent.last in own else None
+            views.append(AgentView.of(agent, tuple(task for task in current if task in own), last))
         return AgentList(agents=tuple(views))
 
     def _own(self, tenant: str, goal_id: str) -> Goal:

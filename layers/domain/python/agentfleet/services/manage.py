@@ -1,4 +1,4 @@
-"""The fleet manager: once a minute it looks at every pool, decides what size it should have, and says why."""
+"""The fleet manager: once a minute it looks at every pool, decides what size it should have, says why, and how well it is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,9 +6,9 @@ from typing import Final
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import RetryableError
-from agentfleet.domain.fleet import Pool
 from agentfleet.domain.scaling import Action, Decision, Memory, Observation, ScalingMode, ScalingRecord, decide
 from agentfleet.ports import Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
+from agentfleet.services.pool_health import HealthWatch
 
 QUIET: Final = Signals()
 
@@ -23,7 +23,10 @@ class PoolDecision:
 
 
 class Autoscaler:
-    """`Autoscaler(pools, signals, fleets, records, catalog, clock)`; calling it makes one pass."""
+    """`Autoscaler(pools, signals, fleets, records, catalog, clock, health=None)`; calling it makes one pass.
+
+    With `health` it judges the pools' health as well, also of those whose scaling is off.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Autoscaler:
         records: ScalingStore,
         catalog: Catalog,
         clock: Clock,
+        health: HealthWatch | None = None,
     ) -> None:
         self._pools = pools
         self._signals = signals
@@ -40,6 +44,7 @@ class Autoscaler:
         self._records = records
         self._catalog = catalog
         self._clock = clock
+        self._health = health
 
     def __call__(self) -> Sequence[PoolDecision]:
         """Decide about every pool whose scaling isn't off, in order of name, and apply it unless that is a dry run.
@@ -48,11 +53,17 @@ class Autoscaler:
         """
         made: list[PoolDecision] = []
         problems: list[Exception] = []
+        if self._health:
+            self._health.begin()
         for name, spec in sorted(self._catalog.pools.items()):
-            if spec.scaling == "off":
+            if spec.scaling == "off" and self._health is None:
                 continue
             try:
-                made.append(PoolDecision(name, spec.scaling, self._scale(spec)))
+                seen = self._observe(spec)
+                if self._health:
+                    self._health.note(name, seen)
+                if spec.scaling != "off":
+                    made.append(PoolDecision(name, spec.scaling, self._scale(spec, seen)))
             except Exception as error:
                 error.add_note(f"pool {name}")
                 problems.append(error)
@@ -60,16 +71,16 @@ class Autoscaler:
             raise ExceptionGroup(f"{len(problems)} of {len(self._catalog.pools)} pools could not be managed", problems)
         return made
 
-    def _scale(self, spec: PoolSpec) -> Decision:
-        [pool] = self._pools.read([spec.name])
+    def _scale(self, spec: PoolSpec, seen: Observation) -> Decision:
         record = self._records.get(spec.name)
-        decision, memory = decide(self._observe(spec, pool), record.memory if record else None)
+        decision, memory = decide(seen, record.memory if record else None)
         if decision.action is not Action.HOLD:
             decision, memory = self._apply(spec, decision, memory)
         self._records.put(spec.name, replace(record or ScalingRecord(memory), memory=memory).note(decision))
         return decision
 
-    def _observe(self, spec: PoolSpec, pool: Pool) -> Observation:
+    def _observe(self, spec: PoolSpec) -> Observation:
+        [pool] = self._pools.read([spec.name])
         # A metric costs money each time it is asked for; a pool with nothing to do and no budget needs none.
         is_asked_for = pool.waiting + pool.in_flight > 0 or spec.daily_budget is not None
         now = self._clock()

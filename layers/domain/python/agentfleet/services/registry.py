@@ -1,6 +1,7 @@
 """Who is alive and what can they do: agents register themselves and say now and then that they live."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
@@ -48,9 +49,9 @@ class Presence:
         """The agent takes up these tasks."""
         self._show(self._agent.move(AgentState.EXECUTING, self._clock(), tuple(tasks)))
 
-    def rested(self, completed: int) -> None:
-        """It has finished that many."""
-        resting = self._agent.move(AgentState.IDLE, self._clock(), (), completed)
+    def rested(self, completed: int, cache: Mapping[str, int] | None = None) -> None:
+        """It has finished that many; `cache` is what happened in its cache since the start."""
+        resting = replace(self._agent.move(AgentState.IDLE, self._clock(), (), completed), cache=dict(cache or {}))
         shown_at_work = self._shown is not None and self._shown.state is AgentState.EXECUTING
         self._show(resting, urgent=shown_at_work and (resting.seen - self._agent.seen).total_seconds() >= 1.0)
 

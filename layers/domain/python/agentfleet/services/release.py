@@ -27,12 +27,15 @@ class Releaser:
         if total > FAN_OUT:
             self._queues.send_releases([ReleaseMessage(goal.id, part) for part in split(units, FAN_OUT)])
         elif total:
-            self._queues.send_tasks([self._message(goal, plan, number) for number in expand(units)])
+            wanted = [plan.unit(number) for number in expand(units)]
+            pools = self._router.pools_for(goal.id, wanted)
+            self._queues.send_tasks(
+                [
+                    TaskMessage(goal.id, unit.number, goal.tenant, pool, unit.priority)
+                    for unit, pool in zip(wanted, pools, strict=True)
+                ]
+            )
         return total
-
-    def _message(self, goal: Goal, plan: PlanReader, number: int) -> TaskMessage:
-        unit = plan.unit(number)
-        return TaskMessage(goal.id, number, goal.tenant, self._router.pool_for(goal.id, unit), unit.priority)
 
 
 class ReleasePart:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, RetryableError
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError
 from agentfleet.domain.goal import Failure, Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
@@ -22,6 +22,7 @@ from agentfleet.services.finish import Finisher
 from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline
 from agentfleet.services.registry import Presence
+from agentfleet.services.routing import Router
 from agentfleet.services.work import Batch, Delivery, Work
 
 RESERVE: Final = timedelta(seconds=3)
@@ -61,6 +62,7 @@ class TaskRunner:
         clock: Clock,
         fraction: Callable[[], float],
         pool: str,
+        router: Router,
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
@@ -71,6 +73,7 @@ class TaskRunner:
         self._clock = clock
         self._fraction = fraction
         self._pool = pool
+        self._router = router
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
@@ -221,18 +224,23 @@ class TaskRunner:
     def _send_postponed(self, batch: Batch) -> None:
         """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
 
+        Where another pool can do the same, which an open breaker here says nothing about, it goes there at once.
+
         Dying in between leaves both; then the unit is done twice at worst, as after any redelivery, and the first result
         stands.
         """
-        for work, error, after in batch.postponed:
+        for work, error, wanted in batch.postponed:
             delivery = work.delivery
+            is_refused = isinstance(error, CircuitOpen)
+            elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
+            after = timedelta() if elsewhere else wanted
             # The claim goes with the old message: before its lease is over the new one would only find it taken.
             wait = max(after, work.claim.until - self._clock()) if work.claim else after
             message = TaskMessage(
                 work.goal.id,
                 work.unit.number,
                 work.goal.tenant,
-                self._pool,
+                elsewhere or self._pool,
                 work.unit.priority,
                 delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
                 spent=delivery.attempt - 1,
@@ -241,7 +249,7 @@ class TaskRunner:
             try:
                 self._stores.queues.send_tasks([message])
             except DeliveryFailed:
-                batch.give_back(delivery, error, after)
+                batch.give_back(delivery, error, wanted)
             else:
                 batch.drop(delivery)
 
@@ -255,4 +263,4 @@ class TaskRunner:
                 waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
         for queue, receipts in waits.items():
             self._stores.queues.hide(queue, receipts)
-        self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled))
+        self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled), self._performer.cache_counts)

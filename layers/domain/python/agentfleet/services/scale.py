@@ -12,6 +12,7 @@ from agentfleet.domain.compile import closest
 from agentfleet.domain.errors import InvalidRequest, NotFound, Problem
 from agentfleet.domain.fleet import Fleet, Pool
 from agentfleet.ports import Clock, FleetStore, PoolControl, ScalingStore
+from agentfleet.services.routing import RoutingBoard
 from agentfleet.services.views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
 
 MAX_SIZE: Final = 1_000
@@ -29,6 +30,7 @@ class Scaler:
         catalog: Catalog,
         clock: Clock,
         random_bits: Callable[[int], int],
+        board: RoutingBoard,
     ) -> None:
         self._pools = pools
         self._fleets = fleets
@@ -36,6 +38,7 @@ class Scaler:
         self._catalog = catalog
         self._clock = clock
         self._random_bits = random_bits
+        self._board = board
 
     def spawn_fleet(self, tenant: str, size: int, capabilities: Sequence[str] | None) -> FleetView:
         """Give every pool that offers one of `capabilities` (all pools for None) room for `size` agents.
@@ -141,6 +144,7 @@ class Scaler:
             tuple(CapabilityView(**capability.model_dump(exclude={"pool"})) for capability in spec.capabilities),
             spec.scaling,
             self._scalings.get(pool.name),
+            self._board.table().describe(pool.name, self._clock()),
         )
 
     def _set(self, pools: Iterable[Pool], concurrency: int) -> None:

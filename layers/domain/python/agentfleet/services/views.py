@@ -10,6 +10,7 @@ from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
 from agentfleet.domain.goal import Failure, Goal, GoalState, OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.playbook import ParameterType, Playbook
+from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 
@@ -20,13 +21,14 @@ FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
 class View(BaseModel):
     """What is shown. A client of an older version ignores fields that it doesn't know."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    # Built when first used: reading the docstrings of all of them takes a cold start 100 ms, and only the API shows anything.
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, defer_build=True)
 
 
 class Order(BaseModel):
     """What is taken: a field that doesn't exist is an error, not a surprise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
 
 
 class ProblemView(View):
@@ -217,12 +219,16 @@ class AgentView(View):
     """When it was last heard of."""
     tasks: tuple[str, ...] = ()
     """`goal/task` of what it works on now, as far as these are your goals."""
+    last: str | None = None
+    """`goal/task` of what it took up last, if that goal is yours."""
     completed: int = 0
     endpoint: str | None = None
+    cache: dict[str, int] = {}
+    """What happened in its cache since it started: `<tier>.hits`, `loads` …; empty for one without."""
 
     @classmethod
-    def of(cls, agent: Agent, tasks: tuple[str, ...]) -> Self:
-        """The view of an agent whose visible tasks are `tasks`."""
+    def of(cls, agent: Agent, tasks: tuple[str, ...], last: str | None) -> Self:
+        """The view of an agent whose visible tasks are `tasks`; `last` is what it did before, if that is visible."""
         return cls(
             id=agent.id,
             pool=agent.pool,
@@ -231,8 +237,10 @@ class AgentView(View):
             started=agent.started,
             seen=agent.seen,
             tasks=tasks,
+            last=last,
             completed=agent.completed,
             endpoint=agent.endpoint,
+            cache=dict(agent.cache),
         )
 
 
@@ -304,6 +312,9 @@ class PoolView(View):
     """Does the fleet manager move its concurrency?"""
     decisions: tuple[DecisionView, ...] = ()
     """What it decided last, newest first: one in a list of pools, at most 20 for a single pool."""
+    health: HealthState = HealthState.HEALTHY
+    health_reason: str = ""
+    """Why it isn't healthy."""
 
     @classmethod
     def of(
@@ -313,6 +324,7 @@ class PoolView(View):
         capabilities: tuple[CapabilityView, ...],
         scaling: ScalingMode,
         record: ScalingRecord | None,
+        health: tuple[HealthState, str],
     ) -> Self:
         """The view of a pool as it is now, with what its declaration says."""
         return cls(
@@ -328,6 +340,8 @@ class PoolView(View):
             settled=pool.settled,
             scaling=scaling,
             decisions=tuple(map(DecisionView.of, record.decisions)) if record else (),
+            health=health[0],
+            health_reason=health[1],
         )
 
 

@@ -1,0 +1,155 @@
+"""How long does a quiet tenant wait while another one floods the fleet? `python -m bench.fairness`.
+
+The platform's own services over in-memory stores and queues, in simulated time: one pool of ten agents that take up to ten
+messages at a time, a second for each batch, from queues that are served strictly in order. So what is measured is the admission
+window alone; on AWS, SQS's fair queues come on top of it. One tenant floods the pool with 10,000 tasks, as one goal or as many;
+the other submits a goal of ten tasks every two seconds. Results go to bench/results/fairness.json.
+"""
+
+import heapq
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from agentfleet.agent import Agent
+from agentfleet.domain.goal import Goal
+from bench.programs import BenchFailed
+from tests.fakes.clock import START
+from tests.fakes.fleet import InProcessFleet, catalog_of
+
+RESULTS: Final = Path(__file__).parent / "results" / "fairness.json"
+QUEUE: Final = "fleet-work-normal"
+RELEASES: Final = "fleet-release"
+AGENTS: Final = 10
+BATCH: Final = 10
+SERVICE: Final = 1.0
+"""Seconds per batch."""
+FLOOD: Final = 10_000
+QUIET_TASKS: Final = 10
+QUIET_GOALS: Final = 40
+EVERY: Final = 2.0
+"""Seconds between the quiet tenant's goals."""
+NONE: Final = 1_000_000
+"""A window that holds nothing back."""
+WINDOWS: Final = {"without a window": NONE, "window 10,000 (default)": 10_000, "window 1,000": 1_000, "window 200": 200}
+FLOODS: Final = {"one goal": 1, "ten goals": 10}
+TARGET: Final = 0.25
+"""The quiet tenant's p95 with a window of 1,000, against that without one, while one goal floods."""
+
+work = Agent("work")
+
+
+@work.capability("work.do", idempotent=True)
+async def do(input: dict[str, Any]) -> None:
+    """Nothing: its time is the simulation's."""
+
+
+def goal_of(tasks: int) -> dict[str, Any]:
+    """Independent tasks."""
+    return {"plan": {"tasks": [{"id": f"t{number}", "capability": "work.do"} for number in range(tasks)]}}
+
+
+@dataclass
+class Simulation:
+    """Agents that are busy until their batch's time is over, and tenants that submit by the clock."""
+
+    fleet: InProcessFleet
+    idle: int = AGENTS
+    events: list[tuple[float, int, Any]] = field(default_factory=list)
+    """(seconds from the start, number, what happens): a submission's number of tasks, or the records that an agent ends."""
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    quiet: list[Goal] = field(default_factory=list)
+
+    def plan(self, at: float, what: Any) -> None:
+        """Let something happen."""
+        heapq.heappush(self.events, (at, next(self.numbers), what))
+
+    def run(self) -> None:
+        """Until the quiet tenant's goals have ended."""
+        while self.events:
+            at, _, what = heapq.heappop(self.events)
+            self.fleet.clock.now = START + timedelta(seconds=at)
+            if isinstance(what, int):
+                self.quiet.append(self.fleet.submit(goal_of(what), tenant="quiet"))
+            else:
+                self.fleet.process(QUEUE, what)
+                self.idle += 1
+            while self.idle and (records := self.fleet.queues.take(QUEUE, BATCH)):
+                self.idle -= 1
+                self.plan(at + SERVICE, records)
+            if len(self.quiet) == QUIET_GOALS and self.fleet.goal(self.quiet[-1].id).state.is_final:
+                return
+
+    def waits(self) -> list[float]:
+        """Seconds from submission to end of each of the quiet tenant's goals, the shortest first. Raises BenchFailed."""
+        ended = [self.fleet.goal(goal.id) for goal in self.quiet]
+        if len(ended) < QUIET_GOALS or any(goal.duration is None for goal in ended):
+            raise BenchFailed("not all goals of the quiet tenant ended")
+        return sorted(goal.duration or 0.0 for goal in ended)
+
+
+def measure(window: int, goals: int) -> dict[str, float]:
+    """The quiet tenant's waits in seconds, and how much of the flood was done when its last goal had ended."""
+    fleet = InProcessFleet(work, catalog=catalog_of(work).model_copy(update={"tenant_window": window}))
+    simulation = Simulation(fleet)
+    flood = [fleet.submit(goal_of(FLOOD // goals), tenant="flood") for _ in range(goals)]
+    while fleet.queues.depth(RELEASES)[0]:
+        fleet.invoke(RELEASES)
+    for number in range(QUIET_GOALS):
+        simulation.plan(0.5 + number * EVERY, QUIET_TASKS)
+    simulation.run()
+    waits = simulation.waits()
+    done = sum(sum(fleet.results.tally(goal.id, goal.shards).values()) for goal in flood)
+    seconds = (fleet.clock() - START).total_seconds()
+    return {
+        "p50_seconds": round(waits[len(waits) // 2], 2),
+        "p95_seconds": round(waits[int(len(waits) * 0.95) - 1], 2),
+        "flood_tasks_per_second": round(done / seconds, 1) if seconds else 0.0,
+    }
+
+
+def main() -> int:
+    """Measure, and write the results; 1 if the target was missed."""
+    console = Console()
+    rows: dict[str, dict[str, dict[str, float]]] = {"no flood": {"none": measure_idle()}}
+    for flood, goals in FLOODS.items():
+        rows[flood] = {name: measure(window, goals) for name, window in WINDOWS.items()}
+    for flood, found in rows.items():
+        for name, row in found.items():
+            console.print(f"{flood:>10}, {name:<24} quiet p50 {row['p50_seconds']:>7} s  p95 {row['p95_seconds']:>7} s")
+    results = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "simulated": {
+            "agents": AGENTS,
+            "batch": BATCH,
+            "seconds_per_batch": SERVICE,
+            "flood_tasks": FLOOD,
+            "quiet": {"goals": QUIET_GOALS, "tasks": QUIET_TASKS, "every_seconds": EVERY},
+        },
+        "target": {"p95 with window 1,000 / without": TARGET},
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    held, free = (rows["one goal"][name]["p95_seconds"] for name in ("window 1,000", "without a window"))
+    return 0 if held <= TARGET * free else 1
+
+
+def measure_idle() -> dict[str, float]:
+    """The quiet tenant alone."""
+    simulation = Simulation(InProcessFleet(work))
+    for number in range(QUIET_GOALS):
+        simulation.plan(0.5 + number * EVERY, QUIET_TASKS)
+    simulation.run()
+    waits = simulation.waits()
+    return {"p50_seconds": round(waits[len(waits) // 2], 2), "p95_seconds": round(waits[int(len(waits) * 0.95) - 1], 2)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

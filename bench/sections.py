@@ -1,0 +1,260 @@
+"""What docs/benchmarks.md says of each benchmark's results: text and tables, and pictures by file name."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.markdown import number, table
+from bench.svg import Bar, bars, lines
+from bench.targets import HOT_PATH, KINDS, ROWS
+
+Section = tuple[str, dict[str, str]]
+"""Markdown, and pictures."""
+
+
+def _image(name: str, about: str) -> str:
+    return f"![{about}](img/{name})"
+
+
+def _on(results: dict[str, Any]) -> str:
+    return f"on {results['date'][:10]}, {results['machine']['cpus']} shared CPUs"
+
+
+def hot_path(results: dict[str, Any]) -> Section:
+    """Requests, units, dollars and CPU per task."""
+    versions = ", ".join(f"{name} {one}" for name, one in results["versions"].items())
+    kinds = [kind for kind in KINDS if kind in results]
+    rows = [(label, *(_limited(results, kind, name) for kind in kinds)) for name, label in ROWS]
+    heading = ("per task", *(KINDS[kind] for kind in kinds))
+    text = [
+        f"Measured {_on(results)}: {versions}.",
+        "",
+        *table(heading, rows),
+        "",
+        f"A goal of one task, all else idle, through the proxy: p50 {number(results['lone']['p50_ms'])} ms, "
+        f"p95 {number(results['lone']['p95_ms'])} ms.",
+    ]
+    return "\n".join(text), {}
+
+
+def _limited(results: dict[str, Any], kind: str, name: str) -> str:
+    limit = HOT_PATH.get(kind, {}).get(name)
+    return number(results[kind][name]) + (f" (target ≤ {limit})" if limit is not None else "")
+
+
+def peers(results: dict[str, Any]) -> Section:
+    """Rows of one run, with their ratios to ours."""
+    measured = {name: row for name, row in results.items() if "missing" not in row}
+    ours = measured["fleet"]
+    rows = [
+        (
+            f"{_title(name)} {row['version']}, {row['store']}",
+            number(row["cpu_ms_per_task"]),
+            f"{number(row['cpu_ms_per_task'] / ours['cpu_ms_per_task'])}×",
+            number(row["tasks_per_second"]),
+            f"{number(row['tasks_per_second'] / ours['tasks_per_second'])}×",
+            number(row["p50_ms"]),
+            number(row["p95_ms"]),
+        )
+        for name, row in sorted(measured.items(), key=lambda item: item[1]["cpu_ms_per_task"])
+    ]
+    absent = [
+        f"- {_title(name)} {row['version']} is missing: {row['missing']}" for name, row in results.items() if "missing" in row
+    ]
+    heading = ("", "CPU ms per task", "to `fleet`", "tasks/s", "to `fleet`", "lone task p50, ms", "p95, ms")
+    text = [
+        f"Measured {_on(ours)}, all in one run.",
+        "",
+        _image("peers.svg", "CPU per task"),
+        "",
+        *table(heading, rows),
+        "",
+        *absent,
+    ]
+    drawn = [Bar(_title(name).strip("`"), row["cpu_ms_per_task"]) for name, row in measured.items()]
+    return "\n".join(text), {"peers.svg": bars("CPU ms per task, of all processes. Less is better.", drawn)}
+
+
+def _title(name: str) -> str:
+    known = {"dbos": "DBOS", "langgraph": "LangGraph", "fleet": "`fleet`", "fleet-chunked": "`fleet-chunked`"}
+    return known.get(name, name.title())
+
+
+def cost(results: dict[str, Any]) -> Section:
+    """Dollars per million tasks, and when a cluster costs less."""
+    others = list(next(iter(results["scenarios"].values()))["elsewhere"])
+    rows = [
+        (row["label"], number(row["fleet"]["total"]), *(number(row["elsewhere"][name]) for name in others))
+        for row in results["scenarios"].values()
+    ]
+    prices, cluster = results["prices"], results["cluster"]
+    even = [
+        (name, number(row["cpu_ms_per_task"]), number(row["tasks_per_second"])) for name, row in results["break_even"].items()
+    ]
+    text = [
+        f"Dollars per million tasks, by list prices in {prices['region']} of {prices['day']} and requests counted on "
+        f"{results['counted'][:10]}; functions have {results['memory_mb']} MB. Temporal Cloud: at "
+        f"{number(results['millions_of_tasks_a_month'])} million tasks a month, workers and the plan's fee not included.",
+        "",
+        _image("cost.svg", "Dollars per million no-ops"),
+        "",
+        *table(("", "this fleet", *others), rows),
+        "",
+    ]
+    if even:
+        text += [
+            f"A cluster that always runs: {cluster['workers']} workers of {number(cluster['vcpus'])} vCPU and "
+            f"{number(cluster['gigabytes'])} GB on Fargate and a serverless Valkey, {number(cluster['dollars_month'])} $ a "
+            f"month before the first task; this fleet idle: {number(cluster['fleet_idle_dollars_month'])} $. The cluster costs "
+            "less from this average rate on, if the load is so even that workers are never added for a peak:",
+            "",
+            *table(("", "CPU ms per task there", "break-even, tasks/s"), even),
+            "",
+        ]
+    text += ["Prices: " + "; ".join(prices["sources"]) + "."]
+    row = results["scenarios"]["noop"]
+    drawn = [Bar("this fleet", row["fleet"]["requests"], row["fleet"]["duration"])]
+    drawn += [
+        Bar("this fleet, chunks of ten", *(results["scenarios"]["chunks"]["fleet"][part] for part in ("requests", "duration")))
+    ]
+    drawn += [Bar(name, dollars) for name, dollars in row["elsewhere"].items()]
+    return "\n".join(text), {"cost.svg": bars("$ per million no-ops; pale: the time of functions, where told apart.", drawn)}
+
+
+def scale(results: dict[str, Any]) -> Section:
+    """What the simulation says, and how far it can be believed."""
+    rows = [
+        (
+            row["label"],
+            number(row["offered_tasks_per_second"]),
+            number(row["tasks_per_second"]),
+            number(row["seconds_to_10000"]),
+            f"{row['first_limit']}, {number(row['first_limit_seconds'])} s" if row["first_limit"] else "none",
+            row["limit_at_the_end"] or "none",
+            str(row["concurrency"]),
+            *(number(row[name]) for name in ("p50_ms", "p95_ms", "p99_ms")),
+            number(row["dollars_per_hour"]),
+        )
+        for row in results["scenarios"].values()
+    ]
+    keys = results["units_per_key"]
+    heading = (
+        "",
+        "offered/s",
+        "done/s",
+        "10,000/s after, s",
+        "first limit, for",
+        "limit at the end",
+        "invocations",
+        "p50, ms",
+        "p95",
+        "p99",
+        "$/hour",
+    )
+    text = [
+        f"Simulated with what was counted on {results['counted'][:10]} and AWS's quotas as of {results['quotas_as_of']}; "
+        "done/s is over the load's last quarter, latency from a task's arrival to its end.",
+        "",
+        _image("scale.svg", "Tasks per second after a sudden load"),
+        "",
+        *table(heading, rows),
+        "",
+        f"The fullest partition key of a goal's results takes {number(keys['most'])} write units in its whole life, and may "
+        f"take {number(keys['allowed'])} a second: no key gets hot, whatever the rate.",
+        "",
+    ]
+    if found := results.get("check"):
+        text += [
+            f"The model against the emulator, with the emulator's times measured at {found['calibrated']['workers']} workers "
+            f"(an invocation {number(found['calibrated']['invocation_median_ms'])} ms). The largest error is "
+            f"{found['largest_error']:.0%}.",
+            "",
+            *table(
+                ("workers", "tasks/s foretold", "measured", "error", "task p50 foretold, ms", "measured", "error"),
+                [
+                    (
+                        str(row["workers"]),
+                        *(
+                            text
+                            for name in ("tasks_per_second", "p50_ms")
+                            for text in (
+                                number(row[name]["foretold"]),
+                                number(row[name]["measured"]),
+                                f"{row[name]['error']:+.0%}",
+                            )
+                        ),
+                    )
+                    for row in found["rows"]
+                ],
+            ),
+        ]
+    scenarios = results["scenarios"]
+    curves = {scenarios[name]["label"]: scenarios[name]["curve"] for name in ("warmed", "provisioned")}
+    picture = lines("Tasks per second after a sudden load", curves, x="seconds", y="tasks/s", mark=10_000)
+    return "\n".join(text), {"scale.svg": picture}
+
+
+def flat(results: dict[str, Any]) -> Section:
+    """Per task by size of the goal."""
+    names = {
+        "wru_per_task": "write units",
+        "sqs_requests_per_task": "SQS requests",
+        "dynamodb_requests_per_task": "DynamoDB requests",
+        "cpu_functions_ms_per_task": "CPU ms, functions",
+        "cpu_ms_per_task": "CPU ms, all",
+        "dollars_per_million_tasks": "$ per million, requests only",
+    }
+    sizes = results["sizes"]
+    rows = [(f"{int(size):,}", *(number(row[name]) for name in names)) for size, row in sizes.items()]
+    series = {
+        label: [(float(size), row[name]) for size, row in sizes.items()]
+        for name, label in names.items()
+        if name in {"wru_per_task", "sqs_requests_per_task", "cpu_ms_per_task"}
+    }
+    text = [
+        f"Measured {_on(results)}.",
+        "",
+        _image("flat.svg", "Per task by size"),
+        "",
+        *table(("tasks in the goal", *names.values()), rows),
+    ]
+    return "\n".join(text), {
+        "flat.svg": lines("Per task, by the goal's size", series, x="tasks", y="per task", logarithmic=True)
+    }
+
+
+def fleet_size(results: dict[str, Any]) -> Section:
+    """Ten agents against one."""
+    batches = {name: row for name, row in results.items() if name.startswith("batch_")}
+    rows = [
+        (
+            name.removeprefix("batch_"),
+            *(number(row[size]["seconds"]) for size in ("fleet_1", "fleet_10")),
+            f"{row['sooner']:.0%}",
+        )
+        for name, row in batches.items()
+    ]
+    work = results["workload"]
+    drawn = [
+        Bar(f"{agents}, {name.removeprefix('batch_')} per batch", row[size]["seconds"])
+        for name, row in batches.items()
+        for size, agents in (("fleet_1", "one agent"), ("fleet_10", "ten agents"))
+    ]
+    text = [
+        f"Measured {_on(results)}: {work['tasks']} tasks that wait {number(work['seconds_per_task'])} s each, medians of "
+        f"{work['runs']} runs.",
+        "",
+        _image("fleet_size.svg", "Seconds by size of the fleet"),
+        "",
+        *table(("messages per batch", "one agent, s", "ten agents, s", "sooner by"), rows),
+    ]
+    return "\n".join(text), {"fleet_size.svg": bars("Seconds until the goal has ended. Less is better.", drawn, unit=" s")}
+
+
+SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
+    "peers": peers,
+    "hot_path": hot_path,
+    "cost": cost,
+    "scale": scale,
+    "flat": flat,
+    "fleet_size": fleet_size,
+}

@@ -1,0 +1,20 @@
+"""Record what the work table's stream says of goals and results."""
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from agentfleet import bootstrap
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Stream event in, partial batch response out. Failures are returned: a batch that raises holds up its stream."""
+    recorded = bootstrap.recorder()(event["Records"])
+    for failure in recorded.failures:
+        logger.error("not recorded", sequence=failure.sequence, exc_info=failure.error)
+    logger.info("recorded", records=len(event["Records"]), events=recorded.events)
+    return {"batchItemFailures": [{"itemIdentifier": failure.sequence} for failure in recorded.failures]}

@@ -1,0 +1,228 @@
+"""What a goal has cost, from its plan, its results' history and the rules of billing. Says what is counted and what is not.
+
+Counted are facts that the history holds of every write. Estimated is what nobody records, for recording it would cost more than
+it costs itself: how messages met in batches, which reads a batch made. `batches` and the joins' writes follow from when each
+agent worked; they lean on the platform's own rules (ten messages a request, one read of the goal per batch).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.history import ENDED, Event, EventKind, moves_head
+from agentfleet.domain.plan import CompiledPlan, Range, count
+from agentfleet.domain.prices import PriceTable
+
+SQS_BATCH: Final = 10
+"""Messages that one request carries (SQS API reference, SendMessageBatch)."""
+POLL_REQUESTS: Final = 2
+"""A poller's own requests per invocation: one ReceiveMessage, one DeleteMessageBatch."""
+RETRY_REQUESTS: Final = 3
+FAN_OUT: Final = 500
+"""Units that one worker sends itself (services/release.py)."""
+SAME_BATCH: Final = 2_000
+"""µs: work that begins so soon after other work of its agent ended came with it."""
+OVERHEAD: Final = 0.03
+"""Seconds of an invocation besides its tasks: reading, storing, releasing. `python -m bench.receipts` measured 24 to 44 ms, on
+the emulator and a processor of its own; Lambda's at 512 MB is slower, its network nearer."""
+ACCEPT_SECONDS: Final = 0.05
+ACCEPT_TASK: Final = 70e-6
+"""Seconds that a submission takes longer for each task, as measured there."""
+ACCEPT_UNIT: Final = 250e-6
+"""And for each message that it sends."""
+GOAL_FRESH: Final = 1_000_000
+"""µs for which an agent does not read a goal again (services/run.py)."""
+RESULT_BYTES: Final = 120
+"""About how large a result is, as far as the final tally's reads go."""
+API_MEMORY: Final = 1024
+"""MB of serve_api, release_tasks and accept_goals alike."""
+MILLION: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that is billed."""
+
+    service: str
+    what: str
+    quantity: float
+    unit: str
+    dollars: float
+    is_counted: bool
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The invocations that carried a goal's units, as far as times tell."""
+
+    invocations: int
+    gb_seconds: float
+    joins: int
+    """Updates of joins: one per join and batch that finished members of it."""
+    sends: int
+    """Requests that released what came next."""
+    agents: int
+    goal_reads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of what is stored once per goal."""
+
+    plan: int
+    plan_is_inline: bool
+    plan_parts: int
+    goal: int
+
+
+def find_batches(events: Iterable[Event], plan: CompiledPlan, catalog: Catalog) -> Batches:
+    """Group results into invocations: what one agent did at one time, at most its pool's batch of it."""
+    by_agent: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if event.kind is EventKind.RESULT and not event.facts["agent"].startswith("goal:"):
+            by_agent[event.facts["agent"]].append(event)
+    invocations = joins = sends = goal_reads = 0
+    gb_seconds = 0.0
+    for agent, done in by_agent.items():
+        pool = catalog.pools.get(agent.rpartition("-")[0])
+        read: int | None = None
+        for part in _together(sorted(done, key=lambda event: int(event.facts["started"])), pool.batch if pool else SQS_BATCH):
+            invocations += 1
+            begin = min(int(event.facts["started"]) for event in part)
+            if read is None or begin - read >= GOAL_FRESH:
+                goal_reads, read = goal_reads + 1, begin
+            end = max(_end(event) for event in part)
+            gb_seconds += ((end - begin) / 1e6 + OVERHEAD) * (pool.memory if pool else API_MEMORY) / 1024
+            units = [plan.unit(int(event.facts["unit"])) for event in part]
+            joins += len({join for unit in units for join, _ in unit.joins})
+            sends += _requests(count(unit_range for unit in units for unit_range in unit.releases))
+    return Batches(invocations, gb_seconds, joins, sends, len(by_agent), goal_reads)
+
+
+def _end(event: Event) -> int:
+    return int(event.facts["started"]) + round(float(event.facts["seconds"]) * 1e6)
+
+
+def _together(events: Sequence[Event], limit: int) -> list[list[Event]]:
+    parts: list[list[Event]] = []
+    end = 0
+    for event in events:
+        if parts and int(event.facts["started"]) <= end + SAME_BATCH and len(parts[-1]) < limit:
+            parts[-1].append(event)
+        else:
+            parts.append([event])
+        end = max(end, _end(event))
+    return parts
+
+
+def _requests(units: int) -> int:
+    """SendMessageBatch requests for so many units; a wide release goes through the release queue in parts."""
+    parts = -(-units // FAN_OUT) if units > FAN_OUT else 0
+    return -(-units // SQS_BATCH) + -(-parts // SQS_BATCH)
+
+
+def _spread(units: int) -> int:
+    """Invocations of release_tasks that a release of so many units takes."""
+    return -(-units // (FAN_OUT * SQS_BATCH)) if units > FAN_OUT else 0
+
+
+def price_goal(
+    events: Sequence[Event],
+    segments: Sequence[int],
+    plan: CompiledPlan,
+    sizes: Sizes,
+    catalog: Catalog,
+    prices: PriceTable,
+    *,
+    results_counted: bool = True,
+    is_sub_plan: bool = False,
+) -> tuple[Line, ...]:
+    """The receipt's lines. `segments` are the bytes of the history's own items; nobody submits a sub-plan or hears of it.
+
+    Without `results_counted` some events stand for results that the history lacks, and their sizes are estimated.
+    """
+    batches = find_batches(events, plan, catalog)
+    wide: list[Sequence[Range]] = [plan.header.roots, *(join.releases for join in plan.joins)]
+    released = sum(_requests(count(ranges)) for ranges in wide) + batches.sends
+    spread = sum(_spread(count(ranges)) for ranges in wide)
+    invocations = batches.invocations + spread
+    written = sum(int(event.facts["writes"]) for event in events)
+    plan_writes = -(-(sizes.plan if sizes.plan_is_inline else 200) // 1024)
+    results = sum(event.kind is EventKind.RESULT for event in events)
+    claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
+    history = _history(events, segments)
+    retries = sum(int(event.facts.get("attempt", 1)) - 1 for event in events if event.kind is EventKind.RESULT)
+    submitted = 0 if is_sub_plan else 1
+    sent_at_once = min(FAN_OUT, count(plan.header.roots))
+    accept_seconds = (ACCEPT_SECONDS + ACCEPT_TASK * plan.header.tasks + ACCEPT_UNIT * sent_at_once) * submitted
+    filed = sum(bool(event.facts.get("filed")) for event in events)
+    ends = sum(event.kind is EventKind.MOVED and bool(event.facts.get(ENDED)) for event in events)
+    return (
+        _line("DynamoDB", "goal and results", written, "write units", prices.write_units, "their items' sizes",
+              counted=results_counted),
+        _line("DynamoDB", "plan", plan_writes, "write units", prices.write_units, "size of the stored plan", counted=True),
+        _line("DynamoDB", "history", history.writes, "write units", prices.write_units, "sizes of its items", counted=True),
+        _line("DynamoDB", "history, read", history.reads, "read units", prices.read_units, "its head and end, once a segment"),
+        _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,
+              "one per join and batch, per claimed unit, per agent seen"),
+        _line("DynamoDB", "reads", _reads(plan, sizes, batches, results), "read units", prices.read_units,
+              "the goal per agent and second, the plan per agent, each reference, the final tally"),
+        _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
+        _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
+        _line("SQS", "attempts that failed", RETRY_REQUESTS * retries, "requests", prices.requests_sqs,
+              "received, hidden and received again, each alone"),
+        _line("Lambda", "invocations", invocations + submitted, "requests", prices.requests_lambda,
+              "work of one agent at one time is one; and the submission"),
+        Line("Lambda", "time", round(batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024, 6), "GB-seconds",
+             (batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024) * prices.gb_second_arm, False,
+             f"the tasks' own times, by the pools' memory, and {OVERHEAD * 1000:g} ms per invocation"),
+        _line("S3", "outputs over 4 KB", filed, "PUT requests", prices.requests_s3_put, "results with a file", counted=True),
+        _line("S3", "plan in parts", 0 if sizes.plan_is_inline else sizes.plan_parts, "PUT requests", prices.requests_s3_put,
+              "parts of the stored plan", counted=True),
+        _line("EventBridge", "goal events", (1 + ends) * submitted, "events", prices.requests_events,
+              "accepted and ended", counted=True),
+        _line("API Gateway", "submission", submitted, "requests", prices.requests_http, "one POST"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    writes: int
+    reads: int
+
+
+def _history(events: Sequence[Event], segments: Sequence[int]) -> _History:
+    """What recording took: a write per segment, and of the head at its beginning and at the goal's end."""
+    if not segments:
+        return _History(0, 0)
+    moves = sum(map(moves_head, events))
+    writes = sum(-(-size // 1024) for size in segments) + 1 + min(moves, len(segments))
+    return _History(writes, sum(1 + -(-size // 4096) for size in segments))
+
+
+def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int) -> float:
+    references = sum(
+        len({place[0] for task in unit.tasks for places in task.sources.values() for place in places}) for unit in plan.units
+    )
+    goal = max(1, -(-sizes.goal // 4096))
+    plans = batches.agents * max(1, -(-sizes.plan // 4096))
+    output = len({place[0] for places in plan.header.sources.values() for place in places})
+    tally = max(plan.header.shards, -(-results * RESULT_BYTES // 4096))  # of whole partitions
+    return float(batches.goal_reads * goal + plans + references + output + tally)
+
+
+def _is_idempotent(capability: str, catalog: Catalog) -> bool:
+    return all(spec.idempotent for spec in catalog.capabilities.get(capability, ()))
+
+
+def _line(service: str, what: str, quantity: float, unit: str, per_million: float, how: str, *, counted: bool = False) -> Line:
+    return Line(service, what, quantity, unit, quantity * per_million / MILLION, counted, how)
+
+
+def total(lines: Iterable[Line]) -> Mapping[str, float]:
+    """Dollars altogether, and of counted lines."""
+    found = list(lines)
+    return {"all": sum(line.dollars for line in found), "counted": sum(line.dollars for line in found if line.is_counted)}

@@ -1,0 +1,117 @@
+"""What a goal has cost so far, made up when somebody asks."""
+
+from typing import Final
+
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.codec import encode
+from agentfleet.domain.errors import InvalidRequest
+from agentfleet.domain.history import Event, EventKind, canonical, pack
+from agentfleet.domain.prices import PRICES, PriceTable
+from agentfleet.domain.receipt import Sizes, price_goal, total
+from agentfleet.domain.result import Result
+from agentfleet.domain.units import write_units
+from agentfleet.ports import PlanStore, ResultStore
+from agentfleet.services.audit_views import ReceiptLine, ReceiptView
+from agentfleet.services.history import Historian
+
+MAX_TASKS: Final = 20_000
+"""A receipt reads the goal's whole plan and history; above this an answer would take longer than the API may."""
+_RESULT_FIELDS: Final = 160
+"""About how many bytes a result's item has besides its outputs."""
+_SEGMENT_FIELDS: Final = 230
+"""Bytes of a segment's item besides its events and marks: keys, counts, hash, expiry."""
+NOT_INCLUDED: Final = (
+    "requests that look at the goal (GET), empty receives of idle queues, and what the fleet costs per month",
+    "Lambda's time of attempts that failed and were tried again",
+    "the goals of sub-plans: each has a receipt of its own",
+    "S3, KMS and CloudWatch Logs, other than the outputs and plan parts above; data transfer",
+    "the function that records the history, about a millisecond per event",
+)
+
+
+class Accountant:
+    """Receipts as a tenant may see them: `Accountant(plans, results, historian, catalog, prices=PRICES)`."""
+
+    def __init__(
+        self,
+        plans: PlanStore,
+        results: ResultStore,
+        historian: Historian,
+        catalog: Catalog,
+        prices: PriceTable = PRICES,
+    ) -> None:
+        self._plans = plans
+        self._results = results
+        self._historian = historian
+        self._catalog = catalog
+        self._prices = prices
+
+    def receipt(self, tenant: str, goal_id: str) -> ReceiptView:
+        """What the goal has cost. Raises NotFound; raises InvalidRequest for a goal of more than 20,000 tasks."""
+        goal = self._historian.own(tenant, goal_id)
+        if goal.tasks > MAX_TASKS:
+            raise InvalidRequest.of("goal", f"has {goal.tasks:,} tasks; receipts are made for up to {MAX_TASKS:,}")
+        plan = self._plans.read(goal_id).whole()
+        encoded = encode(plan)
+        events, segments = self._historian.events(goal_id)
+        sizes = Sizes(encoded.size, encoded.is_inline, len(encoded.parts), _goal_bytes(events))
+        stored = [len(pack(segment.text)) + len(canonical(dict(segment.head.marks))) + _SEGMENT_FIELDS for segment in segments]
+        known = {int(event.facts["unit"]) for event in events if event.kind is EventKind.RESULT}
+        missing = [number for number in range(plan.header.units) if number not in known]
+        others = self._results.get(goal_id, goal.shards, missing, outputs=False) if missing else {}
+        events += [_stand_in(result) for result in others.values()]
+        lines = price_goal(
+            events,
+            stored,
+            plan,
+            sizes,
+            self._catalog,
+            self._prices,
+            results_counted=not others,
+            is_sub_plan=goal.parent is not None,
+        )
+        dollars = total(lines)
+        recorded = sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")
+        prices = self._prices
+        return ReceiptView(
+            goal=goal_id,
+            state=goal.state,
+            tasks=goal.tasks,
+            lines=tuple(
+                ReceiptLine(
+                    service=line.service,
+                    what=line.what,
+                    quantity=line.quantity,
+                    unit=line.unit,
+                    dollars=line.dollars,
+                    basis="counted" if line.is_counted else "estimated",
+                    how=line.how,
+                )
+                for line in lines
+            ),
+            dollars=dollars["all"],
+            counted_dollars=dollars["counted"],
+            dollars_per_million_tasks=dollars["all"] / goal.tasks * 1e6,
+            is_complete=goal.state.is_final and not others and recorded >= sum(goal.counts.values()),
+            prices={"region": prices.region, "day": prices.day.isoformat(), "source": prices.source},
+            not_included=NOT_INCLUDED,
+        )
+
+
+def _stand_in(result: Result) -> Event:
+    """What the history would say of a result that it does not hold; its size is estimated."""
+    size = len(canonical([outcome.output for outcome in result.outcomes])) + _RESULT_FIELDS
+    facts = {
+        "unit": result.unit,
+        "states": "".join(outcome.state.value[0] for outcome in result.outcomes),
+        "agent": result.agent,
+        "started": int(result.started.timestamp() * 1e6),
+        "seconds": result.duration,
+        "writes": int(write_units(size)),
+    }
+    return Event(0, result.started, EventKind.RESULT, facts)
+
+
+def _goal_bytes(events: list[Event]) -> int:
+    """About how large the goal's item is: its writes are counted twice, for the index too."""
+    return max((int(event.facts["writes"]) * 512 for event in events if "unit" not in event.facts), default=0)

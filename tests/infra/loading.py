@@ -1,0 +1,53 @@
+"""Functions as Lambda loads them: their layers, what the runtime brings along, their folder, nothing of this environment."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from cdk.catalog import FleetDefinition
+from cdk.constructs.fleet_layers import MORE
+from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
+from tests.infra.templates import ROOT
+
+HERE = LayerTarget.this_interpreter()
+
+
+def make(folder: Path) -> Path:
+    """The folder, made."""
+    folder.mkdir()
+    return folder
+
+
+def lambda_builtins(folder: Path) -> Path:
+    """A folder with what Lambda's Python runtime brings along, linked from this environment."""
+    installed = Path(sysconfig.get_path("purelib"))
+    for name in RUNTIME_PACKAGES:
+        module = {"python-dateutil": "dateutil", "six": "six.py"}.get(name, name)
+        (folder / module).symlink_to(installed / module)
+    return folder
+
+
+def functions_of(fleet: FleetDefinition, target: LayerTarget = HERE) -> dict[Path, list[Path]]:
+    """Every function's folder, with the python/ folders of its layers, built for the target."""
+    builder = LayerBuilder(ROOT, target)
+    more = {**MORE, **{pool.folder.name: pool.layers for pool in fleet.pools.values()}}
+    return {
+        handler.parent: [
+            layer / "python"
+            for layer in (
+                builder.domain(fleet.catalog),
+                *(builder.dependencies(name) for name in ("core", *more.get(handler.parent.name, ()))),
+            )
+        ]
+        for handler in sorted((ROOT / "functions").glob("*/handler.py"))
+    }
+
+
+def run_alone(program: str, path: list[Path], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program that can import what lies in these folders and in the standard library."""
+    start = f"import sys; sys.path[:0] = {list(map(str, path))!r}\n"
+    variables = {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1", **(environment or {})}
+    command = [sys.executable, "-I", "-S", "-B", "-c", start + program]
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)

@@ -1,0 +1,155 @@
+"""What a cold start may cost: the CPU of a function's imports, the AWS clients it makes, and the size of what is unpacked."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cdk.catalog import read_fleet
+from cdk.layers import LayerTarget
+from tests.infra.loading import functions_of, lambda_builtins, make, run_alone
+from tests.infra.templates import ROOT
+
+STANDS_ON = "boto3, pynamodb.models, pydantic, aws_lambda_powertools"
+"""What a function of the fleet can't do without, or what comes to the same."""
+BATCHES = f"{STANDS_ON}.utilities.batch"
+API = f"{STANDS_ON}.event_handler.openapi.params, aws_lambda_powertools.event_handler"
+FRAMEWORKS = {"accept_goals": BATCHES, "release_tasks": BATCHES, "serve_api": API}
+"""What the functions stand on that take records one by one, or requests."""
+BUDGET = 2.0
+"""Times the CPU of importing that; measured: 1.6 to 1.8."""
+ZIPPED_BYTES = 15 * 1024 * 1024
+TRIES = 4
+POOLS = {"flow", "web", "code", "data", "report"}
+
+TIMED = """
+import time
+begun = time.process_time()
+import {modules}
+print(time.process_time() - begun)
+"""
+
+COUNTED = """
+import botocore.session
+made = []
+original = botocore.session.Session.create_client
+def create_client(self, service, *arguments, **options):
+    made.append(service)
+    return original(self, service, *arguments, **options)
+botocore.session.Session.create_client = create_client
+import handler
+at_import = list(made)
+from agentfleet import bootstrap
+{first_call}
+import json
+print(json.dumps([at_import, made]))
+"""
+
+ENVIRONMENT = {
+    "FLEET": "fleet",
+    "WORK_TABLE": "fleet-work",
+    "REGISTRY_TABLE": "fleet-registry",
+    "KNOWLEDGE_TABLE": "fleet-knowledge",
+    "HISTORY_TABLE": "fleet-history",
+    "BUCKET": "bucket",
+    "BUS": "fleet-events",
+    "RELEASE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/000000000000/fleet-release",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+}
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Lambda's runtime brings along."""
+    return lambda_builtins(make(tmp_path_factory.mktemp("runtime") / "builtin"))
+
+
+@pytest.fixture(scope="module")
+def functions() -> dict[str, list[Path]]:
+    """Folders that a function imports from, by its name."""
+    return {folder.name: [folder, *layers] for folder, layers in functions_of(read_fleet(ROOT)).items()}
+
+
+def import_seconds(modules: str, path: list[Path]) -> Iterator[float]:
+    """CPU seconds of importing modules in a process of their own, time after time."""
+    for _ in range(TRIES):
+        finished = run_alone(TIMED.format(modules=modules), path)
+        assert finished.returncode == 0, finished.stderr
+        yield float(finished.stdout)
+
+
+def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str, list[Path]], builtin: Path) -> None:
+    """CPU, the least of several tries: as a ratio it holds on any machine, whatever else that does."""
+    core = [*functions["flow"][1:], builtin]
+    standard = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, BATCHES, API)}
+
+    over = {}
+    for name, path in functions.items():
+        if len(path) > len(functions["flow"]):
+            continue  # it has a layer of its own, and imports what that is for
+        allowed = BUDGET * standard[FRAMEWORKS.get(name, STANDS_ON)]
+        tries = list(until(allowed, import_seconds("handler", [*path, builtin])))
+        if min(tries) > allowed:
+            over[name] = round(BUDGET * min(tries) / allowed, 2)
+
+    assert not over
+
+
+def until(allowed: float, tries: Iterator[float]) -> Iterator[float]:
+    """Tries up to the first that is within the budget: more can only confirm it."""
+    for seconds in tries:
+        yield seconds
+        if seconds <= allowed:
+            return
+
+
+@pytest.mark.parametrize(
+    ("name", "first_call", "allowed"),
+    [
+        ("accept_goals", "bootstrap.platform()", {"dynamodb"}),
+        ("release_tasks", "bootstrap.platform()", {"dynamodb"}),
+        ("heal_work", "bootstrap.healing()", {"dynamodb"}),
+        ("manage_fleet", "bootstrap.autoscaler()", {"dynamodb"}),
+        ("serve_api", "bootstrap.api()", {"dynamodb"}),
+        ("flow", "bootstrap.runner('flow', {}, ())", {"dynamodb"}),
+    ],
+)
+def test_no_aws_client_is_made_before_it_is_called(
+    functions: dict[str, list[Path]], builtin: Path, name: str, first_call: str, allowed: set[str]
+) -> None:
+    """None at import; wiring makes the one that everything uses. Making S3's client costs as much as a third of the imports."""
+    environment = {**ENVIRONMENT, "POOL": name, "POOL_SETTINGS": "{}"} if name in POOLS else ENVIRONMENT
+
+    finished = run_alone(COUNTED.format(first_call=first_call), [*functions[name], builtin], environment)
+
+    assert finished.returncode == 0, finished.stderr
+    at_import, made = json.loads(finished.stdout.splitlines()[-1])
+    assert at_import == []
+    assert len(made) == len(set(made))
+    assert set(made) <= allowed
+
+
+def test_a_core_function_and_its_layers_stay_small() -> None:
+    """Zipped as they are uploaded, for Lambda's processor. The data pool is left out: DuckDB alone is larger."""
+    sizes = {
+        folder.name: sum(zipped_bytes(part) for part in (folder, *layers))
+        for folder, layers in functions_of(read_fleet(ROOT), LayerTarget.aws()).items()
+        if folder.name != "data"
+    }
+
+    assert not {name: size for name, size in sizes.items() if size > ZIPPED_BYTES}
+
+
+@cache
+def zipped_bytes(folder: Path) -> int:
+    """Of everything below a folder."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return buffer.tell()
