@@ -165,7 +165,11 @@ def test_large_files_are_searched_through_a_graph(
 
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     """Of any type and shape; another file is refused."""
-    arrays = {"a": np.arange(6, dtype=np.uint16).reshape(2, 3), "b": np.array([], np.float32), "c": np.array([b"x"], "S64")}
+    arrays: dict[str, Any] = {
+        "a": np.arange(6, dtype=np.uint16).reshape(2, 3),
+        "b": np.array([], np.float32),
+        "c": np.array([b"x"], "S64"),
+    }
     path = tmp_path / "file"
     path.write_bytes(dump_arrays(arrays))
 

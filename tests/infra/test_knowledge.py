@@ -1,4 +1,4 @@
-"""Knowledge in the stacks: one index, two functions that carry its weight, and nobody else who may read it."""
+"""Knowledge in the stacks: one index, three functions that carry its weight, and nobody else who may read it."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ import pytest
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from cdk.layers import LayerBuilder, LayerTarget
+from tests.infra.loading import lambda_builtins, make
 from tests.infra.projects import FLEET, write_project
 from tests.infra.templates import ROOT, Templates, as_list, flat
-from tests.infra.test_layers import lambda_builtins, make
 
 LIMIT_MB = 250
 """Of a function with all its layers, unzipped (Lambda quotas)."""
-CARRIERS = {"fleet-knowledge", "fleet-serve-knowledge"}
+CARRIERS = {"fleet-knowledge", "fleet-serve-knowledge", "fleet-serve-mcp"}
 
 
 def test_vectors_are_indexed_by_space(templates: Templates) -> None:
@@ -36,8 +36,8 @@ def test_vectors_are_indexed_by_space(templates: Templates) -> None:
     assert table.properties["BillingMode"] == "PAY_PER_REQUEST"
 
 
-def test_only_two_functions_carry_the_model_and_may_read(templates: Templates) -> None:
-    """The pool, and the API's routes below /knowledge; no other function has the layer or a word of permission."""
+def test_only_three_functions_carry_the_model_and_may_read(templates: Templates) -> None:
+    """The pool, the API's routes below /knowledge, and the MCP server; no other function has the layer or a word of permission."""
     functions = {one.properties["FunctionName"]: one for one in templates.of_type("AWS::Lambda::Function")}
     carrying = {
         name for name, one in functions.items() if any("Knowledge" in flat(layer) for layer in one.properties.get("Layers", ()))
@@ -47,18 +47,18 @@ def test_only_two_functions_carry_the_model_and_may_read(templates: Templates) -
     }
 
     assert carrying == CARRIERS
-    assert len(allowed) == 2
+    assert len(allowed) == 3
     for name, one in functions.items():
         assert ("KNOWLEDGE_TABLE" in one.properties["Environment"]["Variables"]) == (name in CARRIERS), name
 
 
 def test_the_layers_fit_into_a_function() -> None:
-    """Core and knowledge together, on Lambda's processor."""
+    """All that any carrier has together, on Lambda's processor."""
     builder = LayerBuilder(ROOT, LayerTarget.aws())
 
     sizes = {
         name: sum(path.stat().st_size for path in builder.dependencies(name).rglob("*") if path.is_file()) / 2**20
-        for name in ("core", "knowledge")
+        for name in ("core", "knowledge", "mcp")
     }
 
     assert sum(sizes.values()) < LIMIT_MB - 50, sizes

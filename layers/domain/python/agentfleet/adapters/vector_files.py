@@ -14,7 +14,7 @@ GRAPH_FROM: Final = 20_000
 """Vectors in a file from which a graph pays; below, comparing all of them takes a few milliseconds and misses nothing."""
 CONNECTIVITY: Final = 16
 EXPANSION_ADD: Final = 128
-EXPANSION_SEARCH: Final = 128
+EXPANSION_SEARCH: Final = 256
 """HNSW's M, efConstruction and ef (Malkov and Yashunin, 2018)."""
 
 
@@ -104,6 +104,7 @@ def open_graph(file: Loaded) -> Any:
     from usearch.index import Index  # noqa: PLC0415
 
     graph: Any = Index.restore(memoryview(file["graph"]), view=True)
+    graph.expansion_search = EXPANSION_SEARCH  # not kept in the file
     graph.mapped = file["graph"]  # usearch keeps only the address: without this the memory may be gone under it
     return graph
 
