@@ -37,7 +37,7 @@ def test_vectors_are_indexed_by_space(templates: Templates) -> None:
 
 
 def test_only_three_functions_carry_the_model_and_may_read(templates: Templates) -> None:
-    """The pool, the API's routes below /knowledge, and the MCP server; no other function has the layer or a word of permission."""
+    """The pool, the API's routes below /knowledge, and the MCP server; no other has the layer or a permission."""
     functions = {one.properties["FunctionName"]: one for one in templates.of_type("AWS::Lambda::Function")}
     carrying = {
         name for name, one in functions.items() if any("Knowledge" in flat(layer) for layer in one.properties.get("Layers", ()))
