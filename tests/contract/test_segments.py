@@ -103,13 +103,15 @@ def test_what_is_mostly_deleted_is_rewritten(aws: AwsWorld, space: Space, folder
     assert len(words.search(space, ["a"], 500)) == 150
 
 
-def test_who_always_comes_second_gives_up(aws: AwsWorld, space: Space, folders: Iterator[Path]) -> None:
+def test_who_always_comes_second_gives_up(
+    aws: AwsWorld, space: Space, folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With an error that may be tried again, and without having changed anything."""
     words = words_at(aws, next(folders))
     words.put(space, {key(1): ["a"]})
     stale = words._segments._manifest(space)
     words.put(space, {key(2): ["a"]})
-    words._segments._manifest = lambda _: (stale[0], '"another"')  # type: ignore[method-assign]
+    monkeypatch.setattr(words._segments, "_manifest", lambda _: (stale[0], '"another"'))
 
     with pytest.raises(KnowledgeUnavailable, match="changed by others 4 times"):
         words.put(space, {key(3): ["a"]})

@@ -70,7 +70,8 @@ class Bedrock:
         self._status, self._body = status, body
         client = Session().create_client("bedrock-runtime", "us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
         self.client: Any = client
-        self.client.meta.events.register("before-send.bedrock-runtime.InvokeModel", self._answer)
+        answer: Any = self._answer
+        self.client.meta.events.register("before-send.bedrock-runtime.InvokeModel", answer)
 
     def _answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         self.requests.append(request)
