@@ -11,8 +11,9 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 unexport PYTHONDONTWRITEBYTECODE
 
 SEEDS ?= 2000
+SEED ?= 1
 
-.PHONY: help install demo up down test test-fast lint bench simulate clean
+.PHONY: help install demo up down test test-fast lint bench simulate chaos grants clean
 
 help:
 	@echo "make demo       install, start the local cloud, run a real goal"
@@ -22,6 +23,8 @@ help:
 	@echo "make lint       ruff, mypy, import rules"
 	@echo "make bench      benchmarks, in ten minutes or so; PEERS=\"celery dbos\" measures some of the peers"
 	@echo "make simulate SEEDS=n  n random runs with crashes, duplicates, races"
+	@echo "make chaos SEED=n  the deployed fleet under 320 faults: what is lost or done twice"
+	@echo "make grants     take away every grant of every role: something must fail each time"
 	@echo "make clean      stop the local cloud and remove what was built"
 
 install: $(INSTALLED)
@@ -59,6 +62,12 @@ bench: install
 
 simulate: install
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+chaos: install
+	$(BIN)/python -m tests.chaos --seed $(SEED) --write
+
+grants: install
+	GRANTS=all $(BIN)/pytest -m emulator -s tests/emulator/test_grants.py
 
 clean:
 	@test ! -x $(BIN)/fleet || $(BIN)/fleet down

@@ -33,10 +33,12 @@ KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "R
 
 _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
-    "registry": ("GetItem", "Query", "PutItem", "UpdateItem", "DeleteItem"),
+    "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
     "knowledge": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
+_BE_PRESENT: Final = ("GetItem", "Query", "PutItem")
+"""Of the registry table's items: say that one lives, see where tasks may go, and share circuit breakers."""
 _GRANTED: Final[dict[str, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
     "blobs:write": ("write", "blobs"),
@@ -86,6 +88,7 @@ class FleetAccess:
             "BUCKET": self.bucket.bucket_name,
             "BUS": names.event_bus(self.fleet.name),
             "RELEASE_QUEUE_URL": self.release_queue_url,
+            "SAGA_MACHINE": self._saga_machine,
         } | {TABLE_VARIABLES[table]: names.table(self.fleet.name, table) for table in tables}
 
     def carry_out_plans(self, grants: Iterable[Grant], *, cached: bool = False) -> Permissions:
@@ -95,7 +98,7 @@ class FleetAccess:
             allowed += [("read", "cache"), ("write", "cache")]
         return (
             self.use_table("work")
-            + self.use_table("registry")
+            + self.use_table("registry", actions=_BE_PRESENT)
             + self.send_tasks()
             + self.put_events()
             + self.use_key()
@@ -103,11 +106,47 @@ class FleetAccess:
             + self.write_objects("plans", "outputs", *(prefix for verb, prefix in allowed if verb == "write"))
         )
 
-    def use_table(self, table: Table, *indexes: str) -> Permissions:
-        """Read and write one table's items, and query its indexes."""
+    def accept_plans(self) -> Permissions:
+        """What storing a goal with its plan and sending its first tasks takes."""
+        return (
+            self.use_table("work", actions=("GetItem", "BatchGetItem", "PutItem"))
+            + self.use_table("registry", actions=("Query",))
+            + self.send_tasks()
+            + self.put_events()
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+            + self.write_objects("plans")
+        )
+
+    def release_plans(self) -> Permissions:
+        """What sending the messages of a stored plan's tasks takes."""
+        return (
+            self.use_table("work", actions=("GetItem", "BatchGetItem"))
+            + self.use_table("registry", actions=("Query",))
+            + self.send_tasks(parts=False)
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+        )
+
+    def repair_plans(self) -> Permissions:
+        """What setting a goal going again takes, and remembering that one did."""
+        return (
+            self.use_table("work")
+            + self.use_table("registry")
+            + self.send_tasks()
+            + self.put_events()
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+            + self.write_objects("outputs")
+        )
+
+    def use_table(self, table: Table, *indexes: str, actions: tuple[str, ...] | None = None) -> Permissions:
+        """Read and write one table's items, and query its indexes; or only what `actions` says."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
-        resources = (arn, *(f"{arn}/index/{index}" for index in indexes))
-        return allow(f"Use{table.title()}Table", "dynamodb", _TABLE_ACTIONS[table], *resources)
+        found = allow(f"Use{table.title()}Table", "dynamodb", actions or _TABLE_ACTIONS[table], arn)
+        if indexes:
+            found += allow(f"Query{table.title()}Table", "dynamodb", ("Query",), *(f"{arn}/index/{index}" for index in indexes))
+        return found
 
     def use_knowledge(self) -> Permissions:
         """Documents and their indexes: table, vector index, files, and the embedding model if it is Bedrock's."""
@@ -136,15 +175,47 @@ class FleetAccess:
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
         return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
 
-    def send_tasks(self) -> Permissions:
-        """Send to every pool's queues and to the release queue."""
-        queues = [*self.task_queues, names.release_queue(self.fleet.name)]
+    def send_tasks(self, *, parts: bool = True) -> Permissions:
+        """Send to every pool's queues, and parts of wide releases to the release queue."""
+        queues = [*self.task_queues, *([names.release_queue(self.fleet.name)] if parts else [])]
         return allow("SendTasks", "sqs", ("SendMessage",), *(self.queue_arn(queue) for queue in queues))
 
-    def consume(self, *queues: str) -> Permissions:
-        """Be triggered by these queues."""
-        actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    def consume(self, *queues: str, hides: bool = True) -> Permissions:
+        """Be triggered by these queues, and (`hides`) choose when a message comes again."""
+        actions = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", *(("ChangeMessageVisibility",) if hides else ()))
         return allow("ConsumeQueues", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
+
+    def start_sagas(self) -> Permissions:
+        """Start the undoing of a goal: for whoever may end one."""
+        return allow("StartSagas", "states", ("StartExecution",), self._saga_machine)
+
+    def answer_sagas(self) -> Permissions:
+        """Tell a saga that a task is undone, or not, or still being worked on: for the pools only."""
+        return allow("AnswerSagas", "states", ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat"), self._saga_machine)
+
+    def watch_sagas(self) -> Permissions:
+        """See whether a goal's saga runs: for the healer and the API only."""
+        name = names.saga_machine(self.fleet.name)
+        shown = {
+            _shown("states", f"execution:{name}:*"): "Executions are named after their goals; the machine is the boundary."
+        }
+        return allow("WatchSagas", "states", ("DescribeExecution",), self._arn("states", "execution", f"{name}:*")) + (
+            Permissions(wildcards=shown)
+        )
+
+    def run_sagas(self) -> Permissions:
+        """Ask what is left to undo, and send compensations to the pools' urgent queues: for the saga only."""
+        function = self._arn("lambda", "function", names.function(self.fleet.name, "compensate_goals"))
+        queues = [names.task_queue(self.fleet.name, pool, "high") for pool in self.fleet.pools]
+        return (
+            allow("LookWhatIsLeft", "lambda", ("InvokeFunction",), function)
+            + allow("SendCompensations", "sqs", ("SendMessage",), *(self.queue_arn(queue) for queue in queues))
+            + self.use_key()
+        )
+
+    @property
+    def _saga_machine(self) -> str:
+        return self._arn("states", "stateMachine", names.saga_machine(self.fleet.name))
 
     def put_events(self) -> Permissions:
         """Put events on the fleet's bus."""
@@ -187,7 +258,7 @@ class FleetAccess:
             "lambda:ListEventSourceMappings and cloudwatch:GetMetricData accept no resource (Service Authorization Reference)."
         )
         return (
-            self.use_table("registry")
+            self.use_table("registry", actions=("GetItem", "Query", "PutItem"))
             + self.use_key()
             + self._watch_and_move([*self.task_queues, *self._pool_dead_letters])
             + Permissions((read_metrics,), {"*": reason})
@@ -249,7 +320,7 @@ class FleetAccess:
         mappings = self._arn("lambda", "event-source-mapping", "*")
         move = iam.PolicyStatement(
             sid="MoveTriggers",
-            actions=["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],
+            actions=["lambda:UpdateEventSourceMapping"],
             resources=[mappings],
             conditions={"ArnEquals": {"lambda:FunctionArn": self._function_arns}},
         )

@@ -76,7 +76,7 @@ class FleetClient(Connection):
             goal = self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -110,6 +110,10 @@ class FleetClient(Connection):
     def resume(self, goal_id: str) -> views.GoalView:
         """Let a paused goal go on."""
         return self.run(calls.resume_goal(goal_id))
+
+    def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return self.run(calls.compensate_goal(goal_id))
 
     def fork(
         self,
@@ -287,7 +291,7 @@ class AsyncFleetClient(AsyncConnection):
             goal = await self.goal(goal_id)
             if progress:
                 progress(goal)
-            if goal.state.is_final:
+            if goal.state.is_at_rest:
                 break
             if deadline is not None and timeout is not None and time.monotonic() >= deadline:
                 raise _late(goal, timeout)
@@ -321,6 +325,10 @@ class AsyncFleetClient(AsyncConnection):
     async def resume(self, goal_id: str) -> views.GoalView:
         """Let a paused goal go on."""
         return await self.run(calls.resume_goal(goal_id))
+
+    async def compensate(self, goal_id: str) -> views.GoalView:
+        """Go on undoing a goal whose compensation failed. Raises ConflictError for one that needs no undoing."""
+        return await self.run(calls.compensate_goal(goal_id))
 
     async def fork(
         self,

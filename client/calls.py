@@ -158,6 +158,11 @@ def resume_goal(goal_id: str) -> Call[views.GoalView]:
     return Call("POST", f"/goals/{_step(goal_id)}/resume", views.GoalView.model_validate_json)
 
 
+def compensate_goal(goal_id: str) -> Call[views.GoalView]:
+    """Go on undoing it."""
+    return Call("POST", f"/goals/{_step(goal_id)}/compensate", views.GoalView.model_validate_json)
+
+
 def fork_goal(
     goal_id: str, keep: Sequence[str], changes: Mapping[str, Mapping[str, Any]], key: str | None = None
 ) -> Call[views.GoalView]:

@@ -189,7 +189,7 @@ class AgentCoordinator:
                 if progress and shown.get(view.id) != view:
                     progress(view)
                 shown[view.id] = view
-            waiting = [goal_id for goal_id in waiting if not shown[goal_id].state.is_final]
+            waiting = [goal_id for goal_id in waiting if not shown[goal_id].state.is_at_rest]
             if not waiting:
                 return
             if deadline is not None and time.monotonic() >= deadline:

@@ -15,7 +15,7 @@ def put_back(assembly: Path, session: Session) -> None:
     Doing it again changes nothing.
     """
     dynamodb, lambda_, apigateway = (session.client(name) for name in ("dynamodb", "lambda", "apigatewayv2"))
-    for kind, physical_id, properties in _deployed_resources(assembly, session.client("cloudformation")):
+    for kind, physical_id, properties in deployed_resources(assembly, session.client("cloudformation")):
         match kind:
             case "AWS::DynamoDB::Table":
                 _restore_table(dynamodb, physical_id, properties)
@@ -27,7 +27,7 @@ def put_back(assembly: Path, session: Session) -> None:
                 apigateway.update_api(ApiId=physical_id, CorsConfiguration=properties["CorsConfiguration"])
 
 
-def _deployed_resources(assembly: Path, cloudformation: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def deployed_resources(assembly: Path, cloudformation: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Type, physical id and template properties of every deployed resource."""
     for template in sorted(assembly.glob("*.template.json")):
         declared = json.loads(template.read_text(encoding="utf-8"))["Resources"]

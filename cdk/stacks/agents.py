@@ -14,6 +14,7 @@ from cdk.constructs.agent_pool import AgentPool, AgentPoolProps
 from cdk.constructs.fleet_layers import FleetLayers
 from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
+from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
 from cdk.permissions import Permissions
 from cdk.stacks.cache import CacheStack
@@ -49,15 +50,22 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
-            self._access.find_goals(),
+            self._access.accept_plans() + self._access.find_goals(),
         )
         self.release_tasks = self._worker(
-            "release_tasks", "Spreads a large fan-out over several workers", names.release_queue(fleet.name), RELEASE_TIMEOUT
+            "release_tasks",
+            "Spreads a large fan-out over several workers",
+            names.release_queue(fleet.name),
+            RELEASE_TIMEOUT,
+            self._access.release_plans(),
         )
         self.manage_fleet = FleetManager(
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
         )
         self.heal_work = self._healer()
+        self.saga = SagaMachine(
+            self, "Saga", SagaMachineProps(foundation=foundation, access=self._access, layers=self._layers.of(), topic=topic)
+        )
 
     def _healer(self) -> PythonFunction:
         access = self._access
@@ -71,11 +79,13 @@ class AgentsStack(Stack):
                 description="Sets goals going again that stand still, and deals with dead letters",
                 folder=self._foundation.fleet.root / "functions" / "heal_work",
                 layers=self._layers.of(),
-                permissions=access.carry_out_plans(())
+                permissions=access.repair_plans()
                 + access.find_living()
                 + access.watch_queues()
                 + access.read_queue_ages()
-                + access.tend_dead_letters(),
+                + access.tend_dead_letters()
+                + access.start_sagas()
+                + access.watch_sagas(),
                 environment=access.environment("work", "registry"),
                 memory=1024,
                 timeout=HEAL_TIMEOUT,
@@ -111,6 +121,8 @@ class AgentsStack(Stack):
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + (self._access.use_knowledge() if knows else Permissions())
                 + self._access.consume(*queues)
+                + self._access.start_sagas()
+                + self._access.answer_sagas()
                 + (cache.permissions_in(self) if cache else Permissions()),
                 topic=topic,
                 network=cache.network if cache else None,
@@ -123,14 +135,7 @@ class AgentsStack(Stack):
         url = self._foundation.stage.cache_url
         return {"CACHE_URL": url} if url else {}
 
-    def _worker(
-        self,
-        folder: str,
-        description: str,
-        queue: str,
-        timeout: int,
-        more: Permissions = Permissions(),  # noqa: B008 - frozen
-    ) -> PythonFunction:
+    def _worker(self, folder: str, description: str, queue: str, timeout: int, permissions: Permissions) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -141,7 +146,7 @@ class AgentsStack(Stack):
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
-                permissions=self._access.carry_out_plans(()) + self._access.consume(queue) + more,
+                permissions=permissions + self._access.consume(queue, hides=False),
                 environment=self._access.environment("work", "registry"),
                 memory=1024,
                 timeout=timeout,

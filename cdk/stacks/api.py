@@ -112,10 +112,12 @@ class ApiStack(Stack):
             + access.use_key()
             + access.read_objects("plans", "outputs", "blobs")
             + access.list_objects("blobs")
-            + access.write_objects("plans", "outputs", "blobs")
+            + access.write_objects("plans", "outputs")
             + access.find_living()
             + access.read_queue_ages()
             + access.tend_dead_letters()
+            + access.start_sagas()
+            + access.watch_sagas()
             + access.run_the_fleet(),
             memory=1024,
             timeout=29,
@@ -150,7 +152,8 @@ class ApiStack(Stack):
             + access.use_key()
             + access.read_objects("plans", "outputs", "blobs")
             + access.list_objects("blobs")
-            + access.write_objects("plans", "outputs"),
+            + access.write_objects("plans", "outputs")
+            + access.start_sagas(),
             memory=1024,
             timeout=29,
         )

@@ -40,6 +40,7 @@ class ObservabilityStack(Stack):
                 "accept_goals",
                 "release_tasks",
                 "heal_work",
+                "compensate_goals",
                 "manage_fleet",
                 "serve_api",
                 "authorize_request",

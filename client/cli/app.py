@@ -46,6 +46,7 @@ for _panel, _commands in {
         goals.pause,
         goals.resume,
         goals.fork,
+        goals.compensate,
     ),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.drain, fleets.undrain, fleets.fleets, fleets.logs),
     "Audit": (audit.history, audit.verify, audit.receipt),

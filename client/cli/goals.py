@@ -171,6 +171,28 @@ def resume(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
     _say_changed(view, f"goes on · fleet watch {view.id}", as_json=as_json)
 
 
+def compensate(
+    ctx: typer.Context,
+    goal: GoalId,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on undoing it with what is left.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how far it is to undo a goal, or go on with it after its compensation failed."""
+    with connect(ctx) as client:
+        view = client.compensate(goal) if resume else client.goal(goal)
+    undoing = view.undoing
+    if undoing is None:
+        word = "nothing of it is to be undone"
+    elif undoing.done:
+        word = "all is undone"
+    elif undoing.failure:
+        where = f"{undoing.failure.task}: " if undoing.failure.task else ""
+        word = f"{where}{undoing.failure.error}: {undoing.failure.message} · fleet compensate {view.id} --resume"
+    else:
+        word = f"saga {undoing.attempt} undoes it · fleet watch {view.id}"
+    _say_changed(view, word, as_json=as_json)
+
+
 def fork(
     ctx: typer.Context,
     goal: GoalId,

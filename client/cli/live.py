@@ -153,7 +153,7 @@ def _watch_live(client: FleetClient, goal_id: str, console: Console) -> GoalView
     with Live(watched, console=console, refresh_per_second=8, vertical_overflow="ellipsis"):
         for pause in rhythm():
             watched.update(*look(client, goal_id))
-            if watched.goal.state.is_final:
+            if watched.goal.state.is_at_rest:
                 break
             client.sleep(pause)
     return watched.goal
@@ -168,7 +168,7 @@ def _watch_plain(client: FleetClient, goal_id: str, console: Console) -> GoalVie
         if line != said:
             console.print(line, markup=False)
             said = line
-        if goal.state.is_final:
+        if goal.state.is_at_rest:
             return goal
         client.sleep(pause)
     raise AssertionError("the rhythm never ends")

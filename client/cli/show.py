@@ -16,6 +16,7 @@ GLYPHS: Final = {
     "SUBMITTED": ("○", "cyan"),
     "PLANNING": ("○", "cyan"),
     "COMPENSATING": ("↺", "yellow"),
+    "COMPENSATION_FAILED": ("‼", "bold red"),
     "CANCELLED": ("⊘", "yellow"),
     "WAITING": ("·", "dim"),
     "READY": ("○", "cyan"),

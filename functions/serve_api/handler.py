@@ -288,6 +288,17 @@ def resume_goal(goal_id: str) -> views.GoalView:
 
 
 @app.post(
+    "/goals/<goal_id>/compensate",
+    tags=["goals"],
+    summary="Go on undoing a goal whose compensation failed",
+    **answers(404, 409, 503),
+)
+def compensate_goal(goal_id: str) -> views.GoalView:
+    """Starts with what is not undone yet; for one that is being undone it changes nothing."""
+    return views.GoalView.of(api().saga.resume(goal_id, tenant()))
+
+
+@app.post(
     "/goals/<goal_id>/fork",
     tags=["goals"],
     summary="Run a goal again from some of its results",

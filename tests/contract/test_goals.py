@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from agentfleet.domain.errors import InvalidRequest
-from agentfleet.domain.goal import Failure, GoalState, Parent
+from agentfleet.domain.goal import Failure, GoalState, Parent, Undoing
 from tests.contract.making import AWKWARD, at_once, goal
 from tests.contract.world import World
 
@@ -26,6 +26,7 @@ def test_a_goal_comes_back_as_it_was_stored(world: World) -> None:
         counts={"SUCCEEDED": 2, "FAILED": 1},
         failure=Failure("PermanentError", "it's «broken»", "load"),
         output=AWKWARD,
+        undoing=Undoing(GoalState.FAILED, 3, done=True, failure=Failure("PermanentError", "closed", "hotel")),
     )
 
     assert world.goals.create(stored)

@@ -132,3 +132,13 @@ def test_claims_expire(world: World) -> None:
     world.claims.claim(goal_id, 2, 3, "me", world.clock(), LEASE)
 
     assert world.expiry(f"{goal_id}#1", "C000003") in {None, int(world.clock().timestamp()) + 30 * 86_400}
+
+
+def test_the_last_claims_are_told_whether_their_leases_are_over_or_not(world: World) -> None:
+    """Of units that nobody claimed, nothing."""
+    goal_id = world.fresh("g")
+    first = world.claims.claim(goal_id, 2, 3, "me", world.clock() - 2 * LEASE, LEASE)
+    second = world.claims.claim(goal_id, 2, 4, "you", world.clock(), LEASE)
+
+    assert world.claims.held(goal_id, 2, [3, 4, 5]) == {3: first, 4: second}
+    assert world.claims.held(goal_id, 2, []) == {}

@@ -18,10 +18,12 @@ from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
 from agentfleet.adapters.queues import BATCH_BYTES, SqsQueues
+from agentfleet.adapters.registry import DynamoAgents
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.work_table import to_outputs, to_result_item
 from agentfleet.domain.codec import encode
-from agentfleet.domain.errors import DeliveryFailed, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, RegistryUnavailable, RetryableError
+from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Result
 from tests.contract.making import compiled, result
@@ -374,3 +376,12 @@ def test_log_pages_are_read_until_there_are_enough_lines(stubs: Stubs, pools: La
         stubs.answer("logs", "filter_log_events", answer)
 
     assert [line for _, line in pools.logs("data", start, 2)] == ["line 8", "line 9"]
+
+
+def test_an_entry_that_the_registry_refuses_is_told_as_such(stubs: Stubs) -> None:
+    """Agents must be able to tell it from what they can't work without."""
+    stubs.refuse("dynamodb", "put_item", "ThrottlingException")
+    agents = DynamoAgents(stubs.client("dynamodb"), TABLE, stubs.threads)
+
+    with pytest.raises(RegistryUnavailable, match="data-1"):
+        agents.put(Agent("data-1", "data", ("data.do",), AgentState.IDLE, START, START))

@@ -277,7 +277,7 @@ class AwsWorld(World):
         self.plans = self.other_plans()
         self.results = DynamoResults(database, self.table, self.outputs, threads, backoff=BACKOFF)
         self.joins = DynamoJoins(database, self.table, self.clock)
-        self.claims = DynamoClaims(database, self.table)
+        self.claims = DynamoClaims(database, self.table, threads, backoff=BACKOFF)
         self.blobs = S3Blobs(files, self.bucket)
         self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)

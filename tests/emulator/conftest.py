@@ -26,9 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
-    """The fleet, deployed by the CDK into an emulator that nobody else uses, not even another run of these tests."""
+    """The fleet, deployed by the CDK into an emulator that nobody else uses, not even another run of these tests.
+
+    IAM is enforced: a function that lacks a permission fails here as it would on AWS. `IAM=off` tells that from other faults.
+    """
     state = ROOT / ".fleet" / f"test-{os.getpid()}"
-    cloud = LocalCloud(ROOT, state)
+    cloud = LocalCloud(ROOT, state, enforce_iam=os.environ.get("IAM") != "off")
     try:
         cloud.up()
         yield cloud

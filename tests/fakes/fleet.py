@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentfleet.agent import Agent, read_deliveries
@@ -24,6 +24,7 @@ from tests.fakes.clock import FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents
+from tests.fakes.sagas import SagaMachine
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 INVOCATION = timedelta(seconds=60)
@@ -107,6 +108,7 @@ class InProcessFleet:
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.faults = Faults()
+        self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
             name: self.faults.wrap(port, name)
             for name, port in {
@@ -120,6 +122,8 @@ class InProcessFleet:
                 "blobs": self.blobs,
                 "agents": self.entries,
                 "breakers": self.breakers,
+                "sagas": self.machine,
+                "answers": self.machine,
                 "routing": self.routing,
             }.items()
         }
@@ -191,15 +195,22 @@ class InProcessFleet:
         """One run of the healer, as its schedule starts it."""
         return self.healing.healer.run(self.clock() + INVOCATION, by_person=by_person)
 
+    def _next_saga(self) -> datetime | None:
+        upcoming = self.machine.upcoming()
+        return None if upcoming is None else datetime.fromtimestamp(upcoming, UTC)
+
     def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
         """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""
         for _ in range(limit):
+            if execution := self.machine.due():
+                self.machine.call(execution, self.platform.saga)
+                continue
             busy = self.queues.busy()
             if not busy:
-                upcoming = self.queues.next_visible()
-                if upcoming is None:
+                times = [moment for moment in (self.queues.next_visible(), self._next_saga()) if moment]
+                if not times:
                     return
-                self.clock.now = max(self.clock.now, upcoming)
+                self.clock.now = max(self.clock.now, min(times))
                 continue
             for queue in shuffle(busy):
                 self.invoke(queue)

@@ -191,3 +191,6 @@ class FakeClaims:
             taken = Claim(goal_id, unit, owner, (held.fence if held else 0) + 1, now + lease)
             self.claims[goal_id, unit] = taken
             return taken
+
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}

@@ -1,6 +1,9 @@
 """Small projects on disk, for what reads a project."""
 
+import shutil
 from pathlib import Path
+
+STATE_MACHINES = Path(__file__).parents[2] / "statemachines"
 
 FLEET = """
 [fleet]
@@ -32,7 +35,7 @@ async def shout(input: dict) -> dict:
 '''
 
 WORKERS = (
-    *("accept_goals", "release_tasks", "heal_work", "manage_fleet"),
+    *("accept_goals", "release_tasks", "heal_work", "compensate_goals", "manage_fleet"),
     *("serve_api", "serve_mcp", "authorize_request", "record_history", "archive_history"),
 )
 
@@ -51,4 +54,5 @@ def write_project(root: Path, fleet: str = FLEET, handler: str = HANDLER) -> Pat
     (root / "layers" / "dependencies" / "mcp.txt").write_text("annotated-types==0.8.0\n")
     (root / "layers" / "dependencies" / "extra.txt").write_text("annotated-types==0.8.0\n")
     (root / "playbooks").mkdir()
+    shutil.copytree(STATE_MACHINES, root / "statemachines")
     return root

@@ -21,6 +21,7 @@ WILDCARDS = {
     "Vault23237E5B.Arn>/history/*": "copies are named by hour, and nothing else is in that bucket",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
+    ":execution:fleet-saga:*": "executions are named after their goals",
 }
 """Ends (or, for log groups, beginnings) of the only resources in a role's policy that may hold a `*`."""
 
@@ -255,7 +256,7 @@ def test_no_role_has_a_wildcard_without_a_reason(templates: Templates) -> None:
 def test_resource_policies_allow_nobody_everything(templates: Templates) -> None:
     """`*` as a principal is there only to deny, and services are held to this account."""
     for resource, statement in templates.statements():
-        if resource.type == "AWS::IAM::Role" or statement["Effect"] == "Deny":
+        if resource.type in {"AWS::IAM::Role", "AWS::IAM::Policy"} or statement["Effect"] == "Deny":
             continue
         assert statement["Principal"] not in ("*", {"AWS": "*"}), resource
         if "Service" in statement["Principal"]:
@@ -316,6 +317,35 @@ def test_a_pool_consumes_its_own_queues_only(templates: Templates) -> None:
         own = name.removeprefix("What ").removesuffix(" may do")
         for arn in map(flat, as_list(statement["Resource"])):
             assert own in {"fleet-accept-goals", "fleet-release-tasks"} or f":{own}-" in arn, name
+
+
+def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(templates: Templates) -> None:
+    """On that machine and no other; the functions that accept and release have nothing to do with it."""
+    machine = ":states:<AWS::Region>:<AWS::AccountId>:stateMachine:fleet-saga"
+    starters, answerers = (dict(role_statements(templates, sid)) for sid in ("StartSagas", "AnswerSagas"))
+    pools = {name.removeprefix("What ").removesuffix(" may do") for name, _ in role_statements(templates, "AnswerSagas")}
+
+    assert starters.keys() - answerers.keys() == {
+        "What fleet-heal-work may do",
+        "What fleet-serve-api may do",
+        "What fleet-serve-mcp may do",
+        "What fleet-compensate-goals may do",
+    }
+    assert pools == {"fleet-code", "fleet-data", "fleet-flow", "fleet-report", "fleet-web"}
+    for statement in (*starters.values(), *answerers.values()):
+        assert flat(statement["Resource"]).endswith(machine)
+
+
+def test_a_goal_that_is_left_half_undone_raises_an_alarm(templates: Templates) -> None:
+    """The machine fails exactly then; every step of it is logged without its data."""
+    (machine,) = templates.of_type("AWS::StepFunctions::StateMachine")
+    alarms = [
+        one for one in templates.of_type("AWS::CloudWatch::Alarm") if one.properties.get("MetricName") == "ExecutionsFailed"
+    ]
+
+    assert machine.properties["StateMachineName"] == "fleet-saga"
+    assert machine.properties["LoggingConfiguration"]["IncludeExecutionData"] is False
+    assert [one.properties["Threshold"] for one in alarms] == [1]
 
 
 def test_the_api_lets_nobody_in_without_a_key(templates: Templates) -> None:

@@ -7,7 +7,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.goal import Goal
 from tests.simulation.chronicle import check_history
 from tests.simulation.reference import Expected
-from tests.simulation.work import STAGE
+from tests.simulation.work import REFUNDED, STAGE
 
 if TYPE_CHECKING:
     from tests.simulation.simulate import Simulation
@@ -27,6 +27,7 @@ def check(simulation: "Simulation") -> None:
     for goal in simulation.goals.goals.values():
         _check_goal(simulation, goal)
     _check_payments(simulation)
+    _check_refunds(simulation)
     check_history(simulation, simulation.chronicle)
     for queue, messages in simulation.queues.queues.items():
         if messages:
@@ -69,6 +70,11 @@ def _check_goal(simulation: "Simulation", goal: Goal) -> None:
     if goal.state == "FAILED" and not is_orphan and (goal.failure is None or goal.failure.task not in expected.fatal):
         violate(f"goal {goal.id} names {goal.failure}, not one of {sorted(expected.fatal)}")
     _check_results(simulation, goal, expected, is_orphan)
+    wanted = goal.state == "FAILED" and all(expected.policies[one] == "compensate" for one in expected.fatal)
+    if goal.undoing and not goal.undoing.done:
+        violate(f"goal {goal.id} has ended, but not all of it is undone")
+    elif wanted and not goal.undoing and not is_orphan:
+        violate(f"goal {goal.id} failed and was not undone")
 
 
 def _check_results(simulation: "Simulation", goal: Goal, expected: Expected, is_orphan: bool) -> None:
@@ -86,7 +92,8 @@ def _check_results(simulation: "Simulation", goal: Goal, expected: Expected, is_
         for task, outcome in zip(plan.unit(number).tasks, result.outcomes, strict=True):
             tally[outcome.state] += 1
             found = (str(outcome.state), outcome.output)
-            if found != expected.outcomes.get(task.id) and not is_orphan:
+            is_late = (goal.id, task.id) in STAGE.late
+            if found != expected.outcomes.get(task.id) and not is_orphan and not is_late:
                 violate(f"task {task.id} of {goal.id} gave {found}, not {expected.outcomes.get(task.id)}: {outcome.failure}")
     if any(number > tally[state] for state, number in goal.counts.items()):
         violate(f"goal {goal.id} counts {goal.counts}, but there are {dict(tally)}")
@@ -118,8 +125,23 @@ def _check_payments(simulation: "Simulation") -> None:
         if times > 1:
             violate(f"task {task_id} of {goal_id} paid {times} times")
     for (goal_id, number), result in simulation.results.results.items():
+        if goal_id not in simulation.plans.plans:
+            continue  # of a compensation
         unit = simulation.plans.plans[goal_id].unit(number)
         if unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED":
             key = ids.task_key(goal_id, unit.tasks[0].id)
             if key not in STAGE.ledger:
                 violate(f"task {unit.tasks[0].id} of {goal_id} succeeded without paying")
+
+
+def _check_refunds(simulation: "Simulation") -> None:
+    """The ledger balances: a payment is kept, or taken back if it can be and a goal that it is part of is undone."""
+    for key, entry in STAGE.ledger.items():
+        goal = simulation.goals.goals[entry.goal_id]
+        above = [simulation.goals.goals[one] for one in (goal.parent.ancestors if goal.parent else ())]
+        is_refundable = entry.task_id in simulation._expected_of(goal.id).refundable
+        wanted = is_refundable and any(one.undoing for one in (goal, *above))
+        undone = STAGE.undone.get(key, 0) >= REFUNDED
+        if undone != wanted:
+            word = "was taken back" if undone else "was not taken back"
+            simulation.world.violate(f"the payment of task {entry.task_id} of {goal.id}, which is {goal.state}, {word}")

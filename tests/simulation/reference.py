@@ -20,8 +20,16 @@ class Expected:
     """The tasks whose failure ends the goal."""
     needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By task id: the tasks that must have results before it starts."""
+    policies: dict[str, str] = field(default_factory=dict)
+    """By task id: what its failure means."""
+    refundable: set[str] = field(default_factory=set)
+    """The tasks that name what undoes them."""
     children: dict[str, "Expected"] = field(default_factory=dict)
     """By task id: the sub-plan it returns."""
+
+    def comes_after(self, later: str, earlier: str) -> bool:
+        """Does a task wait for another, directly or not?"""
+        return any(one == earlier or self.comes_after(one, earlier) for one in self.needs[later])
 
     @property
     def counts(self) -> dict[str, int]:
@@ -48,13 +56,16 @@ def expect(plan: Plan, on_failure: str, subplans: Sequence[Plan]) -> Expected:
     for task in plan["tasks"]:
         needed = _needed(task, ids)
         expected.needs[task["id"]] = needed
+        expected.policies[task["id"]] = task.get("on_failure") or on_failure
+        if "compensation" in task:
+            expected.refundable.add(task["id"])
         if any(other in dead for other in needed):
             dead.add(task["id"])
             continue
         policy = task.get("on_failure") or on_failure
         outcome = _perform(task, expected, on_failure, ids, subplans)
         expected.outcomes[task["id"]] = outcome
-        if outcome[0] == "FAILED" and policy == "fail":
+        if outcome[0] == "FAILED" and policy != "skip":
             expected.fatal.add(task["id"])
             dead.add(task["id"])
     if expected.fatal:

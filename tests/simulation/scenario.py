@@ -97,7 +97,22 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         lost_sends=lost_sends,
         window=rng.choice([10_000, 10_000, 8, 2]),
     )
+    goals = _with_compensations(random.Random(seed ^ 0xC0FFEE), goals, subplans)
     return Scenario(seed, tuple(goals), tuple(subplans), weather)
+
+
+def _with_compensations(rng: random.Random, goals: list[GoalCase], subplans: list[Plan]) -> list[GoalCase]:
+    """Payments that can be taken back, and goals that want that: drawn apart, so that the plans stay what they were."""
+    for plan in [*(goal.plan for goal in goals), *subplans]:
+        for task in plan["tasks"]:
+            if task["capability"] == "sim.pay" and rng.random() < 0.9:
+                value = {"v": {"$from": task["id"], "path": "v"}, "fails": rng.choice([0, 0, 0, 1, 3])}
+                task["compensation"] = {"capability": "sim.refund", "input": value}
+            if task.get("on_failure") == "fail" and rng.random() < 0.5:
+                task["on_failure"] = "compensate"
+    return [
+        replace(goal, on_failure="compensate") if goal.on_failure == "fail" and rng.random() < 0.6 else goal for goal in goals
+    ]
 
 
 class _Planner:

@@ -12,22 +12,27 @@ from agentfleet.composition import Outside, Platform
 from agentfleet.domain import compile as compiling
 from agentfleet.domain import ids, names
 from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import Claim
+from agentfleet.domain.saga import SagaStatus
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
+from tests.fakes.sagas import Execution, SagaMachine
 from tests.simulation import tables
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.reference import Expected, expect
 from tests.simulation.scenario import GoalCase, Scenario, scenario_of
 from tests.simulation.threads import Strands
-from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, STAGE
+from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, REFUNDED, STAGE
 from tests.simulation.world import INVOCATION, Actor, Killed, World
 
 TENANT: Final = "acme"
+HEALED: Final = 120.0
+"""Seconds until somebody notices that nobody undoes a goal."""
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
@@ -35,10 +40,12 @@ PORTS: Final = {
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),
-    "claims": ("claim",),
+    "claims": ("claim", "held"),
     "queues": ("send_tasks", "send_releases", "hide"),
     "bus": ("publish",),
     "agents": ("put",),
+    "sagas": ("start", "status"),
+    "answers": ("succeeded", "failed", "beat"),
 }
 
 
@@ -73,6 +80,7 @@ class Simulation:
         self.plans = tables.Plans(world)
         self.joins, self.claims = tables.Joins(world), tables.Claims(world)
         self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
+        self.sagas = self.answers = SagaMachine(lambda: world.now, self.queues.put)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
@@ -92,7 +100,9 @@ class Simulation:
         self._places: dict[tuple[str, str], int] = {}
         self._environments = self._make_environments()
         world.startable = self._startable
-        world.upcoming = self.queues.next_visible
+        self._unwatched: dict[str, float] = {}
+        """Since when goals that are to be undone have nobody who does."""
+        world.upcoming = self._upcoming
         world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
         self._submit_all()
 
@@ -126,6 +136,7 @@ class Simulation:
         STAGE.world, STAGE.subplans = self.world, self.scenario.subplans
         STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
+        STAGE.undone, STAGE.late, STAGE.undoing = {}, set(), self._undoing
         _narrow(self.scenario, self.plans)
         self.world.run()
         for actors in self._environments.values():
@@ -136,6 +147,9 @@ class Simulation:
 
     def _startable(self) -> list[Callable[[], None]]:
         found = self._cancellable() if self._cancels else []
+        execution = self.sagas.due()  # first: it may send messages
+        if execution is not None:
+            found.append(partial(self._look, execution))
         for queue in self.queues.ready():
             pool = queue.removeprefix("fleet-")
             if pool not in self._environments:
@@ -143,7 +157,51 @@ class Simulation:
             idle = next((one for one in self._environments[pool] if one.strand is None), None)
             if idle is not None:
                 found.append(partial(self._invoke, idle, queue))
+        found.extend(partial(self._mend, one) for one, since in self._stuck().items() if self.world.now - since >= HEALED)
         return found
+
+    # Those who see to it that a goal is undone: the state machine, the healer, and a person where that was given up.
+
+    def _look(self, execution: Execution) -> None:
+        execution.calling = True
+
+        def activity() -> None:
+            try:
+                self.sagas.call(execution, self.platform.saga)
+            except (Killed, Exception) as error:
+                self.world.note(f"the saga's function broke off: {error!r}")
+
+        self.world.start(Actor("saga"), activity)
+
+    def _stuck(self) -> dict[str, float]:
+        """Goals that nobody undoes, and since when."""
+        found = {}
+        for goal in self.goals.goals.values():
+            if goal.undoing and (
+                goal.state is GoalState.COMPENSATION_FAILED
+                or (
+                    goal.state is GoalState.COMPENSATING
+                    and self.sagas.status(goal.id, goal.undoing.attempt) is not SagaStatus.RUNNING
+                )
+            ):
+                found[goal.id] = self._unwatched.get(goal.id, self.world.now)
+        self._unwatched = found
+        return found
+
+    def _mend(self, goal_id: str) -> None:
+        self._unwatched[goal_id] = self.world.now
+
+        def activity() -> None:
+            try:
+                self.platform.saga.resume(goal_id, TENANT)
+            except (Killed, Exception) as error:
+                self.world.note(f"mending broke off: {error!r}")
+
+        self.world.start(Actor("healer"), activity)
+
+    def _upcoming(self) -> float | None:
+        times = [self.queues.next_visible(), self.sagas.upcoming(), *(since + HEALED for since in self._stuck().values())]
+        return min((one for one in times if one is not None), default=None)
 
     def _cancellable(self) -> list[Callable[[], None]]:
         due = [one for one in self._cancels if self.world.steps >= one[0]]
@@ -251,6 +309,32 @@ class Simulation:
         for goal_id in (context.goal_id, *(parent.ancestors if parent else ())):
             if self.goals.ended_at.get(goal_id, started) < started - GOAL_FRESH.total_seconds():
                 violate(f"{name} runs although goal {goal_id} had ended before its message was received")
+
+    def _undoing(self, context: TaskContext) -> None:
+        """A compensation is about to run: is it its turn, and is it not done already?"""
+        violate, goal_id, task = self.world.violate, context.goal_id, context.task_id
+        first = self.results.first.get((ids.undo_id(goal_id), self._unit_of(goal_id, task)))
+        if first is not None and first[0] < self.world.current.started_at:
+            violate(f"task {task} of {goal_id} is undone again, although that was done when its message was received")
+        expected = self._expected_of(goal_id)
+        for key, entry in STAGE.ledger.items():
+            later = self._task_in(goal_id, entry.goal_id, entry.task_id)
+            if (
+                later is not None
+                and STAGE.undone.get(key, 0) < REFUNDED
+                and entry.task_id in self._expected_of(entry.goal_id).refundable
+                and expected.comes_after(later, task)
+            ):
+                violate(f"task {task} of {goal_id} is undone before {entry.task_id} of {entry.goal_id}, which came after it")
+
+    def _task_in(self, goal_id: str, below: str, task_id: str) -> str | None:
+        """The task of a goal that a task is part of, itself or in a sub-plan."""
+        while below != goal_id:
+            parent = self.goals.goals[below].parent
+            if parent is None:
+                return None
+            below, task_id = parent.goal_id, self.plans.plans[parent.goal_id].unit(parent.unit).tasks[parent.slot].id
+        return task_id
 
     def _expected_of(self, goal_id: str) -> Expected:
         """What is expected of a goal, found through its parents if it is a sub-plan's."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from agentfleet.domain import names
+from agentfleet.domain import ids, names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import DeliveryFailed, NotFound
 from agentfleet.domain.goal import Goal, GoalState
@@ -42,8 +42,8 @@ class Goals:
             return False
         if current.state.is_final:
             self.world.violate(f"goal {before.id} had ended as {current.state} and was made {after.state}")
-        if after.state.is_final:
-            self.ended_at[after.id] = self.world.now
+        if after.state.is_over:
+            self.ended_at.setdefault(after.id, self.world.now)
         self.goals[before.id] = after
         self.chronicle.tell_goal(current, after)
         return True
@@ -103,7 +103,7 @@ class Results:
         standing = [self.store(result) for result in results[:cut]]
         for result in results[:cut]:
             place = (result.goal_id, result.unit)
-            if place not in self.first:
+            if place not in self.first and not ids.is_undo_id(result.goal_id):
                 self.chronicle.tell_result(self.results[place])
             if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
                 self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")
@@ -163,6 +163,9 @@ class Claims:
         self.claims[goal_id, unit] = taken
         self.granted.setdefault((goal_id, unit, taken.fence), taken)
         return taken
+
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}
 
 
 class Bus:

@@ -14,8 +14,10 @@ from tests.simulation.world import Actor, Refused, World
 
 POOLS: Final = {
     "alpha": ("sim.add", "sim.pay", "sim.chunk", "sim.split"),
-    "beta": ("sim.add", "sim.deal"),
+    "beta": ("sim.add", "sim.deal", "sim.refund"),
 }
+REFUNDED: Final = 99
+"""How often a payment counts as taken back once it is."""
 CLAIMED: Final = {"sim.pay", "sim.deal"}
 
 
@@ -40,6 +42,11 @@ class Stage:
         self.delete: Callable[[str, str], None] = lambda queue, receipt: None
         """Deletes a message; only a mutant calls it."""
         self.ledger: dict[str, Entry] = {}
+        self.undone: dict[str, int] = {}
+        """Idempotency key → how many runs of its compensation there were."""
+        self.late: set[tuple[str, str]] = set()
+        """(goal, task) of payments that came after they were taken back, and were refused."""
+        self.undoing: Callable[[TaskContext], None] = lambda context: None
         self.fences: set[tuple[str, str, int]] = set()
         self.at_work: dict[tuple[str, str], list[tuple[Claim, Actor]]] = {}
         """(goal, task) → claim and environment of whoever is inside a claimed task."""
@@ -96,6 +103,9 @@ def _charge(context: TaskContext) -> None:
     while True:
         with suppress(Refused):
             fault = world.before("ledger.charge")
+            if STAGE.undone.get(context.idempotency_key, 0) >= REFUNDED:
+                STAGE.late.add((context.goal_id, context.task_id))
+                raise RetryableError("this payment was taken back")
             STAGE.ledger.setdefault(context.idempotency_key, Entry(context.goal_id, context.task_id, context.fence))
             world.note(f"ledger.charge {context.task_id} fence {context.fence}")
             if fault is not None:
@@ -108,6 +118,26 @@ def _wait(world: World) -> None:
     """A payment takes its time: others may run meanwhile, and the payer may die."""
     with suppress(Refused):
         world.before("ledger.wait")
+
+
+async def refund(input: dict[str, Any], context: TaskContext) -> Any:
+    """Takes a payment back: what was never paid too, so that it can't be paid any more."""
+    assert context.undoes is not None
+    STAGE.undoing(context)
+    world, key = STAGE.world, context.undoes.idempotency_key
+    _wait(world)
+    if STAGE.undone.get(key, 0) < input["fails"]:
+        STAGE.undone.setdefault(key, 0)
+        STAGE.undone[key] += 1
+        raise RetryableError("as told")
+    with suppress(Refused):
+        fault = world.before("ledger.refund")
+        STAGE.undone[key] = REFUNDED
+        world.note(f"ledger.refund {context.task_id}")
+        if fault is not None:
+            world.after(fault)
+        return {"back": input["v"]}
+    raise RetryableError("the ledger was not reached, or said nothing")
 
 
 async def deal(input: dict[str, Any], context: TaskContext) -> Any:
@@ -144,7 +174,7 @@ def _outside(context: TaskContext) -> None:
 
 
 def _capability(name: str) -> Capability:
-    function = {"sim.pay": pay, "sim.split": split, "sim.deal": deal}.get(name, add)
+    function = {"sim.pay": pay, "sim.split": split, "sim.deal": deal, "sim.refund": refund}.get(name, add)
     chunk = 3 if name == "sim.chunk" else 1
     return Capability(function, name, idempotent=name not in CLAIMED, timeout=60.0, chunk=chunk)
 

@@ -1,8 +1,9 @@
 """Deliberate bugs, put in at run time: what the simulation must catch."""
 
 from tests.simulation.mutants.outside import OUTSIDE
+from tests.simulation.mutants.sagas import SAGAS
 from tests.simulation.mutants.services import SERVICES
 
-MUTANTS = (*SERVICES, *OUTSIDE)
+MUTANTS = (*SERVICES, *OUTSIDE, *SAGAS)
 
 __all__ = ["MUTANTS"]

@@ -66,12 +66,15 @@ def _ignore_when(self: Performer, work: Any, task: Any, outcome_at: Any) -> Any:
     return _prepare(self, work, replace(task, when=None), outcome_at)
 
 
-def _announce_first(self: Finisher, goal: Goal, state: GoalState, *, failure: Any = None, repeated: bool = False) -> Goal:
+def _announce_first(
+    self: Finisher, goal: Goal, state: GoalState, *, failure: Any = None, repeated: bool = False, undo: Any = None
+) -> Goal:
     if goal.parent is None:
         self._bus.publish(EVENTS[state], {"goal": goal.id})
-    ended, ours = self._settle(goal, state, failure)
-    if ours and goal.parent:
-        self._announce(ended)
+    wanted = state is not GoalState.SUCCEEDED and (goal.on_failure == "compensate" if undo is None else undo)
+    ended, ours = self._settle(goal, state, failure, undo=wanted)
+    if ours and (goal.parent or wanted):
+        self.announce(ended)
     return ended
 
 
@@ -97,6 +100,9 @@ class _WithPolicy:
 
     def join(self, number: int) -> Any:
         return self._plan.join(number)
+
+    def whole(self) -> Any:
+        return self._plan.whole()
 
 
 def _with_policy(policy: str) -> Any:
@@ -145,7 +151,7 @@ SERVICES: Final = (
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
     Mutant("errors count as success", perform, "_outcome", _errors_succeed),
-    Mutant("nothing is retried", perform, "_is_retryable", lambda error: False),
+    Mutant("nothing is retried", perform, "is_retryable", lambda error: False),
     Mutant("conditions are ignored", Performer, "_prepare", _ignore_when),
     Mutant("the end is told before it is so", Finisher, "end", _announce_first),
     Mutant("a redelivery does not confirm the end", Finisher, "confirm_end", _confirm_nothing),

@@ -124,6 +124,7 @@ class World:
             history=historian,
             account=Accountant(fleet.plans, fleet.results, historian, self.catalog),
             healing=fleet.healing,
+            saga=fleet.platform.saga,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
         self.vectors, self.words = FakeVectors(), FakeWords()

@@ -241,3 +241,18 @@ def test_a_person_lists_redrives_and_buries() -> None:
     assert fleet.queues.depth(DEAD) == (1, 0)
     fleet.settle()
     assert fleet.goal(goal_id).state is GoalState.SUCCEEDED
+
+
+def test_a_flood_that_nobody_can_read_does_not_keep_lost_messages_from_being_sent_again() -> None:
+    """Letters that stay for a person would otherwise stand before those that may be the lost task's."""
+    fleet = InProcessFleet(work)
+    goal = fleet.submit(TWO)
+    fleet.queues.purge()
+    for number in range(300):
+        fleet.queues.put(DEAD, f"poison {number}")
+
+    fleet.clock.advance(timedelta(hours=1))
+    fleet.heal()
+    fleet.settle()
+
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED

@@ -2,7 +2,11 @@
 
 from datetime import timedelta
 
-from agentfleet.domain.fleet import LIFETIME, AgentState
+import pytest
+
+from agentfleet.domain.errors import RegistryUnavailable
+from agentfleet.domain.fleet import LIFETIME, Agent, AgentState
+from agentfleet.domain.goal import GoalState
 from tests.fakes.fleet import InProcessFleet
 from tests.unit.services.test_platform import goal_of, pool
 
@@ -43,3 +47,19 @@ def test_an_agent_shows_what_it_works_on() -> None:
 
     entry = fleet.entries.list(["work"])[0]
     assert (entry.state, entry.tasks) == (AgentState.EXECUTING, (f"{goal.id}/a",))
+
+
+def test_work_goes_on_while_the_registry_takes_no_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It only shows what happens: no task waits for it, and no message comes again because of it."""
+    fleet = InProcessFleet(pool)
+
+    def refuse(agent: Agent) -> None:
+        raise RegistryUnavailable(f"no entry for {agent.id}")
+
+    monkeypatch.setattr(fleet.entries, "put", refuse)
+    goal = fleet.submit(goal_of({"id": "a"}))
+
+    fleet.settle()
+
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
+    assert fleet.faults.calls.count("results.put") == 1

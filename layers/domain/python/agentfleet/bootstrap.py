@@ -24,6 +24,7 @@ from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
+from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
+    from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
 
@@ -93,12 +95,14 @@ def outside(settings: FleetSettings) -> Outside:
         plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
         results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
         joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
-        claims=DynamoClaims(aws.dynamodb, settings.work_table),
+        claims=DynamoClaims(aws.dynamodb, settings.work_table, aws.threads),
         queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),
         bus=EventBridgeBus(aws.events, aws.sqs, settings.bus),
         blobs=S3Blobs(aws.s3, settings.bucket),
         agents=DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
         clock=utc_now,
+        sagas=StepFunctionsSagas(aws, settings.saga_machine),
+        answers=StepFunctionsAnswers(aws),
         breakers=DynamoBreakers(aws.dynamodb, settings.registry_table),
         routing=DynamoRouting(aws.dynamodb, settings.registry_table),
     )
@@ -135,7 +139,7 @@ def _playbook_bodies() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def platform() -> Platform:
-    """For functions that accept or release: accept_goals, release_tasks."""
+    """For functions that accept, release or undo: accept_goals, release_tasks, compensate_goals."""
     return compose(FleetSettings.from_env())
 
 
@@ -193,6 +197,7 @@ class Api:
     history: "Historian"
     account: "Accountant"
     healing: Healing
+    saga: "Saga"
     discovery: "Discovery"
 
 
@@ -266,6 +271,7 @@ def api() -> Api:
         history=history,
         account=Accountant(reach.plans, reach.results, history, fleet.catalog),
         healing=_healing(fleet, settings),
+        saga=fleet.saga,
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
     )
 

@@ -24,7 +24,9 @@ from agentfleet.ports import (
     QueueWatch,
     ResultStore,
     RoutingStore,
+    Sagas,
     TaskQueues,
+    UndoAnswers,
 )
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
@@ -42,6 +44,8 @@ from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Stores, TaskRunner
+from agentfleet.services.saga import Saga
+from agentfleet.services.undo import Undoer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Outside:
     blobs: BlobStore
     agents: AgentStore
     clock: Clock
+    sagas: Sagas
+    answers: UndoAnswers
     breakers: BreakerStore = field(default_factory=LocalBreakers)
     routing: RoutingStore = field(default_factory=LocalRouting)
 
@@ -91,7 +97,25 @@ class Platform:
         self.releaser = Releaser(self.router, outside.queues)
         self.registry = Registry(catalog, outside.agents, outside.clock)
         self.finisher = Finisher(
-            outside.goals, outside.plans, outside.results, outside.joins, self.releaser, outside.bus, outside.clock
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.joins,
+            self.releaser,
+            outside.bus,
+            outside.clock,
+            outside.sagas,
+        )
+        self.saga = Saga(
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.sagas,
+            self.router,
+            self.finisher,
+            outside.clock,
+            catalog.fleet,
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.control = Controller(
@@ -132,6 +156,17 @@ class Platform:
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
+        undoer = Undoer(
+            agent_id,
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.queues,
+            performer,
+            outside.answers,
+            outside.clock,
+        )
         return TaskRunner(
             capabilities,
             stores,
@@ -143,6 +178,7 @@ class Platform:
             self._fraction,
             pool,
             self.router,
+            undoer,
         )
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
@@ -151,5 +187,5 @@ class Platform:
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
-        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, clock)
+        healer = Healer(goals, plans, results, watch, health, incidents, office, catalog, releaser, finisher, self.saga, clock)
         return Healing(healer, office, incidents)

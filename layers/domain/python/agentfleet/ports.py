@@ -15,6 +15,7 @@ from agentfleet.domain.history import Head, Segment
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.pool_health import PoolHealth, RoutingTable
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.domain.saga import SagaStatus
 from agentfleet.domain.scaling import ScalingRecord
 
 T = TypeVar("T")
@@ -96,6 +97,9 @@ class ClaimStore(Protocol):
     def claim(self, goal_id: str, shards: int, unit: int, owner: str, now: datetime, lease: timedelta) -> Claim | None:
         """Take the unit if it is free, its lease is over, or `owner` holds it. None if somebody else does."""
 
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        """The last claims that were taken of these units, their leases over or not, read consistently."""
+
 
 class TaskQueues(Protocol):
     """The queues between agents."""
@@ -153,7 +157,10 @@ class AgentStore(Protocol):
     """The registry's table of agents."""
 
     def put(self, agent: Agent) -> None:
-        """Store what an agent says of itself; it disappears by itself some time after its lifetime."""
+        """Store what an agent says of itself; it disappears by itself some time after its lifetime.
+
+        Raises RegistryUnavailable.
+        """
 
     def list(self, pools: Iterable[str]) -> Sequence[Agent]:
         """The agents of these pools, living or not, by pool and id."""
@@ -333,6 +340,29 @@ class BreakerStore(Protocol):
 
         It is forgotten some time after `expires`.
         """
+
+
+class Sagas(Protocol):
+    """The state machine that undoes what goals did, one execution per goal and attempt."""
+
+    def start(self, goal_id: str, attempt: int) -> None:
+        """Start the goal's saga of this number, unless it was started before. Raises DeliveryFailed."""
+
+    def status(self, goal_id: str, attempt: int) -> SagaStatus | None:
+        """None if it was never started."""
+
+
+class UndoAnswers(Protocol):
+    """What an agent tells the saga that waits for a compensation; nothing happens if nobody waits for it any more."""
+
+    def succeeded(self, token: str) -> None:
+        """It is undone. Raises DeliveryFailed."""
+
+    def failed(self, token: str, error: str, cause: str) -> None:
+        """It could not be undone this time. Raises DeliveryFailed."""
+
+    def beat(self, token: str) -> bool:
+        """Somebody is at it. False if nobody waits for that any more."""
 
 
 class RoutingStore(Protocol):

@@ -28,6 +28,7 @@ def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
         "bucket": _required(environment, "BUCKET"),
         "bus": _required(environment, "BUS"),
         "release_queue_url": _required(environment, "RELEASE_QUEUE_URL"),
+        "saga_machine": environment.get("SAGA_MACHINE", ""),
     }
 
 
@@ -60,6 +61,8 @@ class FleetSettings:
     bucket: str
     bus: str
     release_queue_url: str
+    saga_machine: str = ""
+    """ARN of the state machine that undoes goals; empty for a function that can't end one."""
 
     @property
     def queue_url_prefix(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_stepfunctions import SFNClient
 
 THREADS: Final = 16
 CONFIG: Final = Config(
@@ -114,6 +115,12 @@ class Clients:
     def bedrock(self) -> "BedrockRuntimeClient":
         """Models on Bedrock."""
         client: BedrockRuntimeClient = self._make("bedrock-runtime")
+        return client
+
+    @cached_property
+    def machines(self) -> "SFNClient":
+        """Step Functions."""
+        client: SFNClient = self._make("stepfunctions")
         return client
 
     @cached_property

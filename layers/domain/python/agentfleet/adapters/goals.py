@@ -1,5 +1,6 @@
 """Goals in DynamoDB."""
 
+import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, rea
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
 from agentfleet.ports import Page
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ SCANNED: Final = 2000
 _PAGE: Final = 500
 _OUTPUT: Final = "output"
 _DIGEST: Final = "output_digest"
-_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST}}
+_WRITE: Final = "write"
+_SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST, _WRITE}}
 _LATEST: Final = "~"
 """Sorts after every date."""
 
@@ -131,13 +133,23 @@ class DynamoGoals:
         return cast("Item", self._dynamodb.query(**request))
 
     def _save(self, goal: Goal, condition: Condition) -> bool:
+        item = self._to_item(goal)
+        item.write = secrets.token_hex(8)
         try:
-            self._to_item(goal).save(condition)
+            item.save(condition)
         except PutError as error:
             if condition_failed(error):
-                return False
+                return self._is_last_write(goal.id, item.write)
             raise
         return True
+
+    def _is_last_write(self, goal_id: str, write: str) -> bool:
+        """Was the goal stored by this very write? Then its answer was lost, and the SDK's second try met its first.
+
+        Who ends a goal tells of it: taking one's own write for somebody else's would leave the end untold.
+        """
+        stored = read_items(self._dynamodb, self._table, [(goal_id, GOAL)], self._threads, self._backoff)
+        return any(item.get(_WRITE) == {"S": write} for item in stored)
 
     def _to_item(self, goal: Goal) -> GoalItem:
         output = dumps(goal.output)
@@ -165,6 +177,7 @@ class DynamoGoals:
             output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
             counts=goal.counts or None,
             failure=asdict(goal.failure) if goal.failure else None,
+            undoing=asdict(goal.undoing) if goal.undoing else None,
             expires=(goal.finished or goal.created) + self._lifetime,
         )
 
@@ -193,4 +206,10 @@ def _to_goal(found: dict[str, Any]) -> Goal:
         output=found.get(_OUTPUT),
         counts=found.get("counts", {}),
         failure=Failure(**failure) if failure else None,
+        undoing=_to_undoing(found["undoing"]) if found.get("undoing") else None,
     )
+
+
+def _to_undoing(found: dict[str, Any]) -> Undoing:
+    failure = found["failure"]
+    return Undoing(GoalState(found["ends_as"]), int(found["attempt"]), found["done"], Failure(**failure) if failure else None)

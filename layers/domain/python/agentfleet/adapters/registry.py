@@ -14,11 +14,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
-from pynamodb.exceptions import DoesNotExist
+from pynamodb.exceptions import DoesNotExist, PutError
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from agentfleet.adapters.dynamo import JsonAttribute, MomentAttribute, bind
+from agentfleet.domain.errors import RegistryUnavailable
 from agentfleet.domain.fleet import LIFETIME, Agent, AgentState, Fleet
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class DynamoAgents:
         self._threads = threads
 
     def put(self, agent: Agent) -> None:
-        """Store what an agent says of itself; it disappears an hour or more after its lifetime."""
-        self._items(
+        """Store what an agent says of itself; it disappears an hour or more after its lifetime. Raises RegistryUnavailable."""
+        item = self._items(
             _pool_key(agent.pool),
             _AGENT + agent.id,
             id=agent.id,
@@ -90,7 +91,11 @@ class DynamoAgents:
             last=agent.last,
             cache=dict(agent.cache) or None,
             expires=agent.seen + LIFETIME + FORGOTTEN_AFTER,
-        ).save()
+        )
+        try:
+            item.save()
+        except PutError as error:
+            raise RegistryUnavailable(f"the registry did not take the entry of {agent.id}: {error}") from error
 
     def list(self, pools: Iterable[str]) -> Sequence[Agent]:
         """The agents of these pools, living or not, by pool and id."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from agentfleet.adapters.work_table import GOAL
+from agentfleet.domain import ids
 from agentfleet.domain.history import ENDED, Change, digest
 from agentfleet.domain.units import item_size, write_units
 
@@ -31,6 +32,8 @@ def read_change(record: Record) -> Change | None:
     read = _goal_facts if sk == GOAL else _result_facts
     indexes = _index_writes if sk == GOAL else _no_writes
     goal_id, _, part = pk.partition("#")
+    if ids.is_undo_id(goal_id):
+        return None  # the result of a compensation: the goal's own states tell that it was undone
     old, new = stream.get("OldImage"), stream.get("NewImage")
     writes = int(write_units(max(item_size(image) for image in (old, new) if image))) + indexes(old or {}, new or {})
     return Change(

@@ -102,6 +102,9 @@ class GoalItem(Model):
     output_digest = UnicodeAttribute(null=True)
     counts = JsonAttribute(null=True)
     failure = JsonAttribute(null=True)
+    write = UnicodeAttribute(null=True)
+    """Random, another for each write: by it a writer knows its own."""
+    undoing = JsonAttribute(null=True)
     expires = TTLAttribute()
 
 

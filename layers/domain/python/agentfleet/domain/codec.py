@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from agentfleet.domain.plan import CompiledPlan, Join, Place, PlanHeader, PlannedTask, Range, Unit
+from agentfleet.domain.plan import CompiledPlan, Join, Place, PlanHeader, PlannedCompensation, PlannedTask, Range, Unit
 
 SEGMENT: Final = 500
 """Units, or joins, in one segment."""
@@ -104,7 +104,7 @@ class SegmentedPlan:
 
 def _unit_to_list(unit: Unit) -> list[Any]:
     tasks = [
-        [task.id, task.input, task.sources, task.when, task.affinity, task.compensation]
+        [task.id, task.input, task.sources, task.when, task.affinity, _compensation_to_list(task.compensation)]
         if task.sources or task.when or task.affinity or task.compensation
         else [task.id, task.input]
         for task in unit.tasks
@@ -142,7 +142,20 @@ def _task_from_list(data: Sequence[Any]) -> PlannedTask:
     if len(data) == 2:
         return PlannedTask(data[0], data[1], {})
     identity, value, sources, when, affinity, compensation = data
-    return PlannedTask(identity, value, _sources(sources), when, affinity, compensation)
+    return PlannedTask(identity, value, _sources(sources), when, affinity, _compensation_from_list(compensation))
+
+
+def _compensation_to_list(compensation: PlannedCompensation | None) -> list[Any] | None:
+    if compensation is None:
+        return None
+    return [compensation.capability, compensation.input, compensation.sources, compensation.timeout]
+
+
+def _compensation_from_list(data: Sequence[Any] | None) -> PlannedCompensation | None:
+    if data is None:
+        return None
+    capability, value, sources, timeout = data
+    return PlannedCompensation(capability, value, _sources(sources), timeout)
 
 
 def _join_to_list(join: Join) -> list[Any]:

@@ -21,13 +21,14 @@ from agentfleet.domain.plan import (
     Join,
     Place,
     PlanHeader,
+    PlannedCompensation,
     PlannedTask,
     Range,
     Unit,
     shard_count,
     to_ranges,
 )
-from agentfleet.domain.task import MAX_INPUT_BYTES, PlanSpec, TaskSpec
+from agentfleet.domain.task import MAX_INPUT_BYTES, Compensation, PlanSpec, TaskSpec
 
 MAX_DEPENDENCIES: Final = 1_000_000
 MAX_FAMILY: Final = 1_000
@@ -74,6 +75,7 @@ class _Graph:
         self.before: list[tuple[int, ...]] = []
         self.after: list[list[int]] = [[] for _ in spec.tasks]
         self.sources: list[dict[str, tuple[int, ...]]] = []
+        self.undo_sources: list[dict[str, tuple[int, ...]]] = []
         self.output_sources: dict[str, tuple[int, ...]] = {}
         self.output: Any = spec.output
         self._families: dict[str, tuple[int, ...]] = {}
@@ -109,7 +111,7 @@ class _Graph:
 
     def _check_task(self, number: int, task: TaskSpec) -> None:
         self._check_capability(task)
-        self._check_size(task)
+        self._check_size(task, "input", task.input)
         needed: dict[int, None] = {}
         for name in task.depends_on:
             for other in self._lookup(task, "depends_on", name, number):
@@ -124,16 +126,25 @@ class _Graph:
             self._problem(task, "when", 'must be a reference such as {"$from": "task", "path": "count > `0`"}')
         self.before.append(tuple(needed))
         self.sources.append(sources)
+        self.undo_sources.append(self._undo_references(number, task))
 
-    def _check_size(self, task: TaskSpec) -> None:
+    def _undo_references(self, number: int, task: TaskSpec) -> dict[str, tuple[int, ...]]:
+        """What its compensation refers to: any task, itself too, since it runs when the others are over."""
+        found: dict[str, tuple[int, ...]] = {}
+        if task.compensation:
+            self._check_size(task, "compensation.input", task.compensation.input)
+            self._references(task, "compensation.input", task.compensation.input, number, found, itself=True)
+        return found
+
+    def _check_size(self, task: TaskSpec, field: str, value: dict[str, Any]) -> None:
         try:
-            size = len(dumps(task.input).encode()) if task.input else 0
+            size = len(dumps(value).encode()) if value else 0
         except ValueError:
-            self._problem(task, "input", "holds NaN, infinity or half a surrogate pair, which JSON does not have")
+            self._problem(task, field, "holds NaN, infinity or half a surrogate pair, which JSON does not have")
             return
         if size > MAX_INPUT_BYTES:
             message = f"is {size:,} bytes of JSON; at most {MAX_INPUT_BYTES:,}: put larger data into S3 and pass its URI"
-            self._problem(task, "input", message)
+            self._problem(task, field, message)
 
     def _check_capability(self, task: TaskSpec) -> None:
         names = [("capability", task.capability)]
@@ -148,15 +159,25 @@ class _Graph:
             limit = f"is over the {declared[0].timeout:g} s that {task.capability} may take"
             self._problem(task, "timeout", limit)
 
-    def _references(self, task: TaskSpec, field: str, value: Any, number: int, sources: dict[str, tuple[int, ...]]) -> None:
+    def _references(
+        self,
+        task: TaskSpec,
+        field: str,
+        value: Any,
+        number: int,
+        sources: dict[str, tuple[int, ...]],
+        *,
+        itself: bool = False,
+    ) -> None:
         try:
             for reference in references.find(value, field):
                 if reference.source not in sources:
-                    sources[reference.source] = self._lookup(task, f"{reference.where}.$from", reference.source, number)
+                    excluded = None if itself else number
+                    sources[reference.source] = self._lookup(task, f"{reference.where}.$from", reference.source, excluded)
         except references.BadReference as error:
             self._problem(task, error.where, str(error))
 
-    def _lookup(self, task: TaskSpec, field: str, name: str, number: int) -> tuple[int, ...]:
+    def _lookup(self, task: TaskSpec, field: str, name: str, number: int | None) -> tuple[int, ...]:
         if name.endswith("*"):
             found = tuple(other for other in self._family(name[:-1]) if other != number)
             if not found:
@@ -370,8 +391,12 @@ class _Linker:
             sources=self._places(self.graph.sources[number]),
             when=task.when,
             affinity=task.affinity,
-            compensation=task.compensation.model_dump() if task.compensation else None,
+            compensation=self._compensation(number, task.compensation) if task.compensation else None,
         )
+
+    def _compensation(self, number: int, spec: Compensation) -> PlannedCompensation:
+        timeout = self.graph.capabilities[spec.capability][0].timeout
+        return PlannedCompensation(spec.capability, spec.input, self._places(self.graph.undo_sources[number]), timeout)
 
     def _default_output(self) -> tuple[Any, dict[str, tuple[int, ...]]]:
         """The outputs of the last tasks: that of the only one, or by id; nothing when they are many."""

@@ -83,5 +83,9 @@ class KnowledgeUnavailable(FleetError):
     """A part of what is known can't be asked now: an index that is being built, a store or a model that does not answer."""
 
 
+class RegistryUnavailable(FleetError):
+    """What an agent says of itself could not be stored."""
+
+
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
 
-OnFailure = Literal["fail", "skip"]
+OnFailure = Literal["fail", "skip", "compensate"]
 
 
 class GoalState(StrEnum):
@@ -18,6 +18,7 @@ class GoalState(StrEnum):
     PLANNING = "PLANNING"
     RUNNING = "RUNNING"
     COMPENSATING = "COMPENSATING"
+    COMPENSATION_FAILED = "COMPENSATION_FAILED"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
@@ -32,12 +33,23 @@ class GoalState(StrEnum):
         """May its tasks still run?"""
         return self in {GoalState.PLANNING, GoalState.RUNNING}
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Does nothing happen to the goal unless a person asks for it?"""
+        return self.is_final or self is GoalState.COMPENSATION_FAILED
+
+    @property
+    def is_over(self) -> bool:
+        """Do its tasks never run again? What they did may still have to be undone."""
+        return self is not GoalState.SUBMITTED and not self.is_alive
+
 
 MOVES: Final[dict[GoalState, frozenset[GoalState]]] = {
     GoalState.SUBMITTED: frozenset({GoalState.PLANNING, GoalState.FAILED, GoalState.CANCELLED}),
-    GoalState.PLANNING: frozenset({GoalState.RUNNING, GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.PLANNING: frozenset({GoalState.RUNNING, GoalState.COMPENSATING, GoalState.FAILED, GoalState.CANCELLED}),
     GoalState.RUNNING: frozenset({GoalState.COMPENSATING, GoalState.SUCCEEDED, GoalState.FAILED, GoalState.CANCELLED}),
-    GoalState.COMPENSATING: frozenset({GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.COMPENSATING: frozenset({GoalState.COMPENSATION_FAILED, GoalState.FAILED, GoalState.CANCELLED}),
+    GoalState.COMPENSATION_FAILED: frozenset({GoalState.COMPENSATING, GoalState.FAILED, GoalState.CANCELLED}),
     GoalState.SUCCEEDED: frozenset(),
     GoalState.FAILED: frozenset(),
     GoalState.CANCELLED: frozenset(),
@@ -71,6 +83,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Undoing:
+    """How far it is to undo what a goal's tasks did."""
+
+    ends_as: GoalState
+    """FAILED or CANCELLED: what the goal becomes when all is undone."""
+    attempt: int = 1
+    """Counts the sagas that were started for it."""
+    done: bool = False
+    """Is all undone?"""
+    failure: Failure | None = None
+    """Why the last saga gave up, and on which task; nothing while one runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """A goal as it is stored. Its plan and its results live beside it."""
 
@@ -96,6 +122,8 @@ class Goal:
     counts: dict[str, int] = field(default_factory=dict)
     """Tasks by final state, known when the goal has ended."""
     failure: Failure | None = None
+    undoing: Undoing | None = None
+    """Of a goal that ends by compensation."""
 
     @property
     def duration(self) -> float | None:

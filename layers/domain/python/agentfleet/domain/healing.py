@@ -57,6 +57,8 @@ class IncidentKind(StrEnum):
     """A sub-goal had ended without the task that it stands for."""
     ORPHANED = "ORPHANED"
     """A sub-goal lived on after a goal that it was part of had ended."""
+    UNCOMPENSATED = "UNCOMPENSATED"
+    """A goal was to be undone, but nobody was at it."""
     DEAD_LETTER = "DEAD_LETTER"
     """A task's message was given up by its queue."""
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import datetime
 
+_UNDO = ".undo"
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -29,6 +30,16 @@ def derived_goal_id(tenant: str, key: str) -> str:
 def child_goal_id(goal_id: str, unit: int, slot: int) -> str:
     """The goal that carries the sub-plan of one task: derived, so that a redelivered task finds the one it made."""
     return derived_goal_id(goal_id, f"{unit}.{slot}")
+
+
+def undo_id(goal_id: str) -> str:
+    """Under what id the results and claims of a goal's compensations are kept, beside those of its tasks."""
+    return f"{goal_id}{_UNDO}"
+
+
+def is_undo_id(name: str) -> bool:
+    """Is it one that `undo_id` gives? A goal's own id holds no full stop."""
+    return name.endswith(_UNDO)
 
 
 def task_key(goal_id: str, task_id: str) -> str:

@@ -53,6 +53,11 @@ def event_bus(fleet: str) -> str:
     return f"{fleet}-events"
 
 
+def saga_machine(fleet: str) -> str:
+    """Name of the state machine that undoes what failed goals did."""
+    return f"{fleet}-saga"
+
+
 def cache(fleet: str) -> str:
     """Name of the fleet's Valkey on AWS, and of the user that agents are to it."""
     return f"{fleet}-cache"

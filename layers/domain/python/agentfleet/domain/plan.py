@@ -25,6 +25,17 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedCompensation:
+    """What undoes a task."""
+
+    capability: str
+    input: dict[str, Any]
+    sources: dict[str, tuple[Place, ...]]
+    timeout: float
+    """Seconds, as the capability declares."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedTask:
     """A task inside a unit."""
 
@@ -34,7 +45,7 @@ class PlannedTask:
     """Reference source → the tasks whose outputs it stands for."""
     when: dict[str, Any] | None = None
     affinity: str | None = None
-    compensation: dict[str, Any] | None = None
+    compensation: PlannedCompensation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,9 @@ class PlanReader(Protocol):
     def join(self, number: int) -> Join:
         """One join. Raises IndexError if there is none."""
 
+    def whole(self) -> "CompiledPlan":
+        """All of it in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledPlan:
@@ -111,6 +125,10 @@ class CompiledPlan:
     def join(self, number: int) -> Join:
         """One join."""
         return self.joins[number]
+
+    def whole(self) -> "CompiledPlan":
+        """Itself: it is in memory already."""
+        return self
 
 
 def to_ranges(numbers: Iterable[int]) -> tuple[Range, ...]:

@@ -67,6 +67,19 @@ class Keeping:
 
 
 @dataclass(frozen=True, slots=True)
+class Undoes:
+    """What a compensation undoes."""
+
+    task_id: str
+    idempotency_key: str
+    """The one that the task handed to its side effect."""
+    attempted: bool
+    """True: the task has no successful result, so it may have taken effect in full, in part or not at all. What the
+    compensation's input refers to is null then; undoing nothing must succeed, and whatever arrives under the task's key
+    after that must be refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskContext:
     """What a capability may know about the task that it carries out."""
 
@@ -85,11 +98,13 @@ class TaskContext:
     breakers: Breakers | None = None
     """What `breaker` gives guards of; None: this task has breakers of its own."""
     keeping: Keeping = field(default_factory=Keeping)
+    undoes: Undoes | None = None
+    """For compensations: the task that is undone, which `task_id` names too."""
 
     @property
     def idempotency_key(self) -> str:
-        """Hand this to the side effect: it is the same over every retry and redelivery of the task."""
-        return ids.task_key(self.goal_id, self.task_id)
+        """Hand this to the side effect: it is the same over every retry and redelivery of the task, or of its undoing."""
+        return ids.task_key(self.goal_id, f"{self.task_id}/undo" if self.undoes else self.task_id)
 
     def remaining_seconds(self) -> float:
         """Until the task is timed out."""

@@ -152,7 +152,8 @@ class Controller:
             if unit.number in unchanged and all(any(fnmatch.fnmatchcase(task.id, one) for one in keep) for task in unit.tasks)
         ]
         found = self._results.get(source.id, source.shards, wanted, outputs=False)
-        return sorted(number for number, result in found.items() if _is_good(result))
+        undone = self._results.get(ids.undo_id(source.id), source.shards, wanted, outputs=False) if source.undoing else {}
+        return sorted(number for number, result in found.items() if _is_good(result) and number not in undone)
 
 
 def _is_good(result: Result) -> bool:

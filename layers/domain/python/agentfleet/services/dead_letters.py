@@ -33,7 +33,9 @@ from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
 
 TAKEN = 200
-"""Dead letters of a pool that one visit looks at."""
+"""Dead letters of a pool that one visit looks at, those left out that nobody can read."""
+FLOOD = 2000
+"""All dead letters of a pool that one visit takes: what can't be read waits for a person, and must not hide the rest."""
 _BATCH = 10
 _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
@@ -114,7 +116,7 @@ class DeadLetterOffice:
             if self._clock() >= until:
                 visit.unseen.add(pool)
                 continue
-            taken, all_seen = self._take(pool)
+            taken, all_seen = self._take(pool, most=FLOOD)
             if not all_seen:
                 visit.unseen.add(pool)
             kept = []
@@ -188,14 +190,16 @@ class DeadLetterOffice:
             raise NotFound(f"pool {pool} has no dead letter {key[:128]!r}")
         return done
 
-    def _take(self, pool: str, limit: int = TAKEN) -> tuple[list[DeadLetter], bool]:
-        """At most `limit` letters, and whether those are all."""
+    def _take(self, pool: str, limit: int = TAKEN, most: int | None = None) -> tuple[list[DeadLetter], bool]:
+        """At most `limit` letters, and whether those are all; with `most`, at most so many of which `limit` can be read."""
         taken: list[DeadLetter] = []
-        while len(taken) < limit:
-            part = self._letters.take(pool, min(_BATCH, limit - len(taken)))
+        counted = 0
+        while counted < limit and (most is None or len(taken) < most):
+            part = self._letters.take(pool, min(_BATCH, limit - counted))
             if not part:
                 return taken, True
             taken.extend(part)
+            counted += len(part) if most is None else sum(bool(_place(letter)) for letter in part)
         return taken, False
 
     def _examine(self, pool: str, letter: DeadLetter) -> Examined:
@@ -226,7 +230,7 @@ class DeadLetterOffice:
         )
         cause = diagnose(case)
         key = f"{pointer.goal_id}.{pointer.unit}" if pointer else letter.id
-        before = self._health.letter(pool, key)
+        before = self._health.letter(pool, key) if pointer else None
         action = decide(cause, before.redrives if before else 0)
         return Examined(pool, letter, cause, action, pointer, goal, plan, unit, before)
 

@@ -7,16 +7,17 @@ from typing import Any, Final
 
 from agentfleet.domain import references
 from agentfleet.domain.errors import IllegalTransition
-from agentfleet.domain.goal import Failure, Goal, GoalState, Parent
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
 from agentfleet.domain.plan import Place, PlanReader, Range, expand, to_ranges
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.ports import Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore
+from agentfleet.ports import Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore, Sagas
 from agentfleet.services.release import Releaser
 
 EVENTS: Final = {
     GoalState.SUCCEEDED: "GoalSucceeded",
     GoalState.FAILED: "GoalFailed",
     GoalState.CANCELLED: "GoalCancelled",
+    GoalState.COMPENSATION_FAILED: "GoalCompensationFailed",
 }
 
 
@@ -71,6 +72,7 @@ class Finisher:
         releaser: Releaser,
         bus: MessageBus,
         clock: Clock,
+        sagas: Sagas,
     ) -> None:
         self._goals = goals
         self._plans = plans
@@ -79,6 +81,7 @@ class Finisher:
         self._releaser = releaser
         self._bus = bus
         self._clock = clock
+        self._sagas = sagas
 
     def advance(self, goal: Goal, plan: PlanReader, done: Sequence[Result], *, repeated: bool = False) -> None:
         """Join, release and perhaps finish after these results have been stored.
@@ -88,8 +91,9 @@ class Finisher:
         """
         for result in done:
             failure = result.first_failure
-            if failure and plan.unit(result.unit).on_failure == "fail":
-                self.end(goal, GoalState.FAILED, failure=failure, repeated=repeated)
+            policy = plan.unit(result.unit).on_failure
+            if failure and policy != "skip":
+                self.end(goal, GoalState.FAILED, failure=failure, repeated=repeated, undo=policy == "compensate")
                 return
         released, ended = self._join(goal, plan, done)
         self._releaser.release(goal, plan, released)
@@ -137,17 +141,33 @@ class Finisher:
         if ended:
             self.end(goal, GoalState.SUCCEEDED, repeated=True)
 
-    def end(self, goal: Goal, state: GoalState, *, failure: Failure | None = None, repeated: bool = False) -> Goal:
-        """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then."""
-        ended, ours = self._settle(goal, state, failure)
-        if ours or (repeated and ended.state is state):
-            self._announce(ended)
+    def end(
+        self,
+        goal: Goal,
+        state: GoalState,
+        *,
+        failure: Failure | None = None,
+        repeated: bool = False,
+        undo: bool | None = None,
+    ) -> Goal:
+        """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then.
+
+        `undo` says whether what its tasks did is undone first; None: as the goal's own policy has it. Raises DeliveryFailed.
+        """
+        undo = state is not GoalState.SUCCEEDED and (goal.on_failure == "compensate" if undo is None else undo)
+        ended, ours = self._settle(goal, state, failure, undo=undo)
+        if ours or (repeated and ended.state in {state, GoalState.COMPENSATING}):
+            self.announce(ended)
         return ended
 
-    def _settle(self, goal: Goal, state: GoalState, failure: Failure | None) -> tuple[Goal, bool]:
+    def _settle(self, goal: Goal, state: GoalState, failure: Failure | None, *, undo: bool) -> tuple[Goal, bool]:
         current = goal
-        while not current.state.is_final:
-            after = self._ended(current, state, failure)
+        while not current.state.is_over:
+            after = (
+                current.move(GoalState.COMPENSATING, failure=failure, undoing=Undoing(state))
+                if undo and current.state is not GoalState.SUBMITTED
+                else self._ended(current, state, failure)
+            )
             if self._goals.replace(current, after):
                 return after, True
             current = self._goals.get([goal.id])[goal.id]
@@ -165,12 +185,26 @@ class Finisher:
         counts = {task.value: number for task, number in self._results.tally(goal.id, goal.shards).items() if number}
         return goal.move(state, finished=self._clock(), output=output, counts=counts, failure=failure)
 
+    def compensated(self, goal: Goal) -> Goal:
+        """End a goal all of whose effects are undone, and say so. Gives it as it stands then."""
+        if goal.undoing is None or goal.state.is_final:
+            return goal
+        ended = replace(self._ended(goal, goal.undoing.ends_as, goal.failure), undoing=replace(goal.undoing, done=True))
+        if not self._goals.replace(goal, ended):
+            return self._goals.get([goal.id])[goal.id]
+        self.announce(ended)
+        return ended
+
     def tell_accepted(self, goal: Goal) -> None:
         """See the function of this name."""
         tell_accepted(self._bus, goal)
 
-    def _announce(self, goal: Goal) -> None:
-        if goal.parent:
+    def announce(self, goal: Goal) -> None:
+        """Tell whoever follows a goal that has ended: the bus, the task that it stands for, or the saga that undoes it."""
+        if goal.state is GoalState.COMPENSATING and goal.undoing:
+            self._sagas.start(goal.id, goal.undoing.attempt)
+            return
+        if goal.parent and goal.state.is_final:
             self._report_to_parent(goal, goal.parent)
             return
         self._bus.publish(
@@ -183,6 +217,7 @@ class Finisher:
                 "duration": goal.duration,
                 "counts": goal.counts,
                 "labels": goal.labels,
+                **({"compensated": goal.undoing.done} if goal.undoing else {}),
                 **({"error": goal.failure.error, "message": goal.failure.message} if goal.failure else {}),
             },
         )
@@ -196,7 +231,7 @@ class Finisher:
         ended_here = goal.failure and goal.failure.task in {task.id for task in self._plans.read(goal.id).unit(unit).tasks}
         cut_short = goal.parent is not None and goal.state is GoalState.CANCELLED
         if goal.state is GoalState.SUCCEEDED or ended_here or cut_short:
-            self._announce(goal)
+            self.announce(goal)
 
     def _report_to_parent(self, child: Goal, link: Parent) -> None:
         """A sub-plan's end is the end of the task that returned it."""
@@ -216,8 +251,11 @@ class Finisher:
         self.advance(parent, plan, standing, repeated=True)
 
     def cancel(self, goal: Goal) -> Goal:
-        """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended."""
+        """Stop a goal: agents drop its messages from now on. Cancelling twice is fine. Raises IllegalTransition if it ended.
+
+        A goal whose policy is to compensate is CANCELLED when what it did is undone.
+        """
         ended = self.end(goal, GoalState.CANCELLED, repeated=True)  # again: the first time may have died before telling
-        if ended.state is not GoalState.CANCELLED:
+        if (ended.undoing.ends_as if ended.undoing else ended.state) is not GoalState.CANCELLED:
             raise IllegalTransition(f"goal {goal.id} is {ended.state} already: there is nothing left to cancel")
         return ended

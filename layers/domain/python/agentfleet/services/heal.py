@@ -31,6 +31,7 @@ from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
 from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
+from agentfleet.services.saga import Saga
 
 PAGE: Final = 100
 
@@ -101,11 +102,13 @@ class Healer:
         catalog: Catalog,
         releaser: Releaser,
         finisher: Finisher,
+        saga: Saga,
         clock: Clock,
     ) -> None:
         self._goals = goals
         self._plans = plans
         self._results = results
+        self._saga = saga
         self._watch = watch
         self._health = health
         self._incidents = incidents
@@ -165,7 +168,7 @@ class Healer:
             for goal in self._goals.get(page.items).values() if page.items else ():
                 if self._clock() >= until:
                     return tally, cursor  # the page again next time: looking twice does no harm
-                if goal.state.is_alive:
+                if goal.state.is_alive or goal.state is GoalState.COMPENSATING:
                     tally.looked += 1
                     self._heal(goal, view, tally)
             cursor = page.cursor
@@ -187,8 +190,10 @@ class Healer:
 
     def _repair(self, goal: Goal, view: _View) -> tuple[datetime, _Repair | None]:
         """The goal's last progress, and what was repaired."""
+        if goal.state is GoalState.COMPENSATING:
+            return view.now, _Repair(IncidentKind.UNCOMPENSATED) if self._saga.mend(goal) else None
         if self._is_orphan(goal):
-            self._finisher.end(goal, GoalState.CANCELLED)
+            self._finisher.end(goal, GoalState.CANCELLED, undo=False)
             return view.now, _Repair(IncidentKind.ORPHANED)
         before = view.open.get(goal.id)
         quiet = max(goal.created, before.repaired) if before else goal.created
@@ -235,7 +240,7 @@ class Healer:
     def _set_going(
         self, goal: Goal, plan: CompiledPlan, done: Mapping[int, Finished], view: _View, lost: Callable[[datetime], bool]
     ) -> _Repair | None:
-        failed = [unit for unit, one in done.items() if one.has_failed and plan.unit(unit).on_failure == "fail"]
+        failed = [unit for unit, one in done.items() if one.has_failed and plan.unit(unit).on_failure != "skip"]
         if failed:
             results = self._results.get(goal.id, goal.shards, failed[:1])
             self._finisher.advance(goal, plan, list(results.values()), repeated=True)

@@ -149,7 +149,7 @@ class Inspector:
     def result(self, tenant: str, goal_id: str) -> GoalResult:
         """What came of a goal, with links to its files. Raises IllegalTransition while it has not ended."""
         goal = self._own(tenant, goal_id)
-        if not goal.state.is_final:
+        if not goal.state.is_at_rest:
             raise IllegalTransition(f"goal {goal.id} is {goal.state}; it has a result once it has ended")
         prefix = blob_prefix(goal.tenant, goal.id)
         output, url = self._output(goal, "", goal.output)

@@ -1,20 +1,20 @@
 """Perform tasks: resolve and check the input, call the user's function, check the output, decide what failure means."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, PermanentError, Postponed, RetryableError
-from agentfleet.domain.goal import Failure
-from agentfleet.domain.plan import Place, PlannedTask
+from agentfleet.domain.goal import Failure, Goal
+from agentfleet.domain.plan import Place, PlannedCompensation, PlannedTask
 from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskState, postpone_delay, retry_delay
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
-from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles
+from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
@@ -74,11 +74,14 @@ class Performer:
     def _prepare(self, work: Work, task: PlannedTask, outcome_at: Callable[[Place], TaskOutcome | None]) -> Any:
         if task.when is not None and not resolve_template(task.when, task.sources, outcome_at):
             return TaskOutcome(TaskState.SKIPPED)
-        capability = self._capabilities.get(work.unit.capability)
+        return self._capability(work.unit.capability).read_input(resolve_template(task.input, task.sources, outcome_at))
+
+    def _capability(self, name: str) -> Capability:
+        capability = self._capabilities.get(name)
         if capability is None:
             known = ", ".join(sorted(self._capabilities))
-            raise PermanentError(f"this pool can't do {work.unit.capability}, only {known}")
-        return capability.read_input(resolve_template(task.input, task.sources, outcome_at))
+            raise PermanentError(f"this pool can't do {name}, only {known}")
+        return capability
 
     def run_hooks(self, batch: Batch) -> None:
         """Show every task that is about to run to the hooks."""
@@ -117,7 +120,7 @@ class Performer:
             wanted = refused[0].delay or 0.0
             batch.postpone(work, refused[0], postpone_delay(wanted, work.delivery.postponed, self._fraction()))
             return
-        again = [value for value in raw if isinstance(value, Exception) and _is_retryable(value)]
+        again = [value for value in raw if isinstance(value, Exception) and is_retryable(value)]
         if again and attempt <= work.unit.retries:
             batch.give_back(work, again[0], self._delay(again[0], attempt))
             return
@@ -131,18 +134,14 @@ class Performer:
             return value
         capability = self._capabilities[work.unit.capability]
         context = self._context(work, work.unit.tasks[slot], batch)
+        run = partial(self._run, capability, value, context)
         try:
-            async with asyncio.timeout(context.remaining_seconds()) as timer:
-                if capability.cacheable and self._reuse is not None:
-                    run = partial(self._run, capability, value, context)
-                    output = await self._reuse.produce(capability, value, context, run)
-                else:
-                    output = await self._run(capability, value, context)
+            if capability.cacheable and self._reuse is not None:
+                running = self._reuse.produce(capability, value, context, run)
+            else:
+                running = run()
+            output = await self._in_time(running, context, work.unit.timeout)
             return output if isinstance(output, SubPlan) else TaskOutcome(TaskState.SUCCEEDED, output)
-        except TimeoutError as error:
-            if not timer.expired():
-                return error
-            return TaskTimeout(f"took longer than {work.unit.timeout:g} s, or than its invocation had left")
         except Exception as error:
             return error
 
@@ -154,6 +153,46 @@ class Performer:
             loop = asyncio.get_running_loop()
             output = await loop.run_in_executor(self._threads, capability.call, value, context)
         return output if isinstance(output, SubPlan) else capability.write_output(output)
+
+    async def undo(
+        self,
+        goal: Goal,
+        compensation: PlannedCompensation,
+        value: Any,
+        undoes: Undoes,
+        deadline: datetime,
+        attempt: int,
+        fence: int,
+    ) -> Any:
+        """Run a compensation on a resolved input; gives its output. Raises what it raises, TaskTimeout, PermanentError."""
+        capability = self._capability(compensation.capability)
+        context = TaskContext(
+            goal_id=goal.id,
+            task_id=undoes.task_id,
+            tenant=goal.tenant,
+            attempt=attempt,
+            blobs=TaskFiles(self._blobs, goal.tenant, goal.id, undoes.task_id),
+            clock=self._clock,
+            deadline=min(deadline, self._clock() + timedelta(seconds=compensation.timeout)),
+            fence=fence,
+            settings=self._settings,
+            breakers=self._breakers,
+            undoes=undoes,
+        )
+        checked = self._call_hooks(context, capability.read_input(value))
+        output = await self._in_time(self._run(capability, checked, context), context, compensation.timeout)
+        if isinstance(output, SubPlan):
+            raise PermanentError(f"{compensation.capability} returned a sub-plan, which a compensation can't")
+        return output
+
+    async def _in_time(self, running: Awaitable[Any], context: TaskContext, seconds: float) -> Any:
+        try:
+            async with asyncio.timeout(context.remaining_seconds()) as timer:
+                return await running
+        except TimeoutError as error:
+            if not timer.expired():
+                raise
+            raise TaskTimeout(f"took longer than {seconds:g} s, or than its invocation had left") from error
 
     def _context(self, work: Work, task: PlannedTask, batch: Batch) -> TaskContext:
         return TaskContext(
@@ -204,7 +243,8 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
         return error
 
 
-def _is_retryable(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
+    """May another attempt end differently?"""
     return not isinstance(error, PermanentError | NotFound)
 
 

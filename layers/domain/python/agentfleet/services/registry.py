@@ -1,11 +1,16 @@
 """Who is alive and what can they do: agents register themselves and say now and then that they live."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.errors import RegistryUnavailable
 from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.ports import AgentStore, Clock
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Registry:
@@ -35,7 +40,7 @@ class Presence:
     """An agent's own entry: written when it starts to work and at most every `every` seconds after.
 
     An entry costs a write unit, so short tasks don't each cause one: while work goes on, what is shown may be `every`
-    seconds old.
+    seconds old. Work goes on while the registry takes no entries: it only shows what happens.
     """
 
     def __init__(self, registry: Registry, agent: Agent, clock: Clock, every: float = 5.0) -> None:
@@ -58,5 +63,8 @@ class Presence:
     def _show(self, agent: Agent, *, urgent: bool = False) -> None:
         self._agent = agent
         if urgent or self._shown is None or (agent.seen - self._shown.seen).total_seconds() >= self._every:
-            self._registry.register(agent)
+            try:
+                self._registry.register(agent)
+            except RegistryUnavailable as error:
+                _log.warning("%s", error)
             self._shown = agent

@@ -4,6 +4,7 @@ The order within a batch is what makes a crash harmless: goal alive â†’ claim â†
 is deleted. Whatever is repeated after a crash finds its result already there and only joins and releases again.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline
 from agentfleet.services.registry import Presence
 from agentfleet.services.routing import Router
+from agentfleet.services.undo import Undoer, is_undo
 from agentfleet.services.work import Batch, Delivery, Work
 
 RESERVE: Final = timedelta(seconds=3)
@@ -63,6 +65,7 @@ class TaskRunner:
         fraction: Callable[[], float],
         pool: str,
         router: Router,
+        undoer: Undoer,
     ) -> None:
         self._capabilities = capabilities
         self._stores = stores
@@ -73,6 +76,7 @@ class TaskRunner:
         self._clock = clock
         self._fraction = fraction
         self._pool = pool
+        self._undoer = undoer
         self._router = router
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
         self.pipeline: ProcessingPipeline[Batch] = (
@@ -92,7 +96,14 @@ class TaskRunner:
     async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
         """Carry out these messages before the invocation is cut off; what is `returned` must be received again."""
         before = self._performer.cache_counts
-        batch = await self.pipeline.execute(Batch(tuple(deliveries), cut_off - RESERVE))
+        undos = [one for one in deliveries if is_undo(one)]
+        batch = Batch(tuple(one for one in deliveries if not is_undo(one)), cut_off - RESERVE)
+        if undos:
+            _, left = await asyncio.gather(self.pipeline.execute(batch), self._undoer.run(undos, batch.deadline))
+            for delivery, error in left:
+                batch.give_back(delivery, error)
+        else:
+            await self.pipeline.execute(batch)
         after = self._performer.cache_counts
         batch.cache = {name: n for name, count in after.items() if (n := count - before.get(name, 0))}
         return batch
@@ -133,7 +144,7 @@ class TaskRunner:
         """Who delegated may have died before the sub-plan's roots were sent: no message of its own would ever end it."""
         for child in self._stores.goals.get([ids.child_goal_id(goal.id, unit, 0)]).values():
             if child.state.is_alive:
-                self._finisher.end(child, GoalState.CANCELLED)
+                self._finisher.end(child, GoalState.CANCELLED, undo=False)
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
         """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
@@ -145,7 +156,8 @@ class TaskRunner:
             if not goal.state.is_alive:
                 continue
             if not all(name in above and above[name].state.is_alive for name in ancestors):
-                found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED)
+                # What it did is undone, if at all, by the saga of the goal that it is part of.
+                found[goal.id] = self._finisher.end(goal, GoalState.CANCELLED, undo=False)
             elif goal.deadline and now >= goal.deadline:
                 late = Failure("DeadlineExceeded", f"it had not ended by {goal.deadline:%Y-%m-%d %H:%M:%S} UTC")
                 found[goal.id] = self._finisher.end(goal, GoalState.FAILED, failure=late)
@@ -185,10 +197,11 @@ class TaskRunner:
             batch.drop(children[name])
 
     def _claim(self, batch: Batch) -> None:
-        """Take a lease on what may not be done twice."""
+        """Take a lease on what may not be done twice, and on what may have to be undone: it tells that somebody tried."""
         for work in list(batch.works):
             capability = self._capabilities.get(work.unit.capability)
-            if capability is None or capability.idempotent or not work.awaits_doing:
+            undoable = any(task.compensation for task in work.unit.tasks)
+            if capability is None or (capability.idempotent and not undoable) or not work.awaits_doing:
                 continue
             now = self._clock()
             goal, number = work.goal, work.unit.number

@@ -70,6 +70,18 @@ class FailureView(View):
         return cls(error=failure.error, message=failure.message, task=failure.task) if failure else None
 
 
+class UndoingView(View):
+    """How far it is to undo a goal."""
+
+    ends_as: GoalState
+    """FAILED or CANCELLED: what the goal becomes when all is undone."""
+    attempt: int
+    """How many sagas were started for it."""
+    done: bool
+    failure: FailureView | None = None
+    """Why the last saga gave up."""
+
+
 class GoalView(View):
     """A goal as its owner sees it."""
 
@@ -94,6 +106,8 @@ class GoalView(View):
     duration: float | None = None
     """Seconds from acceptance to the end."""
     failure: FailureView | None = None
+    undoing: UndoingView | None = None
+    """Of a goal that ends by compensation."""
     labels: dict[str, str] = Field(default_factory=dict)
     parent: str | None = None
     """The goal whose task this one carries out."""
@@ -116,6 +130,14 @@ class GoalView(View):
             finished=goal.finished,
             duration=goal.duration,
             failure=FailureView.of(goal.failure),
+            undoing=UndoingView(
+                ends_as=goal.undoing.ends_as,
+                attempt=goal.undoing.attempt,
+                done=goal.undoing.done,
+                failure=FailureView.of(goal.undoing.failure),
+            )
+            if goal.undoing
+            else None,
             labels=goal.labels,
             parent=goal.parent.goal_id if goal.parent else None,
         )

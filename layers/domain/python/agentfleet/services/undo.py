@@ -1,0 +1,146 @@
+"""Undo tasks: what an agent does with the messages of a saga.
+
+The order makes a crash harmless, as with tasks: claim → undo → result → answer → the message is deleted. A compensation
+that is asked for again finds its result and only answers.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from agentfleet.domain import ids
+from agentfleet.domain.errors import DeliveryFailed, NotFound, RetryableError
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.messages import BadMessage
+from agentfleet.domain.plan import Unit
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.domain.saga import UndoPointer, read_undo
+from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues, UndoAnswers
+from agentfleet.services.capability import Undoes
+from agentfleet.services.finish import fetch_outcomes, resolve_template
+from agentfleet.services.perform import Performer, is_retryable
+from agentfleet.services.work import Delivery
+
+BEAT: Final = 60.0
+"""Seconds between two signs of life; the saga waits five times as long for one."""
+BUSY: Final = timedelta(seconds=30)
+_RESERVE: Final = timedelta(seconds=3)
+_CAUSE: Final = 1000
+
+
+def is_undo(delivery: Delivery) -> bool:
+    """Is this a saga's message? One that can't be read is nobody's."""
+    try:
+        return read_undo(delivery.body) is not None
+    except BadMessage:
+        return False
+
+
+class Undoer:
+    """Carries out compensations, each once in effect however often it is asked for."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        goals: GoalStore,
+        plans: PlanStore,
+        results: ResultStore,
+        claims: ClaimStore,
+        queues: TaskQueues,
+        performer: Performer,
+        answers: UndoAnswers,
+        clock: Clock,
+    ) -> None:
+        self._agent_id = agent_id
+        self._goals = goals
+        self._plans = plans
+        self._results = results
+        self._claims = claims
+        self._queues = queues
+        self._performer = performer
+        self._answers = answers
+        self._clock = clock
+
+    async def run(self, deliveries: Sequence[Delivery], deadline: datetime) -> list[tuple[Delivery, Exception]]:
+        """Undo what these messages ask for, concurrently; gives those that must be received again, and why."""
+        errors = await asyncio.gather(*(self._answer(one, deadline) for one in deliveries))
+        return [(delivery, error) for delivery, error in zip(deliveries, errors, strict=True) if error]
+
+    async def _answer(self, delivery: Delivery, deadline: datetime) -> Exception | None:
+        """Undo one task and tell the saga; whatever the compensation raises is the saga's to deal with."""
+        pointer = read_undo(delivery.body)
+        assert pointer is not None  # noqa: S101 - `is_undo` chose it
+        try:
+            try:
+                if await self._undo(pointer, delivery, deadline):
+                    self._answers.succeeded(pointer.token)
+            except _Busy as error:
+                self._queues.hide(delivery.queue, {delivery.receipt: BUSY})
+                return error
+            except Exception as error:
+                name = "RetryableError" if is_retryable(error) else "PermanentError"
+                self._answers.failed(pointer.token, name, f"{type(error).__name__}: {error}"[:_CAUSE])
+        except DeliveryFailed as error:
+            return error  # nobody was told: the message comes again
+        return None
+
+    async def _undo(self, pointer: UndoPointer, delivery: Delivery, deadline: datetime) -> bool:
+        """Is the unit undone? False if nobody wants it undone any more. Raises what the compensation raises, _Busy."""
+        goals = self._goals.get(list(dict.fromkeys((pointer.goal_id, pointer.saga))))
+        if pointer.goal_id not in goals or pointer.saga not in goals:
+            raise NotFound(f"there is no goal {pointer.goal_id}, or none that it is part of by the id {pointer.saga}")
+        if goals[pointer.saga].state is not GoalState.COMPENSATING:
+            return False
+        goal = goals[pointer.goal_id]
+        if self._is_undone(goal, pointer.unit):
+            return True
+        now = self._clock()
+        lease = deadline + _RESERVE - now
+        kept = ids.undo_id(goal.id)
+        claim = self._claims.claim(kept, goal.shards, pointer.unit, delivery.message_id, now, lease)
+        if claim is None:
+            raise _Busy(f"another agent undoes unit {pointer.unit} of goal {goal.id}")
+        if claim.fence > 1 and self._is_undone(goal, pointer.unit):
+            return True
+        plan = self._plans.read(goal.id)
+        beating = asyncio.get_running_loop().create_task(self._beat(pointer.token))
+        try:
+            output = await self._perform(goal, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+        duration = (self._clock() - now).total_seconds()
+        outcome = TaskOutcome(TaskState.SUCCEEDED, output)
+        self._results.put(
+            goal.shards, [Result(kept, pointer.unit, (outcome,), self._agent_id, now, duration, delivery.attempt)]
+        )
+        return True
+
+    def _is_undone(self, goal: Goal, unit: int) -> bool:
+        return bool(self._results.get(ids.undo_id(goal.id), goal.shards, [unit], outputs=False))
+
+    async def _perform(self, goal: Goal, unit: Unit, deadline: datetime, attempt: int, fence: int) -> object:
+        task = unit.tasks[0]  # a task with a compensation shares its message with none
+        compensation = task.compensation
+        if compensation is None:
+            raise NotFound(f"task {task.id} of goal {goal.id} has no compensation")
+        places = [(unit.number, 0), *(place for group in compensation.sources.values() for place in group)]
+        outcome_at = fetch_outcomes(self._results, goal, places)
+        value = resolve_template(compensation.input, compensation.sources, outcome_at)
+        own = outcome_at((unit.number, 0))
+        attempted = own is None or own.state is not TaskState.SUCCEEDED
+        undoes = Undoes(task.id, ids.task_key(goal.id, task.id), attempted)
+        return await self._performer.undo(goal, compensation, value, undoes, deadline, attempt, fence)
+
+    async def _beat(self, token: str) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            if not await asyncio.to_thread(self._answers.beat, token):
+                return
+
+
+class _Busy(RetryableError):
+    """Somebody else undoes the same task."""

@@ -1,0 +1,1 @@
+"""The deployed fleet under faults: agents killed, calls refused, answers lost, messages doubled, poisoned and lost."""

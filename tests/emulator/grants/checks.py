@@ -1,0 +1,259 @@
+"""What shows that a function can do all that it is there for: one check per kind of function, seconds each. Raise when not."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any, Final
+from uuid import uuid4
+
+from agentfleet.domain.goal import GoalState
+from tests.emulator.grants.hand import FLEET, LARGE, Hand, Refused, noise, utc_now
+
+Check = Callable[[Hand], None]
+
+
+def _step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
+    return {"id": name, "capability": "flow.step", "input": {"value": value}, **rest}
+
+
+def carry_out(pool: str) -> Check:
+    """An agent: large inputs read, results stored, joined and released, the goal ended with a large output, and told."""
+
+    def check(hand: Hand) -> None:
+        # Skipped, so that no capability needs an input that makes sense: all else is done as ever.
+        capability = min(hand.catalog.pools[pool].capabilities, key=lambda one: one.chunk).name
+        skipped = {"capability": capability, "when": {"$from": "big", "path": "nothing"}}
+        tasks = [_step("big", noise()), *({"id": name, **skipped} for name in ("one", "two"))]
+        last = {"id": "last", **skipped, "depends_on": ["one", "two"]}
+        goal = hand.submit(*tasks, last, output={"$from": "big"})
+        hand.put_result(goal, "big", "x" * LARGE)
+        hand.deliver(pool, hand.pointers(goal, "one", "two"))
+        hand.deliver(pool, hand.pointers(goal, "last"))
+        if hand.goal(goal.id).state is not GoalState.SUCCEEDED:
+            raise Refused(f"{goal.id} did not end")
+        hand.deliver(pool, ["no task"], back=1)
+        if not [agent for agent in hand.platform.registry.discover(pool=pool) if agent.seen > goal.created]:
+            raise Refused(f"no agent of {pool} says that it lives")
+        if work := CAPABILITIES.get(pool):
+            work(hand)
+
+    return check
+
+
+def _data(hand: Hand) -> None:
+    """Files written and read."""
+    load = {"id": "load", "capability": "data.load", "input": {"text": "a,b\n1,2\n"}}
+    profile = {"id": "profile", "capability": "data.profile", "input": {"table": {"$from": "load", "path": "uri"}}}
+    goal = hand.submit(load, profile)
+    hand.deliver("data", hand.pointers(goal, "load"))
+    hand.deliver("data", hand.pointers(goal, "profile"))
+    hand.output(goal, "profile")
+
+
+def _report(hand: Hand) -> None:
+    """Documents written."""
+    section = {"heading": "One", "text": "Some text."}
+    goal = hand.submit({"id": "r", "capability": "report.render", "input": {"title": "A report", "sections": [section]}})
+    hand.deliver("report", hand.pointers(goal, "r"))
+    hand.output(goal, "r")
+
+
+def _flow(hand: Hand) -> None:
+    """A sub-plan that does not fit an item; a large output; a file under a claim."""
+    items = [noise()[:20_000] for _ in range(3)]
+    spread = {"id": "m", "capability": "flow.map", "input": {"items": items, "capability": "flow.step"}}
+    goal = hand.submit(spread, _step("large", noise()))
+    hand.deliver("flow", hand.pointers(goal, "m", "large"))
+    hand.output(goal, "large")
+
+
+def _web(hand: Hand) -> None:
+    """A large page fetched from this machine: into a file, behind a breaker, and into the cache."""
+    with _page() as url:
+        goal = hand.submit({"id": "w", "capability": "http.fetch", "input": {"url": url}, "retries": 0})
+        hand.deliver("web", hand.pointers(goal, "w"))
+    hand.output(goal, "w")
+    found = hand.clients.s3.list_objects_v2(Bucket=hand.cloud.outputs["Bucket"], Prefix="cache/")
+    newest = max((one["LastModified"] for one in found.get("Contents", ())), default=None)
+    if newest is None or newest < goal.created.replace(microsecond=0):
+        raise Refused("nothing was put into the cache")
+
+
+@contextmanager
+def _page() -> Iterator[str]:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"\x00\x01" * 50_000
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "max-age=600")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing: this is a test's."""
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/{uuid4().hex}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+CAPABILITIES: Final[dict[str, Check]] = {"data": _data, "report": _report, "flow": _flow, "web": _web}
+"""What pools do beyond what every pool does."""
+
+
+def accept_goals(hand: Hand) -> None:
+    """Small and large plans, wide ones, goals known already: unfinished, and finished with a large output."""
+
+    def event(name: str, *tasks: dict[str, Any]) -> str:
+        detail = {"name": name, "plan": {"tasks": list(tasks)}}
+        return json.dumps({"id": uuid4().hex, "detail-type": "GoalSubmitted", "detail": detail})
+
+    large = event("large", _step("a", noise()), _step("b", {"$from": "a"}), _step("c", {"$from": "a"}))
+    wide = event("wide", *[_step(f"t.{number}") for number in range(501)])
+    hand.deliver("accept-goals", [large, wide])
+    goal = next(goal for goal in hand.platform.outside.goals.list("default", None, 5, None).items if goal.name == "large")
+    hand.set_back(goal, state=GoalState.PLANNING)
+    hand.deliver("accept-goals", [large])
+    if hand.goal(goal.id).state is not GoalState.RUNNING:
+        raise Refused(f"{goal.id} was not taken up again")
+    ended = hand.goal(goal.id).move(GoalState.SUCCEEDED, finished=utc_now(), output="x" * LARGE)
+    hand.platform.outside.goals.replace(hand.goal(goal.id), ended)
+    hand.deliver("accept-goals", [large])
+
+
+def release_tasks(hand: Hand) -> None:
+    """A part of a large plan; a part of a goal that has ended with a large output."""
+    goal = hand.submit(_step("a", noise()), _step("b"), _step("c"))
+    part = {"goal": goal.id, "units": [[0, 2]]}
+    hand.deliver("release-tasks", [part])
+    ended = hand.goal(goal.id).move(GoalState.SUCCEEDED, finished=utc_now(), output="x" * LARGE)
+    hand.platform.outside.goals.replace(hand.goal(goal.id), ended)
+    hand.deliver("release-tasks", [part])
+
+
+def heal_work(hand: Hand) -> None:
+    """Everything that can stand still, and a dead letter of each sort."""
+    sqs = hand.clients.sqs
+    names = ("flow-normal", "flow-dead", "release", "code-low")
+    urls = {name: sqs.get_queue_url(QueueName=f"{FLEET}-{name}")["QueueUrl"] for name in names}
+    lost = hand.submit(_step("a", noise()), _step("b"), _step("c", depends_on=["a", "b"]))
+    hand.put_result(lost, "a", 1, advance=False)
+    done = hand.submit(_step("a"), output={"$from": "a"})
+    hand.put_result(done, "a", "x" * LARGE, advance=False)
+    # What lies in a queue is not lost; and no metric is read unless some queue holds something.
+    for name in ("flow-normal", "release"):
+        sqs.purge_queue(QueueUrl=urls[name])
+    sqs.send_message(QueueUrl=urls["code-low"], MessageBody="waits")
+    sqs.send_message(QueueUrl=urls["flow-dead"], MessageBody="no task")
+    report = _heal(hand)
+    if not report["MessagesSentAgain"] or hand.goal(done.id).state is not GoalState.SUCCEEDED:
+        raise Refused(f"heal-work: {report}")
+    gone = hand.submit(_step("a"))
+    for action in ("REDRIVE", "FAIL"):
+        sqs.send_message(QueueUrl=urls["flow-dead"], MessageBody=json.dumps(hand.pointers(gone, "a")[0]))
+        if (letters := _heal(hand)["Letters"]) != {action: 1, "KEEP": 1}:
+            raise Refused(f"heal-work: {letters}")
+    sqs.purge_queue(QueueUrl=urls["flow-dead"])
+    hand.platform.finisher.cancel(lost)
+    if hand.goal(gone.id).state is not GoalState.FAILED or _heal(hand)["IncidentsOpen"]:
+        raise Refused(f"heal-work left {gone.id} or an incident open")
+
+
+def _heal(hand: Hand) -> dict[str, Any]:
+    report: dict[str, Any] = hand.call("heal-work", {"quiet_seconds": 0})
+    if report["RepairsFailed"]:
+        raise Refused(f"heal-work: {report}")
+    return report
+
+
+def manage_fleet(hand: Hand) -> None:
+    """A pass over pools of which one has a backlog."""
+    hand.submit(*[_step(f"t.{number}") for number in range(40)])
+    if hand.call("manage-fleet", {}).keys() < hand.catalog.pools.keys():
+        raise Refused("manage-fleet left pools out")
+
+
+def serve_api(hand: Hand) -> None:
+    """Every route that needs something of AWS."""
+    with hand.client() as client:
+        large = {"plan": {"tasks": [_step("a", noise()), _step("b", {"$from": "a"}), _step("c", depends_on=["a", "b"])]}}
+        goal = client.submit(large, key=(key := uuid4().hex))
+        client.submit(large, key=key)
+        client.submit({"plan": {"tasks": [_step(f"t.{number}") for number in range(501)]}})
+        client.pause(goal.id)
+        client.resume(goal.id)
+        hand.put_result(hand.goal(goal.id), "a", "x" * LARGE)
+        client.task(goal.id, "a")
+        client.tasks(goal.id)
+        client.goals()
+        fork = client.fork(goal.id, ["a"])
+        client.cancel(goal.id)
+        client.cancel(fork.id)
+        done = hand.submit(_step("a"))
+        hand.platform.outside.blobs.put(f"blobs/default/{done.id}/a/file.txt", b"text", "text/plain")
+        hand.put_result(done, "a", "x" * LARGE)
+        result = client.result(done.id)
+        if [client.download(file) for file in result.files] != [b"text"] or result.output != "x" * LARGE:
+            raise Refused(f"result of {done.id}: {result}")
+        _run_the_fleet(client)
+        _tend(hand, client)
+
+
+def _run_the_fleet(client: Any) -> None:
+    client.agents()
+    client.pools()
+    for size in (1, 12):
+        client.scale_pool("code", size)
+    client.logs("flow", 5, 10)
+    fleet = client.spawn_fleet(11)
+    client.fleets()
+    client.release_fleet(fleet.id)
+    document = client.add_document("A title", "Some text", "grants")
+    client.documents("grants")
+    client.search("text", "grants")
+    client.delete_document("grants", document.id)
+    client.health()
+
+
+def _tend(hand: Hand, client: Any) -> None:
+    goal = hand.submit(_step("a"))
+    dead = hand.clients.sqs.get_queue_url(QueueName=f"{FLEET}-flow-dead")["QueueUrl"]
+    for body in (json.dumps(hand.pointers(goal, "a")[0]), "no task"):
+        hand.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
+    letters = {letter.cause: letter.key for letter in client.dead_letters("flow")}
+    client.redrive("flow", f"{goal.id}.0")
+    client.bury("flow", letters["UNREADABLE"], "a test's")
+    client.cancel(goal.id)
+    client.heal()
+    client.incidents()
+
+
+def authorize_request(hand: Hand) -> None:
+    """The right key is known."""
+    event = {"headers": {"authorization": f"Bearer {hand.cloud.api_key}"}}
+    if not hand.call("authorize-request", event)["isAuthorized"]:
+        raise Refused("authorize-request did not know the key")
+
+
+FUNCTIONS: Final[dict[str, Check]] = {
+    "accept-goals": accept_goals,
+    "release-tasks": release_tasks,
+    "heal-work": heal_work,
+    "manage-fleet": manage_fleet,
+    "serve-api": serve_api,
+    "authorize-request": authorize_request,
+}
+
+
+def check_of(function: str, pools: dict[str, Any]) -> Check | None:
+    """The check of a function, by its name without the fleet's; None for one that has none yet."""
+    return carry_out(function) if function in pools else FUNCTIONS.get(function)
