@@ -18,7 +18,9 @@ from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.queues import SqsQueues
 from agentfleet.adapters.registry import DynamoAgents
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Outside, Platform
+from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.plan import CompiledPlan
@@ -68,12 +70,16 @@ class Hand:
                 plans=DynamoPlans(dynamodb, table, clients.s3, bucket, threads, utc_now),
                 results=DynamoResults(dynamodb, table, outputs, threads),
                 joins=DynamoJoins(dynamodb, table, utc_now),
-                claims=DynamoClaims(dynamodb, table),
+                claims=DynamoClaims(dynamodb, table, threads),
                 queues=SqsQueues(clients.sqs, FLEET, prefix, threads),
                 bus=EventBridgeBus(clients.events, clients.sqs, cloud.outputs["Bus"]),
                 blobs=S3Blobs(clients.s3, bucket),
                 agents=DynamoAgents(dynamodb, f"{FLEET}-registry", threads),
                 clock=utc_now,
+                sagas=StepFunctionsSagas(
+                    clients, f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{names.saga_machine(FLEET)}"
+                ),
+                answers=StepFunctionsAnswers(clients),
             ),
             catalog,
             {},
