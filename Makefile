@@ -13,10 +13,14 @@ unexport PYTHONDONTWRITEBYTECODE
 SEEDS ?= 2000
 SEED ?= 1
 
+# make demo LLM=1 asks a language model on this machine: any that `fleet up --model` takes.
+MODEL ?= coder
+
 .PHONY: help install demo up down test test-fast lint bench simulate chaos grants clean
 
 help:
 	@echo "make demo       install, start the local cloud, run a real goal"
+	@echo "make demo LLM=1 the same with a language model: MODEL=small|coder-small|coder|FILE.gguf|URL"
 	@echo "make up | down  start | stop the local cloud"
 	@echo "make test       lint and every test, the deployed stack on the emulator included"
 	@echo "make test-fast  every test that needs no emulator"
@@ -37,10 +41,14 @@ $(INSTALLED): requirements.txt pyproject.toml $(wildcard layers/dependencies/*.t
 	@touch $@
 
 demo: up
+ifdef LLM
+	$(BIN)/fleet ask "What happens when something that agents call is down?" README.md docs/scaling.md docs/caching-and-breakers.md
+else
 	$(BIN)/fleet demo
+endif
 
 up: install
-	$(BIN)/fleet up
+	$(BIN)/fleet up $(if $(LLM),--model $(MODEL))
 
 down: install
 	$(BIN)/fleet down

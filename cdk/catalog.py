@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec, RemoteAgent
+from agentfleet.domain.model_choice import ModelChoice
+from agentfleet.domain.model_prices import ModelPrice
 from agentfleet.domain.scaling import ScalingMode
 from agentfleet.domain.task import CapabilityName
 from cdk.capabilities import read_capabilities
@@ -132,6 +134,8 @@ class PoolBlock(_Strict):
     dependencies: list[Annotated[str, Field(min_length=1, max_length=500)]] = Field(default_factory=list, max_length=5)
     """Breakers without which the pool can't work."""
     grants: list[Grant] = Field(default_factory=list)
+    model: ModelChoice | None = None
+    """The language models that its agents may ask; None: none."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -191,6 +195,7 @@ class PoolDefinition:
     grants: frozenset[Grant]
     settings: dict[str, JsonValue]
     folder: Path
+    model: ModelChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -252,8 +257,9 @@ def _explain(file: str, detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"] if part != "[key]")
     if detail["type"] == "extra_forbidden":
         block = AgentBlock if detail["loc"][0] == "agents" else PoolBlock
-        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: block}
-        fields = allowed.get(len(detail["loc"]), block).model_fields
+        inner = block if block is AgentBlock else ModelChoice
+        allowed: dict[int, type[BaseModel]] = {1: FleetFile, 2: FleetBlock, 3: block, 4: inner}
+        fields = allowed.get(len(detail["loc"]), block if block is AgentBlock else ModelPrice).model_fields
         return f"{file}: {where}: unknown field; allowed are {', '.join(fields)}"
     got = "" if detail["type"] in {"missing", "value_error"} else f" (got {detail['input']!r})"
     return f"{file}: {where or 'top level'}: {detail['msg'].removeprefix('Value error, ')}{got}"
@@ -317,6 +323,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     capabilities = tuple(one.model_copy(update={"pool": shard}) for one in capabilities)
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
+    shared["models"] = block.model.chain if block.model else ()
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,
@@ -324,4 +331,5 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
         grants=frozenset(block.grants),
         settings=block.settings,
         folder=folder,
+        model=block.model,
     )

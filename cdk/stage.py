@@ -34,6 +34,8 @@ class Stage:
 
     history: bool = True
     """Whether a history is kept (`-c history=off` for none, and none of its costs)."""
+    model_url: str | None = None
+    """A server shaped like Bedrock's runtime that answers instead (`-c model_url=http://host:port`), for the local stage."""
 
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
@@ -54,12 +56,21 @@ class Stage:
         history = text("history", ON)
         if history not in {ON, OFF}:
             raise FleetError(f"context history: must be {ON} or {OFF}, got {history!r}")
-        return cls(text("stage", "prod"), text("alarm_email", "") or None, origins, url, cache == ELASTICACHE, history == ON)
+        name, model_url = text("stage", "prod"), text("model_url", "") or None
+        if model_url and name != LOCAL:
+            raise FleetError("context model_url: is for the local stage only; elsewhere models are Amazon Bedrock's")
+        email = text("alarm_email", "") or None
+        return cls(name, email, origins, url, cache == ELASTICACHE, history == ON, model_url)
 
     @property
     def is_local(self) -> bool:
         """True on the emulator."""
         return self.name == LOCAL
+
+    @property
+    def has_models(self) -> bool:
+        """The emulator has no model of its own: it would answer with made-up text."""
+        return not self.is_local or self.model_url is not None
 
     @property
     def removal_policy(self) -> RemovalPolicy:

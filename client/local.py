@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from client.dropped import put_back
 from client.enforced import adapt_policies, open_bootstrap
+from client.local_model import ModelServers
 from client.processes import (
     LocalCloudError,
     accepts_connections,
@@ -97,11 +98,17 @@ class LocalCloud:
         self._progress = progress
         self._enforce_iam = enforce_iam
         self._tools = Toolchain(self._root, progress)
+        self.models = ModelServers(self._folder, self._root / ".fleet" / "models", progress)
 
-    def up(self) -> None:
-        """Start what does not run and deploy what is not deployed. Raises LocalCloudError with the cause and its log."""
+    def up(self, model: str | None = None) -> None:
+        """Start what does not run and deploy what is not deployed. Raises LocalCloudError with the cause and its log.
+
+        `model`: see ModelServers.start; None leaves the model that runs, or doesn't, as it is.
+        """
         with self._lock():
             self._start()
+            if model is not None:
+                self.models.start(model)
             self._deploy(force=False)
 
     @property
@@ -227,6 +234,7 @@ class LocalCloud:
         for server, program in ((state.emulator, _EMULATOR), (state.valkey, _VALKEY)):
             if server is not None:
                 stop_server(server.pid, program)
+        self.models.stop()
         shutil.rmtree(self._folder / "tmp", ignore_errors=True)
         self._save(LocalState())
 
@@ -275,7 +283,8 @@ class LocalCloud:
     def _app(self) -> list[str]:
         valkey = self._state.valkey
         cache = ["--context", f"cache_url=valkey://127.0.0.1:{valkey.port}"] if valkey else []
-        return ["--app", f"{sys.executable} {self._root / 'app.py'}", "--context", "stage=local", *cache]
+        model = ["--context", f"model_url={self.models.url}"] if self.models.url else []
+        return ["--app", f"{sys.executable} {self._root / 'app.py'}", "--context", "stage=local", *cache, *model]
 
     def _bootstrap(self) -> None:
         self.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "")
@@ -322,7 +331,7 @@ class LocalCloud:
         wait_until_ready("The emulator", server, lambda: _answers(ready), seconds=START_SECONDS, log=log)
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(sys.version.encode())
+        digest = hashlib.sha256(f"{sys.version}\0{self.models.url}".encode())
         for path in self._deployed_files():
             body = path.read_bytes()
             digest.update(f"{path.relative_to(self._root)}\0{len(body)}\0".encode() + body)

@@ -57,8 +57,7 @@ class Toolchain:
             if marker.is_file() and marker.read_text() == wanted:
                 return
             self.progress("Installing the emulator")
-            shutil.rmtree(self._bin.parent, ignore_errors=True)
-            run([sys.executable, "-m", "venv", *([] if _uv() is None else ["--without-pip"]), str(self._bin.parent)])
+            make_environment(self._bin.parent)
             self._install("-r", str(requirements))
             marker.write_text(wanted)
 
@@ -91,9 +90,7 @@ class Toolchain:
         return wheels[0].parent
 
     def _install(self, *packages: str) -> None:
-        python = str(self.program("python"))
-        uv = _uv()
-        run([*([uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]), "--quiet", *packages])
+        run([*install_command(self.program("python")), "--quiet", *packages])
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -118,6 +115,18 @@ def run(command: Sequence[str], *, cwd: Path | None = None, environment: Mapping
     if finished.returncode:
         raise LocalCloudError(f"{' '.join(command)}\nended with status {finished.returncode}:\n{finished.stdout.strip()}")
     return finished.stdout
+
+
+def install_command(python: Path) -> list[str]:
+    """The beginning of a command that installs packages for an interpreter: with uv where there is one, else pip."""
+    uv = _uv()
+    return [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
+
+
+def make_environment(folder: Path) -> None:
+    """An empty virtual environment in `folder`, which it replaces. Raises LocalCloudError."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run([sys.executable, "-m", "venv", *([] if _uv() is None else ["--without-pip"]), str(folder)])
 
 
 def _uv() -> str | None:

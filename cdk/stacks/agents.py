@@ -16,6 +16,7 @@ from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
+from cdk.models import ask_models, model_environment
 from cdk.permissions import Permissions
 from cdk.stacks.cache import CacheStack
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
@@ -102,7 +103,8 @@ class AgentsStack(Stack):
 
     def _pool(self, name: str, topic: sns.ITopic | None) -> AgentPool:
         pool = self._foundation.fleet.pools[name]
-        cached = any(capability.cacheable for capability in pool.spec.capabilities)
+        model = pool.model if self._foundation.stage.has_models else None
+        cached = model is not None or any(capability.cacheable for capability in pool.spec.capabilities)
         cache = self._cache if cached else None
         knows = "knowledge" in pool.grants
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
@@ -117,13 +119,15 @@ class AgentsStack(Stack):
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
                 | (self._reach_cache() if cached else {})
-                | (self._access.knowledge_environment if knows else {}),
+                | (self._access.knowledge_environment if knows else {})
+                | model_environment(model, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + (self._access.use_knowledge() if knows else Permissions())
                 + self._access.consume(*queues)
                 + self._access.start_sagas()
                 + self._access.answer_sagas()
-                + (cache.permissions_in(self) if cache else Permissions()),
+                + (cache.permissions_in(self) if cache else Permissions())
+                + ask_models(self, model.chain if model else ()),
                 topic=topic,
                 network=cache.network if cache else None,
             ),

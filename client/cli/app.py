@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import audit, fleets, goals, healing, knowledge, machine, playbooks, results
+from client.cli import ask, audit, fleets, goals, healing, knowledge, machine, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ for _panel, _commands in {
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.command(rich_help_panel="Library")(playbooks.playbooks)
+app.command(rich_help_panel="Library")(ask.ask)
 app.command(rich_help_panel="Health")(healing.heal)
 app.add_typer(healing.dlq, name="dlq", rich_help_panel="Health")
 app.add_typer(knowledge.app, name="knowledge", rich_help_panel="Library")

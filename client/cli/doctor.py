@@ -1,5 +1,6 @@
 """`fleet doctor`: what is here, what is missing, and how to get it."""
 
+import ctypes.util
 import importlib.util
 import os
 import shutil
@@ -59,6 +60,7 @@ def examine(here: Session) -> Iterator[Check]:
     yield disk(here.directory)
     yield port(GATEWAY_PORT)
     yield emulator(here.directory)
+    yield model(here.directory)
     yield credentials(here.aws_profile)
     yield api(here)
 
@@ -143,6 +145,23 @@ def emulator(directory: Path) -> Check:
                 return Check("emulator", "ok", f"runs at {cloud.endpoint}")
             break
     return Check("emulator", "note", "doesn't run", "fleet up")
+
+
+def model(directory: Path) -> Check:
+    """The language model of this project's local cloud."""
+    from client.gateway.weights import PACKAGED  # noqa: PLC0415
+    from client.local_model import ModelServers, is_fetched  # noqa: PLC0415
+
+    folder = next((one for one in (directory, *directory.parents) if (one / "fleet.toml").is_file()), directory) / ".fleet"
+    servers = ModelServers(folder, folder / "models", lambda _: None)
+    if servers.url:
+        return Check("model", "ok", f"{servers.wanted} at {servers.url}")
+    here = [name for name in PACKAGED if is_fetched(name, folder / "models")]
+    fix = "fleet up --model coder (or small, FILE.gguf, the URL of an OpenAI-compatible server)"
+    if sys.platform == "linux" and ctypes.util.find_library("gomp") is None:
+        fix = f"install libgomp1 (apt-get install libgomp1), which llama.cpp needs; then {fix}"
+    found = f"doesn't run; {', '.join(here)} fetched" if here else "doesn't run"
+    return Check("model", "note", f"{found}; agents do without", fix)
 
 
 def credentials(profile: str | None) -> Check:

@@ -36,15 +36,29 @@ def _cloud(ctx: typer.Context) -> "LocalCloud":
     return LocalCloud(project(session(ctx).directory), progress=lambda step: typer.secho(f"· {step}", dim=True, err=True))
 
 
-def up(ctx: typer.Context, as_json: Json = False) -> None:
+Model = Annotated[
+    str | None,
+    typer.Option(
+        envvar=["FLEET_MODEL", "FLEET_MODEL_URL"],
+        help="A language model for the agents: small, coder-small, coder, FILE.gguf, its URL#sha256=…, "
+        "the URL of an OpenAI-compatible server, or none.",
+    ),
+]
+
+
+def up(ctx: typer.Context, as_json: Json = False, model: Model = None) -> None:
     """Start the fleet on this machine: an emulator of AWS with everything deployed in it."""
     cloud = _cloud(ctx)
-    cloud.up()
+    cloud.up(model)
     if as_json:
-        print_json({"api_url": cloud.api_url, "endpoint": cloud.endpoint, "outputs": cloud.outputs})
+        print_json(
+            {"api_url": cloud.api_url, "endpoint": cloud.endpoint, "outputs": cloud.outputs, "model": cloud.models.wanted}
+        )
         return
     typer.secho("The fleet is up.", fg="green", bold=True)
     typer.echo(f"  API  {cloud.api_url}\n  AWS  {cloud.endpoint}  (AWS_ENDPOINT_URL, any key)")
+    if cloud.models.url:
+        typer.echo(f"  LLM  {cloud.models.url}  ({cloud.models.wanted}; AWS_ENDPOINT_URL_BEDROCK_RUNTIME)")
     typer.echo("Next: fleet demo  ·  fleet pools  ·  fleet submit --playbook NAME --watch")
 
 

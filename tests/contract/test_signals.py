@@ -1,5 +1,6 @@
 """What the signals of a pool are made from, in CloudWatch's own terms."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 from moto import mock_aws
 
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.model_signals import ThrottleMetric
 from agentfleet.adapters.signals import CloudWatchSignals
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.ports import Signals
 
 NOW = datetime(2026, 1, 2, 3, 4, 30, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -23,10 +26,12 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield Clients()
 
 
-def publish(clients: Clients, metric: str, dimensions: dict[str, str], *points: tuple[float, timedelta]) -> None:
+def publish(
+    clients: Clients, metric: str, dimensions: dict[str, str], *points: tuple[float, timedelta], namespace: str = ""
+) -> None:
     """Values of a metric so long ago."""
     clients.cloudwatch.put_metric_data(
-        Namespace="AWS/SQS" if "QueueName" in dimensions else "AWS/Lambda",
+        Namespace=namespace or ("AWS/SQS" if "QueueName" in dimensions else "AWS/Lambda"),
         MetricData=[
             {
                 "MetricName": metric,
@@ -72,3 +77,18 @@ def test_a_pool_with_a_budget_tells_what_it_has_cost_since_midnight(clients: Cli
 
     assert signals(clients, daily_budget=1.0).spent == pytest.approx(1000 * 1.33334e-5 + 500 * 2e-7)
     assert signals(clients).spent == 0.0
+
+
+def test_calls_that_a_model_refused_are_those_of_the_pool(clients: Clients, capsys: pytest.CaptureFixture[str]) -> None:
+    """The metric that an agent's log line declares is the one that is asked for, of pools with models only."""
+    ThrottleMetric("fleet", "data", lambda: NOW)("some.model")
+    line = json.loads(capsys.readouterr().out)
+    [declared] = line["_aws"]["CloudWatchMetrics"]
+    [dimensions], [metric] = declared["Dimensions"], declared["Metrics"]
+    own = {name: line[name] for name in dimensions}
+    publish(clients, metric["Name"], own, (line[metric["Name"]], MINUTE), (4, 2 * MINUTE), namespace=declared["Namespace"])
+    publish(clients, metric["Name"], {**own, "Pool": "web"}, (50, MINUTE), namespace=declared["Namespace"])
+
+    assert line["_aws"]["Timestamp"] == NOW.timestamp() * 1000
+    assert signals(clients, models=("some.model",)).model_throttles == 5
+    assert signals(clients).model_throttles == 0

@@ -15,6 +15,7 @@ from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.cache import CacheManager
+from agentfleet.services.capability import ModelSource
 from agentfleet.services.heal import HealReport
 from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
@@ -98,6 +99,7 @@ class InProcessFleet:
         *agents: Agent,
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
+        models: ModelSource | None = None,
         catalog: Catalog | None = None,
     ) -> None:
         self.agents = {agent.pool: agent for agent in agents}
@@ -107,6 +109,7 @@ class InProcessFleet:
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
+        self.models = models
         self.faults = Faults()
         self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
@@ -180,7 +183,12 @@ class InProcessFleet:
             self._environments += 1
             agent = self.agents[pool]
             self._runners[pool] = self.platform.runner(
-                pool, f"{pool}-{self._environments}", agent.capabilities, before=agent.before, cache=self.cache
+                pool,
+                f"{pool}-{self._environments}",
+                agent.capabilities,
+                before=agent.before,
+                cache=self.cache,
+                models=self.models,
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))

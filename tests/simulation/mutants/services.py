@@ -146,7 +146,7 @@ SERVICES: Final = (
     Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
     Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
     Mutant("sub-plans outlive their goal", TaskRunner, "_goals_now", _no_ancestors),
-    Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=1400),
+    Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=700),
     Mutant("claims are skipped", TaskRunner, "_claim", _run_unclaimed),
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),

@@ -28,6 +28,8 @@ KNOWN = Memory(10)
         ({"errors": 60, "invocations": 100}, Action.HOLD, 10, "60 of 100 invocations failed"),
         ({"errors": 40, "invocations": 100}, Action.UP, 19, "waiting"),
         ({"throttles": 7}, Action.HALVE, 5, "7 invocations throttled"),
+        ({"model_throttles": 12}, Action.HALVE, 5, "12 model calls throttled"),
+        ({"throttles": 7, "model_throttles": 12}, Action.HALVE, 5, "7 invocations and 12 model calls throttled"),
         ({"throttles": 7, "min_concurrency": 8}, Action.HALVE, 8, "throttled"),
         ({"throttles": 7, "min_concurrency": 10}, Action.HOLD, 10, "at its least size already"),
         ({"max_concurrency": 10}, Action.HOLD, 10, "at its largest size already"),

@@ -12,6 +12,7 @@ from functions.data import handler as data
 from functions.flow import handler as flow
 from functions.knowledge import handler as knowledge
 from functions.report import handler as report
+from functions.think import handler as think
 from functions.web import handler as web
 from tests.fakes.fleet import InProcessFleet
 from tests.unit.pools.test_web import Site, serving
@@ -24,7 +25,7 @@ CODE = functions.code.handler
 @pytest.fixture
 def fleet() -> InProcessFleet:
     """Every pool that comes with the project."""
-    agents = (CODE.agent, data.agent, flow.agent, knowledge.agent, report.agent, web.agent)
+    agents = (CODE.agent, data.agent, flow.agent, knowledge.agent, report.agent, think.agent, web.agent)
     return InProcessFleet(*agents, playbooks=PLAYBOOKS)
 
 
@@ -136,3 +137,20 @@ def test_web_digest(fleet: InProcessFleet, monkeypatch: pytest.MonkeyPatch) -> N
     assert "What it is about." in page
     assert "plain words" in page
     assert len(Site.seen) >= 3
+
+
+def test_ask_text(fleet: InProcessFleet) -> None:
+    """The answer is the texts' own sentence, and says so."""
+    texts = [
+        {"title": "Bergen", "text": "Bergen has a harbour. It was founded in 1070 by King Olav Kyrre."},
+        {"title": "Tools", "text": "A saw cuts wood. A hammer drives nails into wood."},
+    ]
+
+    goal = carry_out(fleet, "ask-text", question="When was Bergen founded?", texts=texts, title="Harbours")
+
+    page = page_of(fleet, goal)
+    assert goal.output["how"] == "quotations"
+    assert "1070" in goal.output["answer"]
+    assert goal.output["sources"][0]["title"] == "Bergen"
+    assert "<h1>Harbours</h1>" in page
+    assert "King Olav Kyrre" in page

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aws_lambda_powertools import Logger
 
 from agentfleet import bootstrap
-from agentfleet.domain.errors import PermanentError, RetryableError
+from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.remote import RemoteCall, RemoteCaller
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from agentfleet.services.run import TaskRunner
 
-__all__ = ["Agent", "PermanentError", "RemoteCall", "RetryableError", "SubPlan", "TaskContext"]
+__all__ = ["Agent", "ModelUnavailable", "PermanentError", "RemoteCall", "RetryableError", "SubPlan", "TaskContext"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -32,7 +32,7 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability
+from agentfleet.services.capability import Capability, ModelSource, TaskContext
 from agentfleet.services.control import Controller
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
@@ -42,6 +42,7 @@ from agentfleet.settings import (
     ArchiverSettings,
     FleetSettings,
     KnowledgeSettings,
+    MissingSetting,
     PoolSettings,
     RecorderSettings,
 )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from agentfleet.services.knowledge import Knowledge
     from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.model import TaskModel
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
@@ -159,7 +161,34 @@ def runner(
     capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    return fleet.runner(settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache)
+    models = _models(settings, cache) if settings.model else None
+    return fleet.runner(
+        settings.pool, agent_id, capabilities, before=before, settings=settings.settings, cache=cache, models=models
+    )
+
+
+def _models(settings: PoolSettings, cache: CacheManager | None) -> ModelSource:
+    """What makes the pool's models when a task first asks for one: till then nothing of them is imported."""
+
+    @lru_cache(maxsize=1)
+    def made() -> ModelSource:
+        from agentfleet.adapters.bedrock import BedrockModels
+        from agentfleet.adapters.model_signals import ThrottleMetric
+        from agentfleet.domain.model_choice import ModelChoice
+        from agentfleet.services.model import Circumstances, Models
+
+        try:
+            choice = ModelChoice.model_validate_json(settings.model)
+        except ValueError as error:
+            raise MissingSetting(f"environment variable MODEL is not what [pools.<name>.model] may say: {error}") from error
+        throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
+        given = Circumstances(settings.pool, choice, random, cache=cache or _cache(settings), throttled=throttled)
+        return Models(BedrockModels(clients().bedrock), given)
+
+    def source(context: TaskContext) -> "TaskModel":
+        return made()(context)
+
+    return source
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
@@ -325,7 +354,7 @@ def knowledge() -> "Knowledge":
     from agentfleet.services.learn import Indexes
 
     fleet, settings, aws = FleetSettings.from_env(), KnowledgeSettings.from_env(), clients()
-    embedder = Titan(aws.bedrock, aws.threads) if settings.embedder == "titan" else MiniLm()
+    embedder = Titan(aws.bedrock(20), aws.threads) if settings.embedder == "titan" else MiniLm()
     words = WordFiles(Segments(aws.s3, fleet.bucket, "words", utc_now, join_words))
     vectors: VectorIndex
     if settings.vectors == "files":

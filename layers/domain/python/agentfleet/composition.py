@@ -31,7 +31,7 @@ from agentfleet.ports import (
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import Capability
+from agentfleet.services.capability import Capability, ModelSource
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
@@ -136,8 +136,9 @@ class Platform:
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
+        models: ModelSource | None = None,
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool; without a cache nothing that is cacheable is cached."""
+        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -153,6 +154,7 @@ class Platform:
             before=before,
             reuse=None if cache is None else ResultReuse(cache),
             breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
+            models=models,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

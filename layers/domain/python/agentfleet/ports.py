@@ -189,9 +189,11 @@ class Signals:
     oldest_age: float | None = None
     """Seconds that the oldest message of its queues has been there; None where nobody measures it."""
     throttles: int = 0
-    """In the last three minutes, as the next two."""
+    """In the last three minutes, as the next three."""
     errors: int = 0
     invocations: int = 0
+    model_throttles: int = 0
+    """Calls that a language model refused because there were too many."""
     spent: float = 0.0
     """Dollars of Lambda since midnight UTC."""
 

@@ -91,6 +91,8 @@ class PoolSettings(FleetSettings):
     """ElastiCache replication group that agents sign in to by IAM; empty where Valkey asks for nothing of the sort."""
     cache_user: str = ""
     """Who they are to it."""
+    model: str = ""
+    """JSON of `[pools.<name>.model]`, a ModelChoice; empty where there is no model to ask."""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class PoolSettings(FleetSettings):
             "cache_url": environment.get("CACHE_URL", ""),
             "cache_group": environment.get("CACHE_GROUP", ""),
             "cache_user": environment.get("CACHE_USER", ""),
+            "model": environment.get("MODEL", ""),
         }
 
 

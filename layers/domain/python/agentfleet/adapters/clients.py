@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 THREADS: Final = 16
+MODEL_CONNECTIONS: Final = 64
 CONFIG: Final = Config(
     connect_timeout=2,
     read_timeout=25,  # an SQS long poll may take 20 s
@@ -36,6 +38,10 @@ CONFIG: Final = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
+
+
+WAITS: Final = (10, 30, 60, 120, 300, 900)
+"""Seconds that the clients for models wait for an answer: botocore knows no timeout per call, so there is one for each."""
 
 
 class _Later:
@@ -57,17 +63,41 @@ class Clients:
         self._session: Session | None = None
         self._made: dict[str, Any] = {}
         self._lock = RLock()
+        self._models: dict[int, BedrockRuntimeClient] = {}
 
     def _make(self, service: str) -> Any:
+        with self._lock:
+            if service not in self._made:
+                self._made[service] = self._create(service, CONFIG)
+            return self._made[service]
+
+    def _create(self, service: str, config: Config) -> Any:
         with self._lock:  # making clients from one session isn't thread-safe (boto3 guide, 'Session')
             if self._session is None:
                 self._session = Session()
-            if service not in self._made:
-                self._made[service] = self._session.create_client(service, config=CONFIG)
-            return self._made[service]
+            return self._session.create_client(service, config=config)
 
     def _later(self, service: str) -> Any:
         return _Later(lambda: self._make(service))
+
+    def bedrock(self, seconds: float) -> "BedrockRuntimeClient":
+        """Models, waited for at least `seconds` (at most 900). It makes every call once: each is paid for."""
+        wait = next((one for one in WAITS if one >= seconds), WAITS[-1])
+        with self._lock:
+            if wait not in self._models:
+                own = Config(
+                    read_timeout=wait,
+                    retries={"mode": "standard", "total_max_attempts": 1},
+                    max_pool_connections=MODEL_CONNECTIONS,
+                )
+                self._models[wait] = self._create("bedrock-runtime", CONFIG.merge(own))
+            return self._models[wait]
+
+    @cached_property
+    def bedrock_jobs(self) -> "BedrockClient":
+        """Bedrock's control plane: bulk jobs."""
+        client: BedrockClient = self._make("bedrock")
+        return client
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
@@ -109,12 +139,6 @@ class Clients:
     def cloudwatch(self) -> "CloudWatchClient":
         """CloudWatch."""
         client: CloudWatchClient = self._later("cloudwatch")
-        return client
-
-    @cached_property
-    def bedrock(self) -> "BedrockRuntimeClient":
-        """Models on Bedrock."""
-        client: BedrockRuntimeClient = self._make("bedrock-runtime")
         return client
 
     @cached_property

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from agentfleet.adapters.model_metric import DIMENSIONS, NAMESPACE, THROTTLES
 from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
 from agentfleet.ports import Signals
@@ -23,7 +24,8 @@ REQUEST: Final = 2e-7
 class CloudWatchSignals:
     """A PoolSignals: `CloudWatchSignals(cloudwatch, catalog)`.
 
-    Six metrics per pool that is read, and two more for one with a daily budget; GetMetricData costs $0.01 per thousand.
+    Six metrics per pool that is read, one more for one with models, two more for one with a daily budget; GetMetricData costs
+    $0.01 per thousand.
     """
 
     def __init__(self, cloudwatch: "CloudWatchClient", catalog: Catalog) -> None:
@@ -41,6 +43,9 @@ class CloudWatchSignals:
             *(_query(key, "AWS/SQS", "ApproximateAgeOfOldestMessage", queue, "Maximum") for key, queue in queues.items()),
             *(_query(name.lower(), "AWS/Lambda", name, function, "Sum") for name in ("Throttles", "Errors", "Invocations")),
         ]
+        if self._catalog.pools[pool].models:
+            fleet_and_pool = dict(zip(DIMENSIONS, (self._catalog.fleet, pool), strict=True))
+            recent.append(_query("refused", NAMESPACE, THROTTLES, fleet_and_pool, "Sum"))
         found = self._ask(recent, now - RECENT, now)
         ages = [values[0] for key in queues if (values := found.get(key))]
         return Signals(
@@ -48,6 +53,7 @@ class CloudWatchSignals:
             throttles=int(sum(found.get("throttles", ()))),
             errors=int(sum(found.get("errors", ()))),
             invocations=int(sum(found.get("invocations", ()))),
+            model_throttles=int(sum(found.get("refused", ()))),
             spent=self._spent(pool, function, now) if self._catalog.pools[pool].daily_budget is not None else 0.0,
         )
 

@@ -73,6 +73,8 @@ class PoolSpec(BaseModel):
     """Who moves its concurrency: `auto` the fleet manager, `dry-run` nobody but it says what it would do, `off` nobody."""
     daily_budget: float | None = None
     """Dollars of Lambda per day (UTC) from which it is kept at its least size; None: no limit."""
+    models: tuple[str, ...] = ()
+    """Ids of the language models that its agents may ask, the preferred one first."""
     dependencies: tuple[str, ...] = ()
     """Names of the breakers without which it can't work: while one is open, new work goes to another pool if there is one."""
     shard_of: str | None = None

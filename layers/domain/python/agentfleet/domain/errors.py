@@ -89,3 +89,39 @@ class RegistryUnavailable(FleetError):
 
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
+
+
+class ModelUnavailable(PermanentError):
+    """There is no model that this agent may use, here and now: go on without one, where that makes sense."""
+
+
+class ModelRefused(PermanentError):
+    """The model, its content filter or a guardrail did not let an answer through."""
+
+
+class ModelInputTooLong(PermanentError):
+    """The conversation is longer than the model's context."""
+
+
+class ModelRequestInvalid(PermanentError):
+    """The model's server does not take the request as it is."""
+
+
+class ModelAnswerInvalid(PermanentError):
+    """The model did not give what was asked for in the shape that was asked for, in all the rounds that it had."""
+
+
+class ModelThrottled(RetryableError):
+    """One call was refused because there are too many."""
+
+
+class ModelTimeout(RetryableError):
+    """One call took too long; whether it is billed is not known."""
+
+
+class ModelFailed(RetryableError):
+    """One call failed at the model or on the way; whether it is billed is not known."""
+
+
+class ModelBusy(Postponed):
+    """Every model that might answer has too much to do: the task comes again later and loses no attempt."""

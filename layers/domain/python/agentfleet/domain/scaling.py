@@ -57,6 +57,8 @@ class Observation:
     """Invocations refused in the last minutes."""
     errors: int = 0
     invocations: int = 0
+    model_throttles: int = 0
+    """Calls that its language models refused in the last minutes."""
     settled: bool = True
     spent: float = 0.0
     """Dollars since midnight UTC."""
@@ -136,7 +138,7 @@ def _remember(seen: Observation, memory: Memory | None, expected: int) -> Memory
     known = memory or Memory(expected)
     # While a fleet holds the pool its size is the fleet's, and giving it back is no change by hand.
     is_foreign = seen.concurrency != expected and seen.settled and not (known.held or seen.held_by)
-    is_calm = seen.waiting == 0 and seen.in_flight * 2 <= seen.concurrency and not seen.throttles
+    is_calm = seen.waiting == 0 and seen.in_flight * 2 <= seen.concurrency and not seen.throttles and not seen.model_throttles
     return Memory(
         concurrency=seen.concurrency,
         calm=known.calm + 1 if is_calm else 0,
@@ -163,7 +165,7 @@ def _choose(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
         return Action.DOWN, seen.max_concurrency, f"above its largest size, {seen.max_concurrency}"
     if seen.budget is not None and seen.spent >= seen.budget:
         return _shrink(seen, Action.DOWN, seen.min_concurrency, f"{_dollars(seen)} a day are spent")
-    if seen.throttles:
+    if seen.throttles or seen.model_throttles:
         return _throttled(seen, memory)
     age = _age(seen, memory)
     if seen.waiting and age >= LATE:
@@ -176,7 +178,8 @@ def _choose(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
 
 
 def _throttled(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
-    cause = f"{seen.throttles:,} invocations throttled"
+    counts = ((seen.throttles, "invocations"), (seen.model_throttles, "model calls"))
+    cause = " and ".join(f"{count:,} {what}" for count, what in counts if count) + " throttled"
     if memory.halved and seen.at - memory.halved < RECOVERY:
         return Action.HOLD, seen.concurrency, f"{cause}, but halved at {memory.halved:%H:%M} UTC: waiting for what that does"
     return _shrink(seen, Action.HALVE, seen.concurrency // 2, cause)

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentfleet.domain import ids
 from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import PermanentError, RetryableError
+from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
 from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
+
+if TYPE_CHECKING:
+    from agentfleet.services.model import TaskModel
 
 LINK_LIFETIME: Final = timedelta(hours=1)
 
@@ -98,8 +101,23 @@ class TaskContext:
     breakers: Breakers | None = None
     """What `breaker` gives guards of; None: this task has breakers of its own."""
     keeping: Keeping = field(default_factory=Keeping)
+    models: "Callable[[TaskContext], TaskModel] | None" = None
+    """What `model` is made by; None: this pool, or this machine, has no models."""
     undoes: Undoes | None = None
     """For compensations: the task that is undone, which `task_id` names too."""
+
+    @property
+    def model(self) -> "TaskModel":
+        """The pool's language models, for coroutines: `await context.model.converse("…")`.
+
+        Raises ModelUnavailable if there are none: go on without, where that makes sense.
+        """
+        if self.models is None:
+            raise ModelUnavailable(
+                "there is no model here: the pool needs [pools.<name>.model] in fleet.toml, "
+                "and a local cloud needs `fleet up --model NAME`"
+            )
+        return self.models(self)
 
     @property
     def idempotency_key(self) -> str:
@@ -134,6 +152,9 @@ class TaskContext:
         """How long this task's result may answer other tasks (0: not at all). For capabilities declared `cacheable`."""
         self.keeping.lifetime = timedelta(seconds=max(0.0, seconds))
 
+
+ModelSource = Callable[[TaskContext], "TaskModel"]
+"""Gives a task its view of the pool's models."""
 
 Function = Callable[..., Any]
 

@@ -97,6 +97,7 @@ class Autoscaler:
             throttles=signals.throttles,
             errors=signals.errors,
             invocations=signals.invocations,
+            model_throttles=signals.model_throttles,
             settled=pool.settled,
             spent=signals.spent,
             budget=spec.daily_budget,

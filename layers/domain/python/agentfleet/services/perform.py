@@ -14,7 +14,7 @@ from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskSta
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
-from agentfleet.services.capability import Capability, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.capability import Capability, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
@@ -43,6 +43,7 @@ class Performer:
         before: Sequence[BeforeHook] = (),
         reuse: ResultReuse | None = None,
         breakers: Breakers | None = None,
+        models: ModelSource | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -55,6 +56,7 @@ class Performer:
         self._before = before
         self._reuse = reuse
         self._breakers = breakers
+        self._models = models
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -210,6 +212,7 @@ class Performer:
             fence=work.claim.fence if work.claim else None,
             settings=self._settings,
             breakers=self._breakers,
+            models=self._models,
         )
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
