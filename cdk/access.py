@@ -18,7 +18,7 @@ from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
 Table = Literal["work", "registry", "knowledge", "history"]
-Prefix = Literal["plans", "outputs", "blobs", "cache"]
+Prefix = Literal["plans", "outputs", "blobs", "cache", "knowledge"]
 TABLE_VARIABLES: Final[dict[Table, str]] = {
     "work": "WORK_TABLE",
     "registry": "REGISTRY_TABLE",
@@ -26,18 +26,20 @@ TABLE_VARIABLES: Final[dict[Table, str]] = {
     "history": "HISTORY_TABLE",
 }
 
+TITAN: Final = "amazon.titan-embed-text-v2:0"
+
 KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "ReEncryptFrom", "ReEncryptTo")
 """What a user of the key needs, spelled out (DynamoDB: How DynamoDB uses AWS KMS)."""
 
 _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
-    "knowledge": ("Query", "PutItem", "DeleteItem"),
+    "knowledge": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
 }
 _BE_PRESENT: Final = ("GetItem", "Query", "PutItem")
 """Of the registry table's items: say that one lives, see where tasks may go, and share circuit breakers."""
-_GRANTED: Final[dict[Grant, tuple[Literal["read", "write"], Prefix]]] = {
+_GRANTED: Final[dict[str, tuple[Literal["read", "write"], Prefix]]] = {
     "blobs:read": ("read", "blobs"),
     "blobs:write": ("write", "blobs"),
 }
@@ -91,7 +93,7 @@ class FleetAccess:
 
     def carry_out_plans(self, grants: Iterable[Grant], *, cached: bool = False) -> Permissions:
         """What releasing tasks and writing their results takes, the blobs that `grants` allow, and a cache of results."""
-        allowed = sorted(_GRANTED[grant] for grant in grants)
+        allowed = sorted(_GRANTED[grant] for grant in grants if grant in _GRANTED)
         if cached:
             allowed += [("read", "cache"), ("write", "cache")]
         return (
@@ -151,6 +153,28 @@ class FleetAccess:
         name = names.table(self.fleet.name, "registry")
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=name)
         return allow("KeepBudgets", "dynamodb", ("UpdateItem",), arn)
+
+    def use_knowledge(self) -> Permissions:
+        """Documents and their indexes: table, vector index, files, and the embedding model if it is Bedrock's."""
+        chosen = self.fleet.knowledge
+        table = names.table(self.fleet.name, "knowledge")
+        index = f"{table}/index/{names.vector_index(chosen.model)}"
+        search = self.stack.format_arn(service="dynamodb", resource="table", resource_name=index)
+        found = (
+            self.use_table("knowledge")
+            + allow("SearchVectors", "dynamodb", ("SearchVectors",), search)
+            + self._objects("KnowledgeFiles", ("GetObject", "PutObject", "DeleteObject"), ("knowledge",))
+        )
+        if chosen.embedder == "titan":
+            model = f"arn:{self.stack.partition}:bedrock:{self.stack.region}::foundation-model/{TITAN}"
+            found += allow("EmbedTexts", "bedrock", ("InvokeModel",), model)
+        return found
+
+    @property
+    def knowledge_environment(self) -> dict[str, str]:
+        """The variables by which a function finds documents."""
+        chosen = self.fleet.knowledge.model_dump_json()
+        return {"KNOWLEDGE_TABLE": names.table(self.fleet.name, "knowledge"), "KNOWLEDGE_SETTINGS": chosen}
 
     def read_history(self) -> Permissions:
         """Read what happened; only its recorder may write there."""
@@ -216,7 +240,7 @@ class FleetAccess:
 
     def read_objects(self, *prefixes: Prefix) -> Permissions:
         """Read the objects under these prefixes."""
-        return self._objects("ReadObjects", "GetObject", prefixes)
+        return self._objects("ReadObjects", ("GetObject",), prefixes)
 
     def list_objects(self, *prefixes: Prefix) -> Permissions:
         """List what lies under these prefixes: for the API only."""
@@ -230,7 +254,7 @@ class FleetAccess:
 
     def write_objects(self, *prefixes: Prefix) -> Permissions:
         """Write objects under these prefixes."""
-        return self._objects("WriteObjects", "PutObject", prefixes)
+        return self._objects("WriteObjects", ("PutObject",), prefixes)
 
     def manage_the_fleet(self) -> Permissions:
         """Look at the pools' queues and metrics, move their concurrency and remember why: for the fleet manager only."""
@@ -331,12 +355,12 @@ class FleetAccess:
         reasons = Permissions(wildcards={_shown("logs", f"log-group:{group}:*"): reason for group in groups})
         return allow("ReadPoolLogs", "logs", ("FilterLogEvents",), *arns) + reasons
 
-    def _objects(self, sid: str, action: str, prefixes: Iterable[Prefix]) -> Permissions:
+    def _objects(self, sid: str, actions: tuple[str, ...], prefixes: Iterable[Prefix]) -> Permissions:
         patterns = [f"{prefix}/*" for prefix in prefixes]
         reason = "Objects are named by goal and task; the prefix is the boundary."
         shown = {f"arn:<AWS::Partition>:s3:::{self.bucket_export}/{pattern}": reason for pattern in patterns}
         arns = (self.bucket.arn_for_objects(pattern) for pattern in patterns)
-        return allow(sid, "s3", (action,), *arns) + Permissions(wildcards=shown)
+        return allow(sid, "s3", actions, *arns) + Permissions(wildcards=shown)
 
     def _arn(self, service: str, resource: str, name: str) -> str:
         return self.stack.format_arn(

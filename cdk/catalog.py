@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -29,7 +29,7 @@ from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
-Grant = Literal["blobs:read", "blobs:write"]
+Grant = Literal["blobs:read", "blobs:write", "knowledge"]
 
 RESERVED_POOL_NAMES: Final = frozenset(
     {
@@ -40,7 +40,6 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "events",
         "heal-work",
         "history",
-        "knowledge",
         "manage-fleet",
         "record-history",
         "registry",
@@ -48,6 +47,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "release-tasks",
         "saga",
         "serve-api",
+        "serve-knowledge",
         "submissions",
         "work",
     }
@@ -103,6 +103,25 @@ class FleetBlock(_Strict):
     budget: BudgetBlock = BudgetBlock()
     tenant_window: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many units of one pool and priority all goals of a tenant may have under way at once."""
+
+
+class KnowledgeBlock(_Strict):
+    """The `[knowledge]` table: how texts become vectors, and where those are found."""
+
+    embedder: Literal["minilm", "titan"] = "minilm"
+    """A small model inside the functions, or Amazon Titan on Bedrock. Another one finds nothing of what was added before."""
+    vectors: Literal["dynamodb", "files"] = "dynamodb"
+    """DynamoDB's vector index, or files in S3 that the functions map into memory: for domains that are asked all the time."""
+
+    @property
+    def model(self) -> str:
+        """The embedder's name for its vectors."""
+        return f"{self.embedder}-{self.dimensions}"
+
+    @property
+    def dimensions(self) -> int:
+        """Of its vectors."""
+        return {"minilm": 384, "titan": 512}[self.embedder]
 
 
 class PoolBlock(_Strict):
@@ -175,6 +194,7 @@ class FleetFile(_Strict):
     """All of fleet.toml."""
 
     fleet: FleetBlock
+    knowledge: KnowledgeBlock = KnowledgeBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
     approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
     """What a person must approve before it runs, beside what says so itself."""
@@ -205,6 +225,12 @@ class FleetDefinition:
     root: Path
     catalog: Catalog
     pools: dict[str, PoolDefinition]
+    knowledge: KnowledgeBlock = field(default_factory=KnowledgeBlock)
+
+    @property
+    def knows(self) -> bool:
+        """Does a pool work with documents? Then the API serves them too."""
+        return any("knowledge" in pool.grants for pool in self.pools.values())
 
     @property
     def name(self) -> str:
@@ -238,7 +264,7 @@ def read_fleet(root: Path) -> FleetDefinition:
         tenant_window=file.fleet.tenant_window,
         remotes=tuple(_remote(name, block) for name, block in sorted(file.agents.items())),
     )
-    return FleetDefinition(root=root, catalog=catalog, pools=pools)
+    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
 
 
 def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefinition]) -> None:

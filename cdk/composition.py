@@ -21,7 +21,7 @@ def compose(app: App, fleet: FleetDefinition) -> None:
     Raises FleetError when a layer cannot be built.
     """
     stage = Stage.from_context(app.node)
-    data = DataStack(app, f"{fleet.name}-data", stage=stage, fleet=fleet.name)
+    data = DataStack(app, f"{fleet.name}-data", stage=stage, fleet=fleet.name, knowledge=fleet.knowledge)
     messaging = MessagingStack(app, f"{fleet.name}-messaging", stage=stage, fleet=fleet.name, key_arn=data.key.key_arn)
     foundation = Foundation(
         stage=stage,

@@ -22,7 +22,7 @@ from cdk.playbooks import playbooks_json, read_playbooks
 RUNTIME_PACKAGES: Final = frozenset({"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"})
 """What Lambda's Python runtime brings along (Lambda runtimes: Runtime-included SDK versions)."""
 
-RECIPE: Final = 2
+RECIPE: Final = 3
 """Part of every cache key: raise it when the way a layer is built changes."""
 
 _NOISE: Final = ("__pycache__", "tests", "test", "RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")
@@ -102,6 +102,8 @@ class LayerBuilder:
             with _replacing(folder) as work:
                 self._install(requirements, work / "python")
                 _strip(work / "python", keep=_pinned_names(text))
+                for path in (found for pattern in _left_out(text) for found in (work / "python").glob(pattern)):
+                    _remove(path)
                 self._compile(work)
         return folder
 
@@ -185,6 +187,11 @@ def _pinned_names(requirements: str) -> frozenset[str]:
     """Normalized names of the packages that a requirements file names itself."""
     names = (re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in requirements.splitlines())
     return frozenset(_normalized(match.group()) for match in names if match)
+
+
+def _left_out(requirements: str) -> list[str]:
+    """Patterns of files that a requirements file wants left out: what follows `# leave out:`, relative to the packages."""
+    return [pattern for found in re.findall(r"^# leave out:(.*)$", requirements, re.MULTILINE) for pattern in found.split()]
 
 
 def _normalized(name: str) -> str:

@@ -8,6 +8,7 @@ from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services import audit_views, health_views, routing_views, views
+from agentfleet.services import knowledge_views as known
 from client import calls
 from client.errors import WaitTimeout
 from client.governance import AsyncGoverning, Governing
@@ -188,17 +189,24 @@ class FleetClient(Governing):
         """A playbook with its plan."""
         return self.run(calls.get_playbook(name))
 
-    def documents(self, domain: str | None = None) -> Sequence[views.DocumentView]:
+    def documents(self, domain: str | None = None) -> Sequence[known.DocumentView]:
         """Documents, newest first."""
         return self.run(calls.list_documents(domain)).documents
 
-    def search(self, query: str, domain: str | None = None, limit: int | None = None) -> Sequence[views.Finding]:
-        """Documents that share words with the query, best first."""
-        return self.run(calls.search_documents(query, domain, limit)).findings
+    def search(self, query: str, domains: Sequence[str] | None = None, limit: int | None = None) -> known.FindingList:
+        """Pieces of documents that match the query, best first, in these domains or all."""
+        return self.run(calls.search_documents(query, domains, limit))
 
-    def add_document(self, title: str, text: str, domain: str = "general") -> views.DocumentView:
-        """Keep a document."""
-        return self.run(calls.add_document(title, text, domain))
+    def ask(self, question: str, domains: Sequence[str] | None = None) -> known.AnswerView:
+        """An answer from documents, with citations."""
+        return self.run(calls.ask_documents(question, domains))
+
+    def add_document(self, order: known.DocumentOrder | Mapping[str, Any]) -> known.DocumentView:
+        """Keep a document (a DocumentOrder, or `{"title": …, "text": …}`); comes back when all of it is indexed."""
+        kept = self.run(calls.add_document(order))
+        while kept.indexed < kept.chunks:
+            kept = self.run(calls.add_document(order))
+        return kept
 
     def delete_document(self, domain: str, document_id: str) -> None:
         """Forget a document. Raises NotFoundError."""
@@ -396,17 +404,24 @@ class AsyncFleetClient(AsyncGoverning):
         """A playbook with its plan."""
         return await self.run(calls.get_playbook(name))
 
-    async def documents(self, domain: str | None = None) -> Sequence[views.DocumentView]:
+    async def documents(self, domain: str | None = None) -> Sequence[known.DocumentView]:
         """Documents, newest first."""
         return (await self.run(calls.list_documents(domain))).documents
 
-    async def search(self, query: str, domain: str | None = None, limit: int | None = None) -> Sequence[views.Finding]:
-        """Documents that share words with the query, best first."""
-        return (await self.run(calls.search_documents(query, domain, limit))).findings
+    async def search(self, query: str, domains: Sequence[str] | None = None, limit: int | None = None) -> known.FindingList:
+        """Pieces of documents that match the query, best first, in these domains or all."""
+        return await self.run(calls.search_documents(query, domains, limit))
 
-    async def add_document(self, title: str, text: str, domain: str = "general") -> views.DocumentView:
-        """Keep a document."""
-        return await self.run(calls.add_document(title, text, domain))
+    async def ask(self, question: str, domains: Sequence[str] | None = None) -> known.AnswerView:
+        """An answer from documents, with citations."""
+        return await self.run(calls.ask_documents(question, domains))
+
+    async def add_document(self, order: known.DocumentOrder | Mapping[str, Any]) -> known.DocumentView:
+        """Keep a document (a DocumentOrder, or `{"title": …, "text": …}`); comes back when all of it is indexed."""
+        kept = await self.run(calls.add_document(order))
+        while kept.indexed < kept.chunks:
+            kept = await self.run(calls.add_document(order))
+        return kept
 
     async def delete_document(self, domain: str, document_id: str) -> None:
         """Forget a document. Raises NotFoundError."""

@@ -14,6 +14,7 @@ from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services import audit_views, governance_views, health_views, routing_views, views
+from agentfleet.services import knowledge_views as known
 from client.errors import FleetApiError
 
 T = TypeVar("T")
@@ -247,19 +248,25 @@ def get_playbook(name: str) -> Call[views.PlaybookDetail]:
     return _get(f"/playbooks/{_step(name)}", views.PlaybookDetail)
 
 
-def list_documents(domain: str | None) -> Call[views.DocumentList]:
+def list_documents(domain: str | None) -> Call[known.DocumentList]:
     """Documents."""
-    return _get("/knowledge", views.DocumentList, domain=domain)
+    return _get("/knowledge", known.DocumentList, domain=domain)
 
 
-def search_documents(query: str, domain: str | None, limit: int | None) -> Call[views.FindingList]:
-    """Documents that share words with the query."""
-    return _get("/knowledge/search", views.FindingList, query=query, domain=domain, limit=limit)
+def search_documents(query: str, domains: Sequence[str] | None, limit: int | None) -> Call[known.FindingList]:
+    """Pieces of documents that match the query."""
+    return _get("/knowledge/search", known.FindingList, query=query, domain=",".join(domains or ()) or None, limit=limit)
 
 
-def add_document(title: str, text: str, domain: str) -> Call[views.DocumentView]:
+def ask_documents(question: str, domains: Sequence[str] | None) -> Call[known.AnswerView]:
+    """An answer from documents."""
+    return _get("/knowledge/ask", known.AnswerView, question=question, domain=",".join(domains or ()) or None)
+
+
+def add_document(order: known.DocumentOrder | Mapping[str, Any]) -> Call[known.DocumentView]:
     """Keep a document; again it is the same one."""
-    return _send("POST", "/knowledge", views.DocumentView, _json({"title": title, "text": text, "domain": domain}))
+    body = order.model_dump_json(exclude_none=True).encode() if isinstance(order, known.DocumentOrder) else _json(dict(order))
+    return _send("POST", "/knowledge", known.DocumentView, body)
 
 
 def delete_document(domain: str, document_id: str) -> Call[None]:

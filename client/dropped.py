@@ -11,7 +11,7 @@ from localstack_client.session import Session
 def put_back(assembly: Path, session: Session) -> None:
     """Set what the templates in a CDK cloud assembly ask for and the emulator ignored.
 
-    Tables: time to live and point-in-time recovery. Functions: reserved concurrency. HTTP APIs: CORS.
+    Tables: time to live, point-in-time recovery and vector indexes. Functions: reserved concurrency. HTTP APIs: CORS.
     Doing it again changes nothing.
     """
     dynamodb, lambda_, apigateway = (session.client(name) for name in ("dynamodb", "lambda", "apigatewayv2"))
@@ -46,3 +46,12 @@ def _restore_table(dynamodb: Any, table: str, properties: dict[str, Any]) -> Non
     recovery = properties.get("PointInTimeRecoverySpecification")
     if recovery:
         dynamodb.update_continuous_backups(TableName=table, PointInTimeRecoverySpecification=recovery)
+    there = {index["IndexName"] for index in dynamodb.describe_table(TableName=table)["Table"].get("VectorIndexes", ())}
+    for index in properties.get("VectorIndexes", ()):
+        if index["IndexName"] not in there:
+            # A little later it can be searched, as after a deploy to AWS; searches say so until then.
+            dynamodb.update_table(
+                TableName=table,
+                AttributeDefinitions=properties["AttributeDefinitions"],
+                VectorIndexUpdates=[{"Create": index}],
+            )

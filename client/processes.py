@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -73,8 +74,20 @@ def stop_server(pid: int, program: str) -> None:
         if not _ended(pid, program, GRACE_SECONDS):
             raise LocalCloudError(f"{program} (process {pid}) does not end; end it by hand")
     # The leader is gone; what it spawned and did not take along goes now.
+    left = _group(pid)
     _signal_group(pid, signal.SIGKILL)
     _collect(pid)
+    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+
+
+def _group(leader: int) -> list[psutil.Process]:
+    """The processes of a group, as far as they can be seen."""
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == leader:
+                found.append(process)
+    return found
 
 
 def kill_server(pid: int, program: str) -> None:

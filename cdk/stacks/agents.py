@@ -106,6 +106,7 @@ class AgentsStack(Stack):
         model = pool.model if self._foundation.stage.has_models else None
         cached = model is not None or any(capability.cacheable for capability in pool.spec.capabilities)
         cache = self._cache if cached else None
+        knows = "knowledge" in pool.grants
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -118,8 +119,10 @@ class AgentsStack(Stack):
                 layers=self._layers.of(*pool.layers),
                 environment=self._access.environment("work", "registry")
                 | (self._reach_cache() if cached else {})
+                | (self._access.knowledge_environment if knows else {})
                 | model_environment(model, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
+                + (self._access.use_knowledge() if knows else Permissions())
                 + self._access.consume(*queues)
                 + self._access.start_sagas()
                 + self._access.answer_sagas()

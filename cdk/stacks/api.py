@@ -20,6 +20,8 @@ from cdk.permissions import Permissions, allow
 
 RATE_PER_SECOND: Final = 500
 BURST: Final = 1000
+KNOWLEDGE_MEMORY: Final = 3538
+"""MB, with which Lambda gives two cores: embedding is arithmetic."""
 AUTHORIZER_CACHE: Final = Duration.seconds(60)
 ACCESS_LOG_FORMAT: Final = {
     "requestId": "$context.requestId",
@@ -46,6 +48,7 @@ class ApiStack(Stack):
         self.api_keys = self._api_keys()
         self.authorize_request = self._authorize_request()
         self.serve_api = self._serve_api()
+        self.serve_knowledge = self._serve_knowledge() if foundation.fleet.knows else None
         self.serve_mcp = self._serve_mcp()
         self.api = self._api()
         CfnOutput(self, "ApiUrl", value=self.api.api_endpoint)
@@ -100,11 +103,10 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry", "knowledge", "history"),
+            environment=access.environment("work", "registry", "history"),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
             + access.keep_budgets()
-            + access.use_table("knowledge")
             + access.read_history()
             + access.send_tasks()
             + access.put_events()
@@ -122,15 +124,30 @@ class ApiStack(Stack):
             timeout=29,
         )
 
-    def _serve_mcp(self) -> PythonFunction:
+    def _serve_knowledge(self) -> PythonFunction:
+        """The same code beside the layer that embeds and searches: its weight is on no other route."""
         access = self._access
+        return self._function(
+            "serve_api",
+            "Serves the HTTP API's knowledge",
+            name="serve_knowledge",
+            layers=("knowledge",),
+            environment=access.environment("work", "registry") | access.knowledge_environment,
+            permissions=access.use_knowledge() + access.use_key(),
+            memory=KNOWLEDGE_MEMORY,
+            timeout=29,
+        )
+
+    def _serve_mcp(self) -> PythonFunction:
+        access, knows = self._access, self._foundation.fleet.knows
         return self._function(
             "serve_mcp",
             "The fleet as tools, by the Model Context Protocol",
-            environment=access.environment("work", "registry", "knowledge", "history"),
+            layers=(*MORE["serve_mcp"], *(("knowledge",) if knows else ())),
+            environment=access.environment("work", "registry", "history") | (access.knowledge_environment if knows else {}),
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
-            + access.use_table("knowledge")
+            + (access.use_knowledge() if knows else Permissions())
             + access.send_tasks()
             + access.put_events()
             + access.use_key()
@@ -151,17 +168,19 @@ class ApiStack(Stack):
         permissions: Permissions,
         memory: int,
         timeout: int,
+        name: str | None = None,
+        layers: tuple[str, ...] | None = None,
     ) -> PythonFunction:
         return PythonFunction(
             self,
-            "".join(part.title() for part in folder.split("_")),
+            "".join(part.title() for part in (name or folder).split("_")),
             PythonFunctionProps(
                 stage=self._foundation.stage,
                 key=self._access.key,
-                function_name=names.function(self._foundation.fleet.name, folder),
+                function_name=names.function(self._foundation.fleet.name, name or folder),
                 description=description,
                 folder=self._foundation.fleet.root / "functions" / folder,
-                layers=self._layers.of(*MORE.get(folder, ())),
+                layers=self._layers.of(*(MORE.get(folder, ()) if layers is None else layers)),
                 permissions=permissions,
                 environment=environment,
                 memory=memory,
@@ -188,12 +207,16 @@ class ApiStack(Stack):
                 results_cache_ttl=AUTHORIZER_CACHE,
             ),
         )
-        for path in ("/", "/{proxy+}"):
-            api.add_routes(path=path, methods=[apigateway.HttpMethod.ANY], integration=serve)
+        routes = {"/": serve, "/{proxy+}": serve}
+        if self.serve_knowledge is not None:
+            know = HttpLambdaIntegration("ServeKnowledge", self.serve_knowledge.function)
+            routes |= {"/knowledge": know, "/knowledge/{proxy+}": know}
+        for path, serving in routes.items():
+            api.add_routes(path=path, methods=[apigateway.HttpMethod.ANY], integration=serving)
             if origins:
                 # A preflight carries no key, and ANY would send it to the authorizer (Configure CORS for HTTP APIs).
                 options = [apigateway.HttpMethod.OPTIONS]
-                api.add_routes(path=path, methods=options, integration=serve, authorizer=apigateway.HttpNoneAuthorizer())
+                api.add_routes(path=path, methods=options, integration=serving, authorizer=apigateway.HttpNoneAuthorizer())
         # Without sessions there is no stream to GET and nothing to DELETE; the server itself says so.
         mcp = HttpLambdaIntegration("ServeMcp", self.serve_mcp.function)
         api.add_routes(path="/mcp", methods=[apigateway.HttpMethod.ANY], integration=mcp)

@@ -1,6 +1,6 @@
 """What must never be lost: the key, the tables and the bucket."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aws_cdk import Acknowledgment, Aws, CfnOutput, Duration, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
@@ -11,6 +11,7 @@ from constructs import Construct
 
 from agentfleet.domain import names
 from cdk.access import KEY_ACTIONS, Table
+from cdk.catalog import KnowledgeBlock
 from cdk.stage import Stage
 
 KEEP_OBJECTS: Final = Duration.days(90)
@@ -22,7 +23,9 @@ KEEP_OLD_VERSIONS: Final = Duration.days(30)
 class DataStack(Stack):
     """One key with yearly rotation, four tables on demand, one bucket."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, knowledge: KnowledgeBlock, **kwargs: Any
+    ) -> None:
         super().__init__(scope, construct_id, description="Agent Fleet: key, tables and bucket", **kwargs)
         self._stage = stage
         self.key = kms.Key(
@@ -49,6 +52,7 @@ class DataStack(Stack):
         )
         self.registry = self._table(fleet, "registry")
         self.knowledge = self._table(fleet, "knowledge")
+        self._index_vectors(knowledge)
         self.history = self._table(fleet, "history")
         self.bucket = self._bucket()
         CfnOutput(self, "WorkTable", value=self.work.table_name)
@@ -73,6 +77,27 @@ class DataStack(Stack):
             deletion_protection=not self._stage.is_local,
             removal_policy=self._stage.removal_policy,
         )
+
+    def _index_vectors(self, knowledge: KnowledgeBlock) -> None:
+        """Vectors by tenant and domain. The construct of the table knows no vector indexes yet, the resource does."""
+        table = cast("dynamodb.CfnTable", self.knowledge.node.default_child)
+        Validations.of(table).acknowledge(
+            Acknowledgment(id="CloudFormation-Validate::E3039", reason="The search schema of the vector index uses `space`.")
+        )
+        table.add_metadata("cfn-lint", {"config": {"ignore_checks": ["E3039"]}})
+        table.add_property_override("AttributeDefinitions.2", {"AttributeName": "space", "AttributeType": "S"})
+        table.vector_indexes = [
+            dynamodb.CfnTable.VectorIndexProperty(
+                index_name=names.vector_index(knowledge.model),
+                vector_attribute=dynamodb.CfnTable.VectorAttributeProperty(attribute_name=knowledge.model),
+                dimensions=knowledge.dimensions,
+                distance_function="COSINE",
+                projection=dynamodb.CfnTable.ProjectionProperty(projection_type="KEYS_ONLY"),
+                search_schema=[
+                    dynamodb.CfnTable.SearchSchemaElementProperty(attribute_name="space", search_schema_element_type="HASH")
+                ],
+            )
+        ]
 
     def _bucket(self) -> s3.Bucket:
         access_log = s3.Bucket(
@@ -102,9 +127,13 @@ class DataStack(Stack):
             server_access_logs_bucket=access_log,
             server_access_logs_prefix="bucket/",
             lifecycle_rules=[
+                # Not knowledge/: documents stay until somebody deletes them.
+                *(
+                    s3.LifecycleRule(id=f"expire-{prefix}", prefix=f"{prefix}/", expiration=KEEP_OBJECTS)
+                    for prefix in ("plans", "outputs", "blobs")
+                ),
                 s3.LifecycleRule(
-                    id="expire",
-                    expiration=KEEP_OBJECTS,
+                    id="tidy",
                     noncurrent_version_expiration=KEEP_OLD_VERSIONS,
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 ),

@@ -15,20 +15,34 @@ from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from agentfleet.bootstrap import api, utc_now
-from agentfleet.domain.errors import DeliveryFailed, Forbidden, IllegalTransition, InvalidRequest, NotFound, Problem
+from agentfleet.bootstrap import api, knowledge, utc_now
+from agentfleet.domain.errors import (
+    DeliveryFailed,
+    Forbidden,
+    IllegalTransition,
+    InvalidRequest,
+    KnowledgeUnavailable,
+    NotFound,
+    Problem,
+)
 from agentfleet.domain.goal import GoalState
+from agentfleet.domain.hlc import Stamp
+from agentfleet.domain.knowledge import DOMAIN_NAME
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.services import audit_views, openapi, routing_views, views
 from agentfleet.services import health_views as health
+from agentfleet.services import knowledge_views as known
 from agentfleet.services.authorize import Caller, Unauthorized, caller_of
 from agentfleet.services.bodies import UnreadableBody, unpack
+from agentfleet.services.learn import Draft
 from agentfleet.services.openapi import answers
 
 VERSION: Final = "1.0.0"
 HEAL_TIME: Final = timedelta(seconds=15)
 """Of the 29 that a request may take."""
+LEARN_TIME: Final = timedelta(seconds=18)
+"""For embedding, of the same."""
 
 logger = Logger()
 
@@ -47,6 +61,9 @@ State = Annotated[GoalState | None, Query(description="Only goals in this state"
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="Where the page before ended")]
 DomainQuery = Annotated[str | None, Query(max_length=64, description="Only documents of this domain")]
+DomainsQuery = Annotated[
+    str | None, Query(max_length=2000, description="Only these domains, with commas between them; all without it")
+]
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -146,6 +163,11 @@ def _unavailable(error: DeliveryFailed) -> Response[Any]:
     return _error(503, "unavailable", "a queue did not take all of it; send the same again with the same Idempotency-Key")
 
 
+def _unknown(error: KnowledgeUnavailable) -> Response[Any]:
+    logger.warning("knowledge is not available", exc_info=error)
+    return _error(503, "unavailable", str(error))
+
+
 def _failed(error: Exception) -> Response[Any]:
     logger.exception("unexpected error", exc_info=error)
     request_id = app.current_event.request_context.request_id
@@ -167,6 +189,7 @@ for _raised, _answer in {
     Unauthorized: _unauthorized,
     Forbidden: _forbidden,
     DeliveryFailed: _unavailable,
+    KnowledgeUnavailable: _unknown,
     Exception: _failed,
 }.items():
     app.exception_handler(_raised)(_answer)
@@ -402,34 +425,65 @@ def get_playbook(name: str) -> views.PlaybookDetail:
 
 
 @app.get("/knowledge", tags=["knowledge"], summary="Documents, newest first", **answers())
-def list_documents(domain: DomainQuery = None) -> views.DocumentList:
+def list_documents(domain: DomainQuery = None) -> known.DocumentList:
     """Without their texts."""
-    return api().learn.list(tenant(), domain)
+    return knowledge().librarian.list(tenant(), domain)
 
 
-@app.get("/knowledge/search", tags=["knowledge"], summary="Documents that share words with a query", **answers())
+@app.get("/knowledge/search", tags=["knowledge"], summary="Pieces of documents that match a query", **answers(503))
 def search_documents(
-    query: Annotated[str, Query(min_length=1, max_length=1000)], domain: DomainQuery = None, limit: Limit = 10
-) -> views.FindingList:
-    """Best first."""
-    return api().learn.search(tenant(), query, domain, limit)
+    query: Annotated[str, Query(min_length=1, max_length=1000)], domain: DomainsQuery = None, limit: Limit = 10
+) -> known.FindingList:
+    """By meaning and by words, best first; `missing` names domains that did not answer."""
+    return knowledge().finder.find(tenant(), query, _domains(domain), limit)
 
 
-@app.post("/knowledge", tags=["knowledge"], summary="Keep a document", **answers(success=201, description="Kept"))
-def add_document(document: Annotated[views.DocumentOrder, Body()]) -> views.DocumentView:
-    """The same document again changes nothing."""
-    return api().learn.add(tenant(), document.domain, document.title, document.text)
+@app.get("/knowledge/ask", tags=["knowledge"], summary="An answer from documents, with citations", **answers(503))
+def ask_documents(
+    question: Annotated[str, Query(min_length=1, max_length=1000)], domain: DomainsQuery = None
+) -> known.AnswerView:
+    """`answer` is null if they don't hold one; `method` says how it was made."""
+    return knowledge().answerer.ask(tenant(), question, _domains(domain))
+
+
+def _domains(domain: str | None) -> list[str] | None:
+    names = [name.strip() for name in (domain or "").split(",") if name.strip()]
+    for name in names:
+        if not DOMAIN_NAME.fullmatch(name):
+            raise InvalidRequest.of("domain", f"{name[:80]!r} is none: lower-case letters, digits and hyphens are allowed")
+    return names or None
+
+
+@app.post(
+    "/knowledge",
+    tags=["knowledge"],
+    summary="Keep a document",
+    description="201 when all of it can be found. 202 if time did not suffice for a long one: send the same again to go on.",
+    **answers(503, success=201, description="Kept", also={202: ("Not all of it is indexed yet", known.DocumentView)}),
+)
+def add_document(document: Annotated[known.DocumentOrder, Body()]) -> Response[known.DocumentView]:
+    """The same document again changes nothing; another text of the same source is its new version."""
+    owner = tenant()
+    try:
+        body = document.body()
+    except ValueError as error:
+        raise InvalidRequest.of("content", str(error)) from error
+    seen = None if document.based_on is None else tuple(map(Stamp.parse, document.based_on))
+    draft = Draft(document.title, document.source, document.kind, body, seen)
+    [kept] = knowledge().librarian.add(owner, document.domain, [draft], utc_now() + LEARN_TIME)
+    status = 201 if kept.indexed == kept.chunks else 202
+    return Response(status, content_type=content_types.APPLICATION_JSON, body=kept)
 
 
 @app.delete(
     "/knowledge/<domain>/<document_id>",
     tags=["knowledge"],
     summary="Forget a document",
-    **answers(404, success=204, description="Forgotten"),
+    **answers(404, 503, success=204, description="Forgotten"),
 )
 def delete_document(domain: str, document_id: str) -> Response[None]:
     """404 if there is none."""
-    api().learn.delete(tenant(), domain, document_id)
+    knowledge().librarian.delete(tenant(), domain, document_id)
     return Response(204)
 
 

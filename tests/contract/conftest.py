@@ -60,7 +60,7 @@ def emulator_clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clien
     cloud.start()
     try:
         clients = _clients(cloud.endpoint)
-        build(clients)
+        build(clients, with_vectors=True)
         yield clients
         clients.threads.shutdown()
     finally:

@@ -2,11 +2,15 @@
 
 import io
 import itertools
+import shutil
+import tempfile
+import weakref
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,12 +25,13 @@ from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
+from agentfleet.adapters.dynamo_vectors import DynamoVectors
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.kills import DynamoKills
-from agentfleet.adapters.knowledge import DynamoKnowledge
+from agentfleet.adapters.knowledge import DynamoDocuments
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
@@ -36,6 +41,9 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
+from agentfleet.adapters.segments import Segments
+from agentfleet.adapters.vector_files import VectorFiles, join_vectors
+from agentfleet.adapters.word_files import WordFiles, join_words
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.ports import (
@@ -49,7 +57,6 @@ from agentfleet.ports import (
     HealthStore,
     HistoryStore,
     JoinStore,
-    KnowledgeStore,
     MessageBus,
     PlanStore,
     PoolControl,
@@ -60,6 +67,7 @@ from agentfleet.ports import (
     TaskQueues,
 )
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
+from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
@@ -71,18 +79,20 @@ from tests.fakes import (
     FakeBus,
     FakeClaims,
     FakeDeadLetters,
+    FakeDocuments,
     FakeFleets,
     FakeGoals,
     FakeHealth,
     FakeHistory,
     FakeJoins,
-    FakeKnowledge,
     FakePlans,
     FakePools,
     FakeQueues,
     FakeQueueWatch,
     FakeResults,
     FakeScalings,
+    FakeVectors,
+    FakeWords,
     FixedClock,
 )
 
@@ -90,6 +100,7 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 FLEET = "contract"
+DIMENSIONS = 8
 _numbers = itertools.count(1)
 
 BACKOFF = Backoff(tries=4, base=0.001, limit=0.01)
@@ -135,8 +146,11 @@ class World(ABC):
     fleets: FleetStore
     scalings: ScalingStore
     routing: RoutingStore
-    knowledge: KnowledgeStore
     history: HistoryStore
+    documents: DocumentStore
+    words: WordIndex
+    vectors: dict[str, VectorIndex]
+    """By what they are made of."""
     health: HealthStore
     watch: QueueWatch
     letters: DeadLetters
@@ -218,8 +232,10 @@ class FakeWorld(World):
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
         self.routing = LocalRouting()
-        self.knowledge = FakeKnowledge()
         self.history = FakeHistory()
+        self.documents = FakeDocuments()
+        self.words = FakeWords()
+        self.vectors = {"fake": FakeVectors()}
         self.health = FakeHealth()
         self.watch = FakeQueueWatch(self._queues)
         self.letters = FakeDeadLetters(self._queues)
@@ -283,13 +299,23 @@ class AwsWorld(World):
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
         self.scalings = DynamoScalings(database, f"{FLEET}-registry")
         self.routing = DynamoRouting(database, f"{FLEET}-registry")
-        self.knowledge = DynamoKnowledge(database, f"{FLEET}-knowledge")
         self.history = DynamoHistory(database, f"{FLEET}-history")
+        knowledge, model = f"{FLEET}-knowledge", f"contract-{DIMENSIONS}"
+        self.documents = DynamoDocuments(database, knowledge, threads, self.clock, BACKOFF)
+        self.words = WordFiles(self._segments("words", join_words))
+        self.vectors = {"files": VectorFiles(self._segments(f"vectors-{model}", join_vectors))}
+        if database.describe_table(TableName=knowledge)["Table"].get("VectorIndexes"):
+            self.vectors["dynamodb"] = DynamoVectors(database, knowledge, model, threads, BACKOFF)
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
         self.health = DynamoHealth(database, f"{FLEET}-registry")
         self.watch = SqsQueueWatch(clients.sqs, clients.cloudwatch, self.url_prefix, threads, lambda: datetime.now(UTC))
         self.letters = SqsDeadLetters(clients.sqs, FLEET, self.url_prefix)
+
+    def _segments(self, family: str, join: Any) -> Segments:
+        folder = Path(tempfile.mkdtemp(prefix="segments-"))
+        weakref.finalize(self, shutil.rmtree, folder)
+        return Segments(self.clients.s3, self.bucket, family, self.clock, join, folder=folder, backoff=BACKOFF)
 
     def other_plans(self) -> DynamoPlans:
         clients = self.clients
@@ -364,16 +390,16 @@ class AwsWorld(World):
         return int(self.clients.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True)["Item"]["expires"]["N"])
 
 
-def build(clients: Clients) -> None:
-    """Make the tables, the bucket, the bus and the release queue."""
+def build(clients: Clients, *, with_vectors: bool = False) -> None:
+    """Make the tables, the bucket, the bus and the release queue; a vector index where there is such a thing."""
     for kind in ("work", "registry", "knowledge", "history"):
-        _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work")
+        _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work", with_vectors=with_vectors and kind == "knowledge")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")
     clients.sqs.create_queue(QueueName=names.release_queue(FLEET))
 
 
-def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
+def _make_table(clients: Clients, name: str, *, with_goals: bool, with_vectors: bool) -> None:
     attributes = ["pk", "sk", *(["tenant", "listed", "living"] if with_goals else [])]
     index = {
         "IndexName": "goals",
@@ -393,6 +419,18 @@ def _make_table(clients: Clients, name: str, *, with_goals: bool) -> None:
     }
     if with_goals:
         request["GlobalSecondaryIndexes"] = [index, living]
+    if with_vectors:
+        request["AttributeDefinitions"].append({"AttributeName": "space", "AttributeType": "S"})
+        request["VectorIndexes"] = [
+            {
+                "IndexName": names.vector_index(f"contract-{DIMENSIONS}"),
+                "VectorAttribute": {"AttributeName": f"contract-{DIMENSIONS}"},
+                "Dimensions": DIMENSIONS,
+                "DistanceFunction": "COSINE",
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+                "SearchSchema": [{"AttributeName": "space", "SearchSchemaElementType": "HASH"}],
+            }
+        ]
     clients.dynamodb.create_table(**request)
 
 

@@ -6,8 +6,9 @@ from tests.fakes.cache import FakeCache
 from tests.fakes.clock import START, FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.history import FakeHistory
+from tests.fakes.knowledge import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords
 from tests.fakes.queues import FakeQueues
-from tests.fakes.registry import FakeAgents, FakeFleets, FakeKnowledge, FakePools, FakeScalings, FakeSignals
+from tests.fakes.registry import FakeAgents, FakeFleets, FakePools, FakeScalings, FakeSignals
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 __all__ = [
@@ -18,12 +19,14 @@ __all__ = [
     "FakeCache",
     "FakeClaims",
     "FakeDeadLetters",
+    "FakeDocuments",
+    "FakeEmbedder",
     "FakeFleets",
     "FakeGoals",
     "FakeHealth",
     "FakeHistory",
     "FakeJoins",
-    "FakeKnowledge",
+    "FakePages",
     "FakePlans",
     "FakePools",
     "FakeQueueWatch",
@@ -31,5 +34,7 @@ __all__ = [
     "FakeResults",
     "FakeScalings",
     "FakeSignals",
+    "FakeVectors",
+    "FakeWords",
     "FixedClock",
 ]

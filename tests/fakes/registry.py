@@ -8,7 +8,7 @@ from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import NotFound
 from agentfleet.domain.fleet import Agent, Fleet, Pool
 from agentfleet.domain.scaling import ScalingRecord
-from agentfleet.ports import Document, Signals
+from agentfleet.ports import Signals
 from tests.fakes.queues import FakeQueues
 
 
@@ -128,23 +128,3 @@ class FakePools:
             dead=dead,
             settled=self._wanted[pool] == self._actual[pool],
         )
-
-
-class FakeKnowledge:
-    """A KnowledgeStore."""
-
-    def __init__(self) -> None:
-        self.documents: dict[tuple[str, str, str], Document] = {}
-
-    def put(self, tenant: str, document: Document) -> None:
-        self.documents[tenant, document.domain, document.id] = document
-
-    def list(self, tenant: str, domain: str | None) -> Sequence[Document]:
-        return [
-            document
-            for (owner, kind, _), document in sorted(self.documents.items())
-            if owner == tenant and domain in {None, kind}
-        ][:1000]
-
-    def delete(self, tenant: str, domain: str, document_id: str) -> bool:
-        return self.documents.pop((tenant, domain, document_id), None) is not None

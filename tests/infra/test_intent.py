@@ -17,6 +17,7 @@ WILDCARDS = {
     "<fleet-bucket>/outputs/*": "objects are named by goal and task",
     "<fleet-bucket>/blobs/*": "objects are named by goal and task",
     "<fleet-bucket>/cache/*": "cached values are named by a digest",
+    "<fleet-bucket>/knowledge/*": "files of indexes are named by tenant, domain and digest",
     "Vault23237E5B.Arn>/history/*": "copies are named by hour, and nothing else is in that bucket",
     ":event-source-mapping:*": "AWS makes up a trigger's id; a condition names the functions",
     ":log-group:/aws/lambda/fleet-": "all streams of one group",
@@ -104,14 +105,15 @@ def test_every_bucket_refuses_plain_http_and_the_public(templates: Templates) ->
 
 
 def test_the_fleets_bucket_is_versioned_encrypted_and_bounded(templates: Templates) -> None:
-    """Objects under the key, old versions kept for a while, everything gone in the end."""
+    """Objects under the key, old versions kept for a while, everything gone in the end but what the fleet knows."""
     bucket = next(one for one in templates.of_type("AWS::S3::Bucket") if "LoggingConfiguration" in one.properties)
 
     encryption = bucket.properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
     assert encryption["BucketKeyEnabled"] is True
     rules = {rule.get("Prefix", ""): rule for rule in bucket.properties["LifecycleConfiguration"]["Rules"]}
-    assert {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items()} == {"": 90, "cache/": 8}
+    kept = {prefix: rule["ExpirationInDays"] for prefix, rule in rules.items() if prefix}
+    assert kept == {"plans/": 90, "outputs/": 90, "blobs/": 90, "cache/": 8}
     assert rules[""]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
 
 
@@ -329,7 +331,7 @@ def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(temp
         "What fleet-serve-mcp may do",
         "What fleet-compensate-goals may do",
     }
-    assert pools == {"fleet-code", "fleet-data", "fleet-flow", "fleet-report", "fleet-think", "fleet-web"}
+    assert pools == {"fleet-code", "fleet-data", "fleet-flow", "fleet-knowledge", "fleet-report", "fleet-think", "fleet-web"}
     for statement in (*starters.values(), *answerers.values()):
         assert flat(statement["Resource"]).endswith(machine)
 

@@ -12,4 +12,5 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     for module in (handler, governance):
         monkeypatch.setattr(module, "api", lambda: made.api)
+    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
     return made

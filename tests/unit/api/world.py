@@ -20,12 +20,23 @@ from agentfleet.services.authorize import Caller
 from agentfleet.services.discover import Discovery
 from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
+from agentfleet.services.knowledge import Knowledge
+from agentfleet.services.learn import Indexes
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
 from functions.serve_api import handler as function
-from tests.fakes import FakeFleets, FakeHistory, FakeKnowledge, FakePools, FakeScalings
+from tests.fakes import (
+    FakeDocuments,
+    FakeEmbedder,
+    FakeFleets,
+    FakeHistory,
+    FakePages,
+    FakePools,
+    FakeScalings,
+    FakeVectors,
+    FakeWords,
+)
 from tests.fakes.fleet import InProcessFleet
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -107,7 +118,7 @@ class World:
         fleet, clock = self.fleet, self.fleet.clock
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
-        self.pools, self.fleets, self.knowledge = FakePools(self.catalog, fleet.queues), FakeFleets(), FakeKnowledge()
+        self.pools, self.fleets = FakePools(self.catalog, fleet.queues), FakeFleets()
         self.scalings = FakeScalings()
         self.inspector = Inspector(
             fleet.goals,
@@ -129,7 +140,6 @@ class World:
             control=fleet.platform.control,
             inspect=self.inspector,
             scale=self.scaler,
-            learn=Librarian(self.knowledge, clock),
             registry=fleet.platform.registry,
             playbooks=PlaybookShelf(fleet.platform.playbooks),
             history=historian,
@@ -139,6 +149,9 @@ class World:
             saga=fleet.platform.saga,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
         )
+        self.vectors, self.words = FakeVectors(), FakeWords()
+        indexes = Indexes(self.vectors, self.words, FakeEmbedder())
+        self.knowledge = Knowledge(FakeDocuments(), indexes, FakePages(), clock, node="test")
 
     def send(self, event: dict[str, Any]) -> Answer:
         """Let the function answer an event."""

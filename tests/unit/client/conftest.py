@@ -68,6 +68,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     for module in (handler, governance):
         monkeypatch.setattr(module, "api", lambda: made.api)
+    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

@@ -13,6 +13,7 @@ import pytest
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import parse_request
+from agentfleet.services.knowledge_views import DocumentOrder
 from client.api import AsyncFleetClient, FleetClient
 from client.config import ClientConfig
 from client.errors import (
@@ -198,10 +199,12 @@ def test_pools_fleets_playbooks_and_documents(client: FleetClient, world: World)
     assert [agent.id for agent in client.agents("work.echo", "work")] == ["work-x"]
     assert [one.name for one in client.playbooks()] == ["greet"]
     assert client.playbook("greet").plan["tasks"]
-    document = client.add_document("T", "some words")
-    assert client.add_document("T", "some words").id == document.id
+    order = {"title": "T", "text": "Some words of owls."}
+    document = client.add_document(order)
+    assert client.add_document(DocumentOrder.model_validate(order)) == document
     assert [one.id for one in client.documents("general")] == [document.id]
-    assert client.search("words")[0].document.id == document.id
+    assert client.search("words", ["general"], 5).findings[0].place.document == document.id
+    assert client.ask("owls?").citations[0].document == document.id
     client.delete_document("general", document.id)
     with pytest.raises(NotFoundError):
         client.delete_document("general", document.id)

@@ -276,19 +276,35 @@ def test_logs_of_one_pool_or_all(fleet: Fleet, world: World) -> None:
 
 
 def test_knowledge_is_kept_found_and_forgotten(fleet: Fleet, tmp_path: Path) -> None:
-    """From a file or standard input, by the words in it."""
+    """From files, folders or standard input; found and answered with the place; only known kinds are taken from a folder."""
     (tmp_path / "notes.txt").write_text("Queues keep messages for fourteen days.")
+    (tmp_path / "docs" / ".hidden").mkdir(parents=True)
+    (tmp_path / "docs" / "guide.md").write_text("# Guide\n\n## Sizes\n\nPools grow by steps.\n")
+    (tmp_path / "docs" / "page.pdf").write_bytes(b"%PDFA page about budgets.")
+    (tmp_path / "docs" / "photo.jpg").write_bytes(b"\xff\xd8")
+    (tmp_path / "docs" / ".hidden" / "secret.md").write_text("secret")
 
-    kept = json.loads(fleet("knowledge", "add", "notes.txt", "--domain", "aws", "--json").stdout)
+    added = json.loads(fleet("knowledge", "add", "notes.txt", "docs", "--domain", "aws", "--json").stdout)["documents"]
     fleet("knowledge", "add", "-", "--title", "T", input="other words")
 
+    assert [(one["source"], one["media"]) for one in added] == [
+        ("notes.txt", "text/plain"),
+        ("docs/guide.md", "text/markdown"),
+        ("docs/page.pdf", "application/pdf"),
+    ]
     assert "notes.txt" in fleet("knowledge", "list").stdout
     assert "fourteen days" in fleet("knowledge", "search", "messages").stdout
-    assert json.loads(fleet("knowledge", "search", "messages", "--json").stdout)["findings"][0]["document"] == kept
-    assert "forgot" in fleet("knowledge", "delete", f"aws/{kept['id']}").stdout
-    fleet("knowledge", "delete", f"aws/{kept['id']}", code=3)
+    finding = json.loads(fleet("knowledge", "search", "budgets", "--domain", "aws", "--json").stdout)["findings"][0]
+    assert (finding["place"]["document"], finding["place"]["page"]) == (added[2]["id"], 1)
+    said = fleet("knowledge", "ask", "How long do queues keep messages?").stdout
+    assert "Queues keep messages for fourteen days. [1]" in said
+    assert "notes.txt, line 1" in said
+    assert "(extractive)" in said
+    assert "forgot" in fleet("knowledge", "delete", f"aws/{added[0]['id']}").stdout
+    fleet("knowledge", "delete", f"aws/{added[0]['id']}", code=3)
     fleet("knowledge", "delete", "aws", code=2)
     fleet("knowledge", "add", "missing.txt", code=2)
+    fleet("knowledge", "add", "docs", "--title", "one", code=2)
 
 
 def test_exit_codes_tell_what_kind_of_trouble_it_is(fleet: Fleet, gateway: "Gateway", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A fleet in one process behind the function."""
     world = World()
     api = world.api
-    box = ToolBox(world.catalog, api.accept, api.inspect, api.control, api.learn, world.fleet.clock, lambda _: world.step())
+    find, clock = world.knowledge.finder.find, world.fleet.clock
+    box = ToolBox(world.catalog, api.accept, api.inspect, api.control, find, clock, lambda _: world.step())
     monkeypatch.setattr(function, "tools", lambda: box)
     monkeypatch.setattr(function, "utc_now", world.fleet.clock)
     return world

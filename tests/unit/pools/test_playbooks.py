@@ -10,6 +10,7 @@ from agentfleet.domain.goal import Goal, GoalState
 from cdk.playbooks import read_playbooks
 from functions.data import handler as data
 from functions.flow import handler as flow
+from functions.knowledge import handler as knowledge
 from functions.report import handler as report
 from functions.think import handler as think
 from functions.web import handler as web
@@ -24,7 +25,8 @@ CODE = functions.code.handler
 @pytest.fixture
 def fleet() -> InProcessFleet:
     """Every pool that comes with the project."""
-    return InProcessFleet(CODE.agent, data.agent, flow.agent, report.agent, think.agent, web.agent, playbooks=PLAYBOOKS)
+    agents = (CODE.agent, data.agent, flow.agent, knowledge.agent, report.agent, think.agent, web.agent)
+    return InProcessFleet(*agents, playbooks=PLAYBOOKS)
 
 
 def carry_out(fleet: InProcessFleet, playbook: str, **parameters: Any) -> Goal:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentfleet.services.learn import Draft
 from agentfleet.services.tools import Call, ToolAnswer, ToolBox
 from tests.unit.api.world import World
 
@@ -25,9 +26,8 @@ def toolbox(world: World, *allowed: str, pause: Callable[[float], None] | None =
     def work(_: float) -> None:
         world.step()
 
-    return ToolBox(
-        world.catalog, api.accept, api.inspect, api.control, api.learn, world.fleet.clock, pause or work, allowed or ("*",)
-    )
+    find, clock = world.knowledge.finder.find, world.fleet.clock
+    return ToolBox(world.catalog, api.accept, api.inspect, api.control, find, clock, pause or work, allowed or ("*",))
 
 
 def call(
@@ -106,10 +106,10 @@ def test_a_goal_is_submitted_watched_and_cancelled(world: World) -> None:
 
 def test_knowledge_is_searched(world: World) -> None:
     """Documents of the tenant that calls."""
-    world.api.learn.add("acme", "docs", "Queues", "A queue keeps messages.")
+    world.knowledge.librarian.add("acme", "docs", [Draft("Queues", "", "text/plain", b"A queue keeps messages.")])
     tools = toolbox(world)
 
-    assert call(world, tools, "search_knowledge", query="queue").value["findings"][0]["document"]["title"] == "Queues"
+    assert call(world, tools, "search_knowledge", query="queue").value["findings"][0]["place"]["title"] == "Queues"
     assert call(world, tools, "search_knowledge", tenant="other", query="queue").value["findings"] == []
 
 

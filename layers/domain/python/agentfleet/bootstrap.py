@@ -44,18 +44,21 @@ from agentfleet.settings import (
     ApiSettings,
     ArchiverSettings,
     FleetSettings,
+    KnowledgeSettings,
     MissingSetting,
     PoolSettings,
     RecorderSettings,
 )
 
 if TYPE_CHECKING:
+    from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.history import Historian, Recorder
     from agentfleet.services.inspect import Inspector
-    from agentfleet.services.learn import Librarian
+    from agentfleet.services.knowledge import Knowledge
+    from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
     from agentfleet.services.model import TaskModel
     from agentfleet.services.playbooks import PlaybookShelf
@@ -252,7 +255,6 @@ class Api:
     control: Controller
     inspect: "Inspector"
     scale: "Scaler"
-    learn: "Librarian"
     registry: Registry
     playbooks: "PlaybookShelf"
     history: "Historian"
@@ -306,13 +308,11 @@ def healing() -> Healing:
 def api() -> Api:
     """For serve_api."""
     from agentfleet.adapters.history import DynamoHistory
-    from agentfleet.adapters.knowledge import DynamoKnowledge
     from agentfleet.adapters.pools import LambdaPools
     from agentfleet.adapters.scaling import DynamoScalings
     from agentfleet.services.discover import Discovery
     from agentfleet.services.history import Historian
     from agentfleet.services.inspect import Inspector
-    from agentfleet.services.learn import Librarian
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.scale import Scaler
@@ -332,7 +332,6 @@ def api() -> Api:
             reach.goals, reach.plans, reach.results, reach.agents, reach.blobs, fleet.catalog, utc_now, fleet.approvals
         ),
         scale=Scaler(pools, fleets, scalings, fleet.catalog, utc_now, secrets.randbits, fleet.board),
-        learn=Librarian(DynamoKnowledge(aws.dynamodb, settings.knowledge_table), utc_now),
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
@@ -348,9 +347,12 @@ def toolbox() -> "ToolBox":
     """For serve_mcp."""
     from agentfleet.services.tools import ToolBox
 
+    def find(tenant: str, query: str, domains: Sequence[str] | None, limit: int) -> "FindingList":
+        return knowledge().finder.find(tenant, query, domains, limit)
+
     catalog = Catalog.model_validate(_packaged("catalog.json"))
     fleet = api()
-    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, fleet.learn, utc_now, time.sleep)
+    return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, find, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
@@ -374,6 +376,31 @@ def autoscaler() -> "Autoscaler":
         utc_now,
         HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
     )
+
+
+@lru_cache(maxsize=1)
+def knowledge() -> "Knowledge":
+    """For the API's knowledge routes, the MCP server and the pool `knowledge`."""
+    from agentfleet.adapters.dynamo_vectors import DynamoVectors
+    from agentfleet.adapters.embedders import MiniLm, Titan
+    from agentfleet.adapters.knowledge import DynamoDocuments
+    from agentfleet.adapters.pdf import PdfPages
+    from agentfleet.adapters.segments import Segments
+    from agentfleet.adapters.vector_files import VectorFiles, join_vectors
+    from agentfleet.adapters.word_files import WordFiles, join_words
+    from agentfleet.services.knowledge import Knowledge
+    from agentfleet.services.learn import Indexes
+
+    fleet, settings, aws = FleetSettings.from_env(), KnowledgeSettings.from_env(), clients()
+    embedder = Titan(aws.bedrock(20), aws.threads) if settings.embedder == "titan" else MiniLm()
+    words = WordFiles(Segments(aws.s3, fleet.bucket, "words", utc_now, join_words))
+    vectors: VectorIndex
+    if settings.vectors == "files":
+        vectors = VectorFiles(Segments(aws.s3, fleet.bucket, f"vectors-{embedder.name}", utc_now, join_vectors))
+    else:
+        vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
+    documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
+    return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)
 
 
 @lru_cache(maxsize=1)

@@ -228,30 +228,6 @@ class PoolControl(Protocol):
         """The newest log lines of a pool, oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Something worth knowing."""
-
-    id: str
-    domain: str
-    title: str
-    text: str
-    created: datetime
-
-
-class KnowledgeStore(Protocol):
-    """Documents by tenant and domain."""
-
-    def put(self, tenant: str, document: Document) -> None:
-        """Store or replace."""
-
-    def list(self, tenant: str, domain: str | None) -> Sequence[Document]:
-        """A tenant's documents, at most 1,000."""
-
-    def delete(self, tenant: str, domain: str, document_id: str) -> bool:
-        """False if there was none."""
-
-
 class HistoryStore(Protocol):
     """What happened to goals, as chains of events (see domain/history.py)."""
 

@@ -40,6 +40,25 @@ def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class KnowledgeSettings:
+    """How texts become vectors, and where those are found: `[knowledge]` of fleet.toml."""
+
+    table: str
+    embedder: str = "minilm"
+    vectors: str = "dynamodb"
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        given = os.environ if environment is None else environment
+        try:
+            chosen = json.loads(given.get("KNOWLEDGE_SETTINGS") or "{}")
+        except ValueError as error:
+            raise MissingSetting(f"environment variable KNOWLEDGE_SETTINGS is not JSON: {error}") from error
+        return cls(_required(given, "KNOWLEDGE_TABLE"), **chosen)
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSettings:
     """What every function that works on goals needs."""
 
@@ -100,14 +119,12 @@ class PoolSettings(FleetSettings):
 class ApiSettings(FleetSettings):
     """What the HTTP API's function needs."""
 
-    knowledge_table: str = ""
     history_table: str = ""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
         return {
             **_shared(environment),
-            "knowledge_table": _required(environment, "KNOWLEDGE_TABLE"),
             "history_table": _required(environment, "HISTORY_TABLE"),
         }
 

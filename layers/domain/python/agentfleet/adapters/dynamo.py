@@ -26,6 +26,7 @@ Item = dict[str, Any]
 """An item in DynamoDB's own JSON: `{"pk": {"S": "…"}, …}`."""
 
 BATCH_GET: Final = 100
+BATCH_WRITE: Final = 25
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -142,3 +143,26 @@ def _read_part(client: "DynamoDBClient", table: str, keys: Sequence[tuple[str, s
             return items
     message = f"{len(wanted[table]['Keys'])} keys of {table} were left unread {backoff.tries} times"
     raise ClientError({"Error": {"Code": "ThrottlingException", "Message": message}}, "BatchGetItem")
+
+
+def write_items(
+    client: "DynamoDBClient", table: str, requests: Iterable[dict[str, Any]], threads: Executor, backoff: Backoff
+) -> None:
+    """Put and delete items (`{"PutRequest": …}`, `{"DeleteRequest": …}`), no two of one key, 25 per request.
+
+    Raises ClientError when DynamoDB leaves some undone however often it is asked.
+    """
+    given = list(requests)
+    parts = [given[start : start + BATCH_WRITE] for start in range(0, len(given), BATCH_WRITE)]
+    for _ in threads.map(lambda part: _write_part(client, table, part, backoff), parts):
+        pass
+
+
+def _write_part(client: "DynamoDBClient", table: str, requests: list[dict[str, Any]], backoff: Backoff) -> None:
+    left: Any = {table: requests}
+    for _ in backoff.rounds():
+        left = client.batch_write_item(RequestItems=left).get("UnprocessedItems")
+        if not left:
+            return
+    message = f"{len(left[table])} items of {table} were left unwritten {backoff.tries} times"
+    raise ClientError({"Error": {"Code": "ThrottlingException", "Message": message}}, "BatchWriteItem")

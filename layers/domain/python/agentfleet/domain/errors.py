@@ -83,6 +83,10 @@ class CacheUnavailable(FleetError):
     """A tier of the cache did not answer, or answered with an error."""
 
 
+class KnowledgeUnavailable(FleetError):
+    """A part of what is known can't be asked now: an index that is being built, a store or a model that does not answer."""
+
+
 class RegistryUnavailable(FleetError):
     """What an agent says of itself could not be stored."""
 

@@ -71,3 +71,8 @@ def table(fleet: str, kind: Literal["work", "registry", "knowledge", "history"])
 def function(fleet: str, name: str) -> str:
     """Name of a Lambda function: a pool's name, or a verb-noun folder name with hyphens."""
     return f"{fleet}-{name.replace('_', '-')}"
+
+
+def vector_index(model: str) -> str:
+    """Name of the knowledge table's index of one embedding model's vectors; the attribute that holds them is named `model`."""
+    return f"by-{model}"

@@ -17,7 +17,7 @@ ERRORS: Final = {
     415: "The body is not JSON",
     422: "What is wrong is listed by field",
     500: "Our fault",
-    503: "Not taken in full: send it again with the same Idempotency-Key",
+    503: "Not possible now, or not taken in full: send it again, a goal with the same Idempotency-Key",
 }
 
 

@@ -17,7 +17,7 @@ from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import Clock
 from agentfleet.services.control import Controller
 from agentfleet.services.inspect import Inspector
-from agentfleet.services.learn import Librarian
+from agentfleet.services.knowledge_views import FindingList
 from agentfleet.services.views import GoalView
 
 CALL_TASK: Final = "call"
@@ -96,7 +96,7 @@ class ToolBox:
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
     inspect: Inspector
     control: Controller
-    learn: Librarian
+    find: Callable[[str, str, Sequence[str] | None, int], FindingList]
     clock: Clock
     pause: Callable[[float], None]
     """Let so many seconds pass."""
@@ -165,11 +165,11 @@ class ToolBox:
         return GoalView.of(self.control.cancel(_text(call, "goal_id"), call.tenant)).model_dump(mode="json")
 
     def _search(self, call: Call) -> Any:
-        domain = _text(call, "domain") if "domain" in call.arguments else None
+        domains = [_text(call, "domain")] if "domain" in call.arguments else None
         limit = call.arguments.get("limit", 5)
         if not isinstance(limit, int) or not 1 <= limit <= 50:
             raise InvalidRequest.of("limit", f"must be a number from 1 to 50, not {limit!r}")
-        return self.learn.search(call.tenant, _text(call, "query"), domain, limit).model_dump(mode="json")
+        return self.find(call.tenant, _text(call, "query"), domains, limit).model_dump(mode="json")
 
     def _run(self, spec: CapabilitySpec, call: Call) -> ToolAnswer:
         """A goal of one task; its output, or where to look for it if that takes longer than the call may."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.domain.errors import Problem
 from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
@@ -14,7 +14,6 @@ from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
 from agentfleet.domain.task import BudgetSpec
-from agentfleet.ports import Document
 
 FINISHED: Final = (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED)
 """The states in which nothing happens to a task any more."""
@@ -498,62 +497,6 @@ class PlaybookList(View):
     """Every playbook, by name."""
 
     playbooks: tuple[PlaybookView, ...]
-
-
-Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-"""A field of knowledge: lower-case letters, digits and hyphens."""
-
-
-class DocumentOrder(Order):
-    """A document to be kept."""
-
-    domain: Domain = "general"
-    title: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-    text: Annotated[str, StringConstraints(min_length=1, max_length=300_000)]
-
-
-class DocumentView(View):
-    """A document without its text."""
-
-    id: str
-    domain: str
-    title: str
-    size: int
-    """Characters of its text."""
-    created: datetime
-
-    @classmethod
-    def of(cls, document: Document) -> Self:
-        """The view of a document."""
-        return cls(
-            id=document.id,
-            domain=document.domain,
-            title=document.title,
-            size=len(document.text),
-            created=document.created,
-        )
-
-
-class DocumentList(View):
-    """Documents, newest first."""
-
-    documents: tuple[DocumentView, ...]
-
-
-class Finding(View):
-    """A document that matches a search."""
-
-    document: DocumentView
-    score: float
-    """Higher is better; comparable within one search only."""
-    excerpt: str
-    """The text around the first match."""
-
-
-class FindingList(View):
-    """What a search found, best first."""
-
-    findings: tuple[Finding, ...]
 
 
 class HealthView(View):
