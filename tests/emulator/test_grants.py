@@ -64,11 +64,9 @@ def hand(cloud: LocalCloud) -> Iterator[Hand]:
             "AWS_ENDPOINT_URL": cloud.endpoint,
         }.items():
             environment.setenv(name, value)
-        for service in ("dynamodb", "s3", "sqs", "events"):
-            getattr(clients, service)
-    made = Hand(cloud, clients, read_fleet(ROOT).catalog)
-    yield made
-    made.close()
+        made = Hand(cloud, clients, read_fleet(ROOT).catalog)
+        yield made
+        made.close()
     clients.threads.shutdown()
 
 

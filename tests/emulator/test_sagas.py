@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agentfleet.domain.goal import GoalState
+from cdk.catalog import read_fleet
 from client.api import FleetClient
 from client.config import ClientConfig
 from client.local import LocalCloud
@@ -21,16 +22,8 @@ KINDS = ("flight", "hotel", "car")
 SEATS = 100
 LEDGER = "trip-ledger"
 SHARED = ("app.py", "cdk.json", "package.json", "package-lock.json", "requirements.txt", "layers", "statemachines", "client")
-PLATFORM = (
-    "accept_goals",
-    "release_tasks",
-    "heal_work",
-    "compensate_goals",
-    "manage_fleet",
-    "serve_api",
-    "serve_mcp",
-    "authorize_request",
-)
+PLATFORM = [path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name not in read_fleet(ROOT).pools]
+"""Functions that are no pools."""
 
 
 def write_project(root: Path) -> Path:
