@@ -22,7 +22,7 @@ KINDS = ("flight", "hotel", "car")
 SEATS = 100
 LEDGER = "trip-ledger"
 SHARED = ("app.py", "cdk.json", "package.json", "package-lock.json", "requirements.txt", "layers", "statemachines", "client")
-PLATFORM = [path.name for path in (ROOT / "functions").iterdir() if path.is_dir() and path.name not in read_fleet(ROOT).pools]
+PLATFORM = [path.name for path in (ROOT / "functions").glob("*/") if path.name not in {"__pycache__", *read_fleet(ROOT).pools}]
 """Functions that are no pools."""
 
 
