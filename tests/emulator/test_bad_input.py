@@ -49,7 +49,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "negative-retries": (plan({"id": "a", "retries": -1}), "tasks[a].retries", "greater than or equal to 0"),
     "text-retries": (plan({"id": "a", "retries": "many"}), "tasks[a].retries", "integer"),
     "endless-timeout": (plan({"id": "a", "timeout": 1e9}), "tasks[a].timeout", "840"),
-    "bad-policy": (plan(A, on_failure="explode"), "on_failure", "'fail', 'skip' or 'compensate'"),
+    "bad-policy": (plan(A, on_failure="explode"), "on_failure", "'fail', 'skip', 'compensate' or 'replan'"),
     "bad-priority": (plan(A, priority="urgent"), "priority", "'high'"),
     "unknown-field": (plan(A, colour="red"), "colour", "not permitted"),
     "plan-and-playbook": (plan(A, playbook="data-report"), "request", "one of the two"),

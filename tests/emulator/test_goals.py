@@ -86,6 +86,19 @@ def test_a_failure_that_may_be_skipped_leaves_a_default(client: FleetClient) -> 
     assert result.goal.counts == {TaskState.SUCCEEDED: 1, TaskState.FAILED: 1}
 
 
+def test_what_fails_for_good_is_done_in_another_way(client: FleetClient) -> None:
+    """The planner of the deployed fleet is asked, and its answer takes the task's place."""
+    broken = {
+        "id": "x",
+        "capability": "flow.fail",
+        "input": {"permanent": True},
+        "on_failure": "replan",
+        "alternatives": [{"capability": "flow.fail", "input": {"permanent": False, "until_attempt": 1}}],
+    }
+
+    assert run(client, broken, step("end", {"$from": "x", "path": "attempt"})).output == 1
+
+
 def test_a_map_runs_as_a_goal_of_its_own(client: FleetClient) -> None:
     """A sub-plan's output becomes that of the task that returned it."""
     spread = {"id": "m", "capability": "flow.map", "input": {"items": [3, 4, 5], "capability": "flow.step"}}

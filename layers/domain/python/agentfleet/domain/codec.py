@@ -104,8 +104,16 @@ class SegmentedPlan:
 
 def _unit_to_list(unit: Unit) -> list[Any]:
     tasks = [
-        [task.id, task.input, task.sources, task.when, task.affinity, _compensation_to_list(task.compensation)]
-        if task.sources or task.when or task.affinity or task.compensation
+        [
+            task.id,
+            task.input,
+            task.sources,
+            task.when,
+            task.affinity,
+            _compensation_to_list(task.compensation),
+            task.alternatives,
+        ]
+        if task.sources or task.when or task.affinity or task.compensation or task.alternatives
         else [task.id, task.input]
         for task in unit.tasks
     ]
@@ -141,8 +149,9 @@ def _unit_from_list(number: int, data: Sequence[Any]) -> Unit:
 def _task_from_list(data: Sequence[Any]) -> PlannedTask:
     if len(data) == 2:
         return PlannedTask(data[0], data[1], {})
-    identity, value, sources, when, affinity, compensation = data
-    return PlannedTask(identity, value, _sources(sources), when, affinity, _compensation_from_list(compensation))
+    identity, value, sources, when, affinity, compensation, alternatives = data
+    undo = _compensation_from_list(compensation)
+    return PlannedTask(identity, value, _sources(sources), when, affinity, undo, tuple(alternatives))
 
 
 def _compensation_to_list(compensation: PlannedCompensation | None) -> list[Any] | None:

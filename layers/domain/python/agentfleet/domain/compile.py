@@ -124,6 +124,8 @@ class _Graph:
             needed.update(dict.fromkeys(found))
         if task.when is not None and not references.is_reference(task.when):
             self._problem(task, "when", 'must be a reference such as {"$from": "task", "path": "count > `0`"}')
+        for place, one in enumerate(task.alternatives):
+            self._check_size(task, f"alternatives[{place}].input", one.input)
         self.before.append(tuple(needed))
         self.sources.append(sources)
         self.undo_sources.append(self._undo_references(number, task))
@@ -150,6 +152,7 @@ class _Graph:
         names = [("capability", task.capability)]
         if task.compensation:
             names.append(("compensation.capability", task.compensation.capability))
+        names += [(f"alternatives[{place}].capability", one.capability) for place, one in enumerate(task.alternatives)]
         for field, name in names:
             if name not in self.capabilities:
                 known = list(self.capabilities)
@@ -260,7 +263,8 @@ def _group(graph: _Graph, order: list[int], priority: Priority, on_failure: OnFa
             "priority": task.priority or priority,
             "on_failure": task.on_failure or on_failure,
         }
-        if capability.chunk > 1 and capability.idempotent and task.when is None and task.compensation is None:
+        alone = task.when is not None or task.compensation is not None or shared["on_failure"] == "replan"
+        if capability.chunk > 1 and capability.idempotent and not alone:
             key = (*shared.values(), task.affinity, frozenset(graph.before[number]), tuple(graph.after[number]))
             members = open_chunks.get(key)
             if members is None or len(members) == capability.chunk:
@@ -392,6 +396,7 @@ class _Linker:
             when=task.when,
             affinity=task.affinity,
             compensation=self._compensation(number, task.compensation) if task.compensation else None,
+            alternatives=tuple(one.model_dump() for one in task.alternatives),
         )
 
     def _compensation(self, number: int, spec: Compensation) -> PlannedCompensation:

@@ -9,7 +9,7 @@ from agentfleet.domain.budget import Budget
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
 
-OnFailure = Literal["fail", "skip", "compensate"]
+OnFailure = Literal["fail", "skip", "compensate", "replan"]
 
 
 class GoalState(StrEnum):

@@ -46,6 +46,8 @@ class PlannedTask:
     when: dict[str, Any] | None = None
     affinity: str | None = None
     compensation: PlannedCompensation | None = None
+    alternatives: tuple[dict[str, Any], ...] = ()
+    """Capability and input of each, as they were written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ MAX_TASKS: Final = 100_000
 MAX_INPUT_BYTES: Final = 65_536
 MAX_RETRIES: Final = 6
 """One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
+MAX_ALTERNATIVES: Final = 5
 MAX_DEADLINE: Final = 30 * 86_400
 """Seconds: as long as goals are kept."""
 MAX_DEPTH: Final = 5
@@ -53,6 +54,14 @@ class Compensation(_Shape):
     input: dict[str, Any] = Field(default_factory=dict)
 
 
+class Alternative(_Shape):
+    """Another way to do what a task should have done."""
+
+    capability: CapabilityName
+    input: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the failed task's input, as its references were resolved."""
+
+
 class TaskSpec(_Shape):
     """One step of a plan."""
 
@@ -68,6 +77,8 @@ class TaskSpec(_Shape):
     priority: Priority | None = None
     affinity: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     compensation: Compensation | None = None
+    alternatives: Annotated[tuple[Alternative, ...], Field(max_length=MAX_ALTERNATIVES)] = ()
+    """For `on_failure = "replan"`: what a rule-based planner tries next, in this order."""
     on_failure: OnFailure | None = None
 
 

@@ -11,6 +11,7 @@ from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, Perma
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.plan import Place, PlannedCompensation, PlannedTask
 from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskState, postpone_delay, retry_delay
+from agentfleet.domain.task import MAX_DEPTH
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 MESSAGE_LIMIT: Final = 1000
 THREADS: Final = 16
+PLANNER: Final = "plan.repair"
+"""The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
+REPAIR: Final = "repair"
 
 BeforeHook = Callable[[TaskContext, Any], None]
 """Sees a task's checked input before it runs; raising fails the task."""
@@ -137,6 +141,14 @@ class Performer:
         if again and attempt <= work.unit.retries:
             batch.give_back(work, again[0], self._delay(again[0], attempt))
             return
+        if work.unit.on_failure == "replan" and isinstance(raw[0], Exception):
+            try:
+                if self._replan(work, raw[0]):
+                    batch.drop(work)
+                    return
+            except DeliveryFailed as error:
+                batch.give_back(work, error)
+                return
         outcomes = tuple(_outcome(value, task.id) for task, value in zip(work.unit.tasks, raw, strict=True))
         duration = (self._clock() - started).total_seconds()
         work.result = Result(work.goal.id, work.unit.number, outcomes, self._agent_id, started, duration, attempt)
@@ -234,6 +246,37 @@ class Performer:
             budget=TaskBudget(self._budgets, work.goal),
             models=self._models,
         )
+
+    def _replan(self, work: Work, error: Exception) -> bool:
+        """Have a planner find another way to do a task that failed for good; False if nobody can be asked.
+
+        Its answer takes the task's place: what depends on the task goes on with the new part's output. The planner itself is
+        never replanned, and since each round nests two goals the limit on depth ends what doesn't help.
+        Raises DeliveryFailed if a queue did not take it.
+        """
+        above = len(work.goal.parent.ancestors) if work.goal.parent else 0
+        if above + 2 > MAX_DEPTH:
+            return False
+        (task,) = work.unit.tasks
+        places = [place for group in task.sources.values() for place in group]
+        resolved = resolve_template(task.input, task.sources, fetch_outcomes(self._results, work.goal, places))
+        failed = {
+            "task": task.id,
+            "capability": work.unit.capability,
+            "input": resolved,
+            "error": type(error).__name__,
+            "message": str(error)[:MESSAGE_LIMIT],
+            "attempts": work.delivery.attempt,
+            "alternatives": list(task.alternatives),
+        }
+        repair = {"id": REPAIR, "capability": PLANNER, "input": {"failed": failed}, "on_failure": "fail"}
+        try:
+            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": [repair], "output": {"$from": REPAIR}})
+        except DeliveryFailed:
+            raise
+        except FleetError:
+            return False
+        return True
 
     def _delegate(self, work: Work, raw: Sequence[Any]) -> Exception | None:
         """Start the sub-plan; the error if that can't be. Raises DeliveryFailed if a queue did not take its roots."""
