@@ -152,7 +152,6 @@ SERVICES: Final = (
     Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
     Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
     Mutant("sub-plans outlive their goal", TaskRunner, "_goals_now", _no_ancestors),
-    Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=1400),
     Mutant("nobody waits for approval", ApprovalGate, "__call__", _wait_for_nobody),
     Mutant("what was rejected runs", Approval, "rejection", property(lambda approval: {"c": 0})),
     Mutant("every request is a new one", LocalApprovals, "get", lambda self, goal_id, unit: None),
