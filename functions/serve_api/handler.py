@@ -70,6 +70,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one request of the HTTP API (payload format 2.0)."""
     try:
         response = app.resolve(unpack(event), context)
+        # An answer without a body has an empty one: the emulator's gateway takes null for a broken answer.
+        response["body"] = response.get("body") or ""
     except UnreadableBody as error:
         body = views.ErrorView.of("invalid_request", str(error), (Problem("body", str(error)),))
         headers = {"Content-Type": content_types.APPLICATION_JSON}

@@ -218,7 +218,7 @@ def _run_the_fleet(client: Any) -> None:
     fleet = client.spawn_fleet(11)
     client.fleets()
     client.release_fleet(fleet.id)
-    document = client.add_document("A title", "Some text", "grants")
+    document = client.add_document({"domain": "grants", "title": "A title", "text": "Some text"})
     client.documents("grants")
     client.search("text", "grants")
     client.delete_document("grants", document.id)

@@ -196,3 +196,17 @@ def test_a_fork_that_dies_is_finished_by_its_repetition(fleet: InProcessFleet, c
     fleet.settle()
 
     assert (fleet.goal(fork.id).state, fleet.goal(fork.id).output) == (GoalState.SUCCEEDED, 5)
+
+
+def test_a_goal_that_is_resumed_within_the_second_goes_on(fleet: InProcessFleet) -> None:
+    """Agents that have just seen it paused look again: resuming sends each message only once."""
+    control = fleet.platform.control
+    goal = fleet.submit(CHAIN)
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.invoke("fleet-work-normal")
+
+    control.resume(goal.id, "acme")
+    fleet.settle()
+
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED

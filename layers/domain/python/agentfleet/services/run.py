@@ -177,12 +177,14 @@ class TaskRunner:
                 found[goal.id] = replace(goal, paused=paused)
         return found
 
+    def _is_stale(self, name: str, now: datetime) -> bool:
+        """Whether a goal must be read again. One that was paused always: resuming sends each message once, and here it
+        would be dropped."""
+        goal, read = self._known_goals.get(name, (None, now))
+        return goal is None or (goal.state.is_alive and (goal.paused is not None or now - read >= GOAL_FRESH))
+
     def _refresh(self, wanted: set[str], now: datetime) -> dict[str, Goal]:
-        stale = [
-            name
-            for name in sorted(wanted)
-            if (known := self._known_goals.get(name)) is None or (known[0].state.is_alive and now - known[1] >= GOAL_FRESH)
-        ]
+        stale = [name for name in sorted(wanted) if self._is_stale(name, now)]
         if len(self._known_goals) > KNOWN_GOALS:
             self._known_goals.clear()
             stale = sorted(wanted)
