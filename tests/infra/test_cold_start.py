@@ -92,10 +92,15 @@ def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str,
     for name, path in functions.items():
         if len(path) > len(functions["flow"]):
             continue  # it has a layer of its own, and imports what that is for
-        allowed = BUDGET * standard[FRAMEWORKS.get(name, STANDS_ON)]
+        framework = FRAMEWORKS.get(name, STANDS_ON)
+        allowed = BUDGET * standard[framework]
         tries = list(until(allowed, import_seconds("handler", [*path, builtin])))
         if min(tries) > allowed:
-            over[name] = round(BUDGET * min(tries) / allowed, 2)
+            # What shares the processor may have slowed these and not those: side by side it tells.
+            pairs = zip(import_seconds("handler", [*path, builtin]), import_seconds(framework, core), strict=True)
+            ratio = min(until(BUDGET, (mine / stands for mine, stands in pairs)))
+            if ratio > BUDGET:
+                over[name] = round(ratio, 2)
 
     assert not over
 
