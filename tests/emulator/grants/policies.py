@@ -42,6 +42,18 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("manage-fleet", "MoveConcurrency", "lambda:PutFunctionConcurrency", "Pools whose triggers are off are left alone."),
     ("manage-fleet", "MoveConcurrency", "lambda:DeleteFunctionConcurrency", "As above; test_scaling.py has them on."),
     ("manage-fleet", "MoveTriggers", "lambda:UpdateEventSourceMapping", "As above."),
+    (
+        "*",
+        "AnswerSagas",
+        "states:*",
+        "Only a goal that is undone needs it: test_sagas.py, which runs under enforcement, shows it.",
+    ),
+    ("*", "StartSagas", "states:*", "As above."),
+    ("*", "WatchSagas", "states:*", "As above."),
+    ("*", "ApplyGuardrail", "bedrock:*", "The emulator has no guardrails."),
+    ("*", "EmbedTexts", "bedrock:*", "The emulator embeds nothing: texts are embedded in the function."),
+    ("think", "*", "bedrock:*", "Without a model the pool quotes; test_model.py has one."),
+    ("think", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )
 """Function, sid, action and prefix, reason: what no check on the emulator can show to be needed. `*` ends a name."""
