@@ -30,6 +30,9 @@ class Grant:
         return f"{self.function}: {self.sid} {self.action}{' ' + self.resource if self.resource else ''}"
 
 
+ROUTING: Final = ("data", "web", "code", "report", "flow", "think", "knowledge", "accept-goals", "release-tasks")
+"""Functions that read the pools' health and nothing else of the registry by query."""
+
 NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "*", "kms:*", "The emulator does not ask for a key's use when data that it encrypts is read or written."),
     ("*", "", "logs:*", "The emulator writes functions' logs itself."),
@@ -48,6 +51,11 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
         "states:*",
         "Only a goal that is undone needs it: test_sagas.py, which runs under enforcement, shows it.",
     ),
+    *(
+        (name, "UseRegistryTable", "dynamodb:Query", "Routing fails open: health that can't be read is as last known.")
+        for name in ROUTING
+    ),
+    ("flow", "WriteObjects", "s3:PutObject blobs", "flow.record writes one: test_goals.py, under enforcement, shows it."),
     ("*", "StartSagas", "states:*", "As above."),
     ("*", "WatchSagas", "states:*", "As above."),
     ("*", "ApplyGuardrail", "bedrock:*", "The emulator has no guardrails."),
