@@ -20,6 +20,7 @@ from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
@@ -28,7 +29,7 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
-from agentfleet.composition import Governance, Healing, Outside, Platform
+from agentfleet.composition import Bench, Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
@@ -114,6 +115,7 @@ def outside(settings: FleetSettings) -> Outside:
         approvals=DynamoApprovals(aws.dynamodb, settings.registry_table),
         kills=DynamoKills(aws.dynamodb, settings.registry_table, utc_now),
         routing=DynamoRouting(aws.dynamodb, settings.registry_table),
+        journals=DynamoJournals(aws.dynamodb, settings.work_table, outputs, utc_now),
     )
 
 
@@ -178,7 +180,19 @@ def runner(
         cache=cache,
         guard=_guard(settings),
         models=models,
+        bench=_bench(settings, fleet.catalog),
     )
+
+
+def _bench(settings: PoolSettings, catalog: Catalog) -> Bench:
+    """What the tools of a pool's tasks reach out to: imported where a task asks for its tools."""
+
+    def refused(context: TaskContext, tool: str, error: Exception) -> None:
+        from agentfleet.adapters.tool_signals import RefusalMetric
+
+        RefusalMetric(settings.fleet, settings.pool, utc_now)(context, tool, error)
+
+    return Bench(refused)
 
 
 def _guard(settings: PoolSettings) -> "Guard | None":

@@ -1,0 +1,31 @@
+"""What agents that think need from the outside, as Protocols: where they write down what they have done so far."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+
+class JournalStore(Protocol):
+    """What tasks write down while they run, by name. What is written is never changed."""
+
+    def read(self, goal_id: str, task_id: str) -> dict[str, Any]:
+        """Everything that a task has written down, by name, read consistently."""
+
+    def record(self, goal_id: str, task_id: str, name: str, entry: Any) -> Any:
+        """Write down a JSON value under a name (digits and full stops), unless there is one. Gives the one that stands."""
+
+
+class ToolServer(Protocol):
+    """Tools that somebody else serves, by the Model Context Protocol. Calls block their thread.
+
+    Raises RetryableError where the server can't be reached or does not answer.
+    """
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one call may take."""
+
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """What it offers: `name`, `description`, `input` (a JSON schema), `read_only`, `idempotent`."""
+
+    def call(self, name: str, arguments: Mapping[str, Any], timeout: float) -> tuple[Any, bool]:
+        """What a tool answers, and whether the answer is an error."""
