@@ -9,18 +9,17 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentfleet.agent import Agent, ModelUnavailable, PermanentError, TaskContext
+from agentfleet.agent import Agent, ModelUnavailable, TaskContext
 from agentfleet.domain.errors import ModelInputTooLong, ModelRefused
-from agentfleet.domain.model import TOOL_NAME, Answer, Tool, Usage, plain_schema
+from agentfleet.domain.model import Answer, Usage
 from agentfleet.domain.sentences import best, central, sentences_of
-from agentfleet.services.structured import Shape, ShapeError, Structured
+from agentfleet.services.structured import Shape, Structured
 
 agent = Agent("think")
 
 PASSAGE_CHARS: Final = 4_000
 LEAST_CHARS: Final = 500
 QUOTES: Final = 3
-PROBLEMS: Final = 8
 _CITED: Final = re.compile(r"\[(\d{1,3})\]")
 
 T = TypeVar("T")
@@ -256,29 +255,6 @@ def _shortened(text: str, about: str, room: int) -> str:
 
 def _shape(schema: dict[str, Any]) -> Shape[dict[str, Any]]:
     """A shape for a JSON schema. Raises PermanentError saying what is wrong with it."""
-    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - a tenth of a second that only extracts pay
+    from agentfleet.services.schema_shapes import schema_shape  # noqa: PLC0415 - a tenth of a second that only extracts pay
 
-    if schema.get("type") != "object":
-        raise PermanentError('schema: must be a JSON schema with "type": "object" at its top')
-    try:
-        Draft202012Validator.check_schema(schema)
-        plain = plain_schema(schema)
-    except (SchemaError, ValueError) as error:
-        raise PermanentError(f"schema: {getattr(error, 'message', error)}") from error
-    validator = Draft202012Validator(plain)
-
-    def check(value: Any) -> dict[str, Any]:
-        problems = [
-            f"{'.'.join(map(str, problem.path)) or 'the object'}: {problem.message}"
-            for problem in list(validator.iter_errors(value))[:PROBLEMS]
-        ]
-        if problems:
-            raise ShapeError("; ".join(problems))
-        found: dict[str, Any] = value
-        return found
-
-    title = str(schema.get("title", "extract"))
-    name = title if re.match(TOOL_NAME, title) else "extract"
-    return Shape(
-        Tool(name=name, description=str(schema.get("description") or "What the text says."), input_schema=plain), check
-    )
+    return schema_shape(schema, "schema", "extract", "What the text says.")

@@ -30,6 +30,7 @@ from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoDocuments
 from agentfleet.adapters.outputs import S3Outputs
@@ -66,11 +67,13 @@ from agentfleet.ports import (
     ScalingStore,
     TaskQueues,
 )
+from agentfleet.ports_agents import JournalStore
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
+from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import LocalKills
 from agentfleet.services.routing import LocalRouting
 from tests.fakes import (
@@ -142,6 +145,7 @@ class World(ABC):
     budgets: BudgetStore
     approvals: ApprovalStore
     kills: KillStore
+    journals: JournalStore
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
@@ -228,6 +232,7 @@ class FakeWorld(World):
         self.blobs = FakeBlobs()
         self.breakers = LocalBreakers()
         self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
+        self.journals = LocalJournals()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -294,6 +299,7 @@ class AwsWorld(World):
         self.budgets = DynamoBudgets(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
         self.approvals = DynamoApprovals(database, f"{FLEET}-registry")
         self.kills = DynamoKills(database, f"{FLEET}-registry", self.clock)
+        self.journals = DynamoJournals(database, self.table, self.outputs, self.clock)
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")

@@ -1,6 +1,7 @@
 """What agents that think need from the outside, as Protocols: where they write down what they have done so far."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 
@@ -12,6 +13,12 @@ class JournalStore(Protocol):
 
     def record(self, goal_id: str, task_id: str, name: str, entry: Any) -> Any:
         """Write down a JSON value under a name (digits and full stops), unless there is one. Gives the one that stands."""
+
+    def take(self, goal_id: str, task_id: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Be the only one who goes on with the task until then. False if somebody else is: nothing was changed.
+
+        `owner` may take it again, for longer or shorter.
+        """
 
 
 class ToolServer(Protocol):

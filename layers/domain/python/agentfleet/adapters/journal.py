@@ -5,11 +5,12 @@ goals (`GOAL`) and results (`R…`) alone, never sees them.
 """
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from agentfleet.adapters.dynamo import Item, to_seconds
+from agentfleet.adapters.dynamo import Item, to_micros, to_seconds
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import LIFETIME, journal_partition
 from agentfleet.domain.codec import dumps
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _ABSENT: Final = "attribute_not_exists(pk)"
+_LOCK: Final = "lock"
+"""Sort key of who goes on with the task."""
 
 
 class DynamoJournals:
@@ -44,7 +47,8 @@ class DynamoJournals:
         found: dict[str, Any] = {}
         while True:
             answer = self._dynamodb.query(**request)
-            found |= {item["sk"]["S"]: self._entry(goal_id, task_id, item) for item in answer["Items"]}
+            entries = (item for item in answer["Items"] if item["sk"]["S"] != _LOCK)
+            found |= {item["sk"]["S"]: self._entry(goal_id, task_id, item) for item in entries}
             if "LastEvaluatedKey" not in answer:
                 return found
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -66,6 +70,28 @@ class DynamoJournals:
             standing = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)["Item"]
             return self._entry(goal_id, task_id, standing)
         return json.loads(text)
+
+    def take(self, goal_id: str, task_id: str, owner: str, now: datetime, until: datetime) -> bool:
+        """Be the only one who goes on with the task until then. False if somebody else is: nothing was changed."""
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={
+                    "pk": {"S": journal_partition(goal_id, task_id)},
+                    "sk": {"S": _LOCK},
+                    "owner": {"S": owner},
+                    "until": {"N": str(to_micros(until))},
+                    "expires": {"N": to_seconds(now + LIFETIME)},
+                },
+                ConditionExpression=f"{_ABSENT} OR #until <= :now OR #owner = :owner",
+                ExpressionAttributeNames={"#until": "until", "#owner": "owner"},
+                ExpressionAttributeValues={":now": {"N": str(to_micros(now))}, ":owner": {"S": owner}},
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
 
     def _entry(self, goal_id: str, task_id: str, item: Item) -> Any:
         if "p" in item:

@@ -128,7 +128,7 @@ class TaskContext:
         """What this task writes down of what it has done, to go on from there when it is carried out again."""
         from agentfleet.services.journal import LocalJournals, TaskJournal  # noqa: PLC0415 - for those who keep one
 
-        return TaskJournal(self.journals or LocalJournals(), self.goal_id, self.task_id)
+        return TaskJournal(self.journals or LocalJournals(), self.goal_id, self.task_id, self.clock)
 
     @property
     def tools(self) -> "TaskTools":

@@ -166,7 +166,7 @@ class TaskTools:
         """
         tool = name.replace("__", ".")
         try:
-            self._check(tool, arguments)
+            self.check(tool, arguments)
             answer = await self._run(tool, arguments, key)
             return answer if self.shop.guard is None else self._cleaned(answer)
         except (ToolNotAllowed, EgressRefused, GuardrailViolation) as error:
@@ -181,8 +181,8 @@ class TaskTools:
         """Material (JSON) as a model may read it, by the pool's guardrails for tools. Raises GuardrailViolation."""
         return value if self.shop.guard is None else self.shop.guard.clean_answer(self.context, value)
 
-    def _check(self, tool: str, arguments: Mapping[str, Any]) -> None:
-        """Raises ToolNotAllowed, EgressRefused, GuardrailViolation."""
+    def check(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        """May this tool be called with these? Raises ToolNotAllowed, EgressRefused, GuardrailViolation."""
         if not self.allows(tool):
             self.shop.policy.check(tool)
             listed = "; ".join(", ".join(patterns) or "none" for patterns in self.bounds.tools)
