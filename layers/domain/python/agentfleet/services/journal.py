@@ -17,7 +17,6 @@ from agentfleet.domain.errors import Waiting
 from agentfleet.ports import Clock
 from agentfleet.ports_agents import JournalStore
 
-
 HELD_DELAY: Final = 15.0
 """Seconds after which to look again whether somebody else is still at the task."""
 
