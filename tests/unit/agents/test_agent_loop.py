@@ -258,11 +258,12 @@ def test_a_session_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     from agentfleet.agent import TaskContext
 
     class Session:
-        turns: list[dict[str, Any]] = [
-            {"role": "user", "content": [{"text": "I am Ann."}]},
-            {"role": "assistant", "content": [{"text": "Hello Ann."}]},
-        ]
-        keys: list[str] = []
+        def __init__(self) -> None:
+            self.turns: list[dict[str, Any]] = [
+                {"role": "user", "content": [{"text": "I am Ann."}]},
+                {"role": "assistant", "content": [{"text": "Hello Ann."}]},
+            ]
+            self.keys: list[str] = []
 
         def messages(self) -> list[dict[str, Any]]:
             return list(self.turns)
