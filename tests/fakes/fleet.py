@@ -14,6 +14,7 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.ports_agents import ToolServer
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
@@ -60,6 +61,10 @@ class Faults:
         """
         self.calls, self.kill_at, self.before, self.stays_dead = [], call, before, stays_dead
         self._is_dead = False
+
+    def die(self) -> None:
+        """The environment is dead from now on, until another takes over."""
+        self._is_dead = True
 
     def revive(self) -> None:
         """Another environment takes over."""
@@ -157,6 +162,8 @@ class InProcessFleet:
         self.refusals: list[tuple[str, str]] = []
         """Tools that were not let through, and the error's type."""
         self.journals = LocalJournals()
+        self.servers: dict[str, ToolServer] = {}
+        """MCP servers by name."""
         self.faults = Faults()
         self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
@@ -241,7 +248,7 @@ class InProcessFleet:
                 cache=self.cache,
                 models=self.models,
                 guard=self.guards.get(pool),
-                bench=Bench(self._refused, dict, _at_once),
+                bench=Bench(self._refused, lambda: self.servers, _at_once),
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))

@@ -120,7 +120,7 @@ def pools(harm: Harm) -> list[Agent]:
     return [vault, web, files, data]
 
 
-PAGES = {f"/{number}": one["text"] for number, one in enumerate(DOCUMENTS)}
+PAGES: dict[str, str] = {f"/{number}": one["text"] for number, one in enumerate(DOCUMENTS)}
 
 
 def attack(number: int, by: str, monkeypatch: pytest.MonkeyPatch, *, guarded: bool = True) -> tuple[list[str], int]:

@@ -52,6 +52,7 @@ from agentfleet.settings import (
 )
 
 if TYPE_CHECKING:
+    from agentfleet.ports_agents import ToolServer
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -192,7 +193,24 @@ def _bench(settings: PoolSettings, catalog: Catalog) -> Bench:
 
         RefusalMetric(settings.fleet, settings.pool, utc_now)(context, tool, error)
 
-    return Bench(refused)
+    def servers() -> "Mapping[str, ToolServer]":
+        specs = catalog.pools[settings.pool].servers
+        if not specs:
+            return {}
+        from agentfleet.adapters.mcp_servers import StrandsToolServer
+
+        return {spec.name: StrandsToolServer(spec, _token(spec.secret), utc_now) for spec in specs}
+
+    return Bench(refused, servers)
+
+
+def _token(secret: str | None) -> Callable[[], str | None]:
+    """What gives a server's bearer token, read anew for each connection: it may have been rotated."""
+
+    def read() -> str | None:
+        return clients().secrets.get_secret_value(SecretId=secret)["SecretString"] if secret else None
+
+    return read
 
 
 def _guard(settings: PoolSettings) -> "Guard | None":

@@ -165,6 +165,8 @@ class TaskTools:
         takes longer: let it out of the capability and call again with the same key; DeliveryFailed.
         """
         tool = name.replace("__", ".")
+        if tool.startswith("mcp."):
+            tool = await self._served_as(tool)
         try:
             self.check(tool, arguments)
             answer = await self._run(tool, arguments, key)
@@ -176,6 +178,11 @@ class TaskTools:
             return ToolAnswer(f"refused: {error}", is_error=True)
         except PermanentError as error:
             return ToolAnswer(str(error), is_error=True)
+
+    @staticmethod
+    def is_repeatable(name: str) -> bool:
+        """Does a call that is made again under its key find what became of it? Nobody can say that of others' servers."""
+        return not name.replace("__", ".").startswith("mcp.")
 
     def clean(self, value: Any) -> Any:
         """Material (JSON) as a model may read it, by the pool's guardrails for tools. Raises GuardrailViolation."""
@@ -275,6 +282,15 @@ class TaskTools:
             return ToolAnswer({"id": fact.id, "remembered": fact.text})
         facts = await asyncio.to_thread(memory.recall, text, int(arguments.get("limit", 5)))
         return ToolAnswer([{"text": fact.text, "about": fact.about, "source": fact.source} for fact in facts])
+
+    async def _served_as(self, tool: str) -> str:
+        """A server's tool by its own name, which `tool` is as a model writes it."""
+        for server, served in await self._served():
+            for one in served:
+                own = f"mcp.{server}.{one.name}"
+                if own.replace("__", ".") == tool:
+                    return own
+        return tool
 
     async def _served(self) -> list[tuple[str, Sequence[Tool]]]:
         found: list[tuple[str, Sequence[Tool]]] = []
