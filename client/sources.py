@@ -45,7 +45,7 @@ def read_goal(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _invalid(path, f"can't be read: {error}") from error
     if not isinstance(goal, dict):
-        raise _invalid(path, f"must hold a goal with plan or playbook, not {type(goal).__name__}")
+        raise _invalid(path, f"must hold a goal with plan, playbook or goal, not {type(goal).__name__}")
     return goal
 
 

@@ -97,6 +97,7 @@ class GoalItem(Model):
     deadline = MomentAttribute(null=True)
     paused = MomentAttribute(null=True)
     origin = UnicodeAttribute(null=True)
+    words = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)
     finished = MomentAttribute(null=True)
     output = JsonAttribute(null=True)
