@@ -29,7 +29,7 @@ from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
-Grant = Literal["blobs:read", "blobs:write", "knowledge"]
+Grant = Literal["blobs:read", "blobs:write", "knowledge", "memory"]
 
 RESERVED_POOL_NAMES: Final = frozenset(
     {
@@ -37,6 +37,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "archive-history",
         "authorize-request",
         "compensate-goals",
+        "endings",
         "events",
         "heal-work",
         "history",
@@ -45,6 +46,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "registry",
         "release",
         "release-tasks",
+        "remember-goals",
         "saga",
         "serve-api",
         "serve-knowledge",
@@ -124,6 +126,17 @@ class KnowledgeBlock(_Strict):
         return {"minilm": 384, "titan": 512}[self.embedder]
 
 
+class MemoryBlock(_Strict):
+    """The `[memory]` table: how long and how much agents remember."""
+
+    half_life_days: float = Field(default=30, ge=0.01, le=3650, strict=False)
+    """In which a fact that nobody needs loses half of its strength; it is forgotten after four of them."""
+    facts: int = Field(default=500, ge=1, le=1000)
+    """Of one agent and tenant: the strongest."""
+    session_chars: int = Field(default=24_000, ge=2_000, le=200_000)
+    """Of JSON: a conversation that is longer is summarised."""
+
+
 class PoolBlock(_Strict):
     """One `[pools.<name>]` table: what the code of a pool cannot say about itself."""
 
@@ -195,6 +208,7 @@ class FleetFile(_Strict):
 
     fleet: FleetBlock
     knowledge: KnowledgeBlock = KnowledgeBlock()
+    memory: MemoryBlock = MemoryBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
     approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
     """What a person must approve before it runs, beside what says so itself."""
@@ -226,6 +240,7 @@ class FleetDefinition:
     catalog: Catalog
     pools: dict[str, PoolDefinition]
     knowledge: KnowledgeBlock = field(default_factory=KnowledgeBlock)
+    memory: MemoryBlock = field(default_factory=MemoryBlock)
 
     @property
     def knows(self) -> bool:
@@ -264,7 +279,7 @@ def read_fleet(root: Path) -> FleetDefinition:
         tenant_window=file.fleet.tenant_window,
         remotes=tuple(_remote(name, block) for name, block in sorted(file.agents.items())),
     )
-    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
+    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge, memory=file.memory)
 
 
 def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefinition]) -> None:

@@ -103,9 +103,10 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry", "history"),
+            environment=access.environment("work", "registry", "history") | access.memory_environment,
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
+            + access.use_table("memory")
             + access.keep_budgets()
             + access.read_history()
             + access.send_tasks()

@@ -35,7 +35,7 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability, ModelSource, TaskContext
+from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.control import Controller
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
@@ -45,12 +45,16 @@ from agentfleet.settings import (
     ArchiverSettings,
     FleetSettings,
     KnowledgeSettings,
+    MemorySettings,
     MissingSetting,
     PoolSettings,
     RecorderSettings,
 )
 
 if TYPE_CHECKING:
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+    from agentfleet.domain.memory import Policy as MemoryPolicy
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -60,9 +64,12 @@ if TYPE_CHECKING:
     from agentfleet.services.knowledge import Knowledge
     from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.memory import TaskMemory
+    from agentfleet.services.memory_desk import MemoryDesk
     from agentfleet.services.model import TaskModel
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
+    from agentfleet.services.remember import Rememberer
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
     from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
@@ -178,6 +185,41 @@ def runner(
         cache=cache,
         guard=_guard(settings),
         models=models,
+        memories=_memories(settings, pool) if settings.remembers else None,
+    )
+
+
+def _memories(settings: PoolSettings, pool: str) -> MemorySource:
+    """What makes the pool's memory when a task first asks for it: till then nothing of it is imported."""
+
+    @lru_cache(maxsize=1)
+    def made() -> MemorySource:
+        from agentfleet.domain.guardrails import Guardrails
+        from agentfleet.services.memory import Memories
+
+        chosen = MemorySettings.from_env()
+        facts, sessions, episodes, policy = _remembering(chosen)
+        rules = Guardrails.model_validate(settings.guardrails)
+        return Memories(facts, sessions, episodes, utc_now, pool, policy, rules, chosen.session_chars)
+
+    def source(context: TaskContext) -> "TaskMemory":
+        return made()(context)
+
+    return source
+
+
+def _remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]":
+    """Where it is remembered, and by which rules."""
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+    from agentfleet.domain.memory import Policy
+
+    aws, table = clients(), chosen.table
+    return (
+        DynamoFacts(aws.dynamodb, table, aws.threads),
+        DynamoSessions(aws.dynamodb, table, aws.threads),
+        DynamoEpisodes(aws.dynamodb, table, aws.threads),
+        Policy(timedelta(days=chosen.half_life_days), chosen.facts),
     )
 
 
@@ -401,6 +443,27 @@ def knowledge() -> "Knowledge":
         vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
     documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
     return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)
+
+
+@lru_cache(maxsize=1)
+def memory() -> "MemoryDesk":
+    """For the API's memory routes."""
+    from agentfleet.services.memory_desk import MemoryDesk
+
+    chosen = MemorySettings.from_env()
+    facts, sessions, episodes, policy = _remembering(chosen)
+    return MemoryDesk(facts, sessions, episodes, utc_now, policy, chosen.session_chars)
+
+
+@lru_cache(maxsize=1)
+def rememberer() -> "Rememberer":
+    """For remember_goals."""
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.services.remember import Rememberer
+
+    fleet, aws = outside(FleetSettings.from_env()), clients()
+    episodes = DynamoEpisodes(aws.dynamodb, MemorySettings.from_env().table, aws.threads)
+    return Rememberer(fleet.goals, fleet.plans, fleet.results, fleet.budgets, episodes)
 
 
 @lru_cache(maxsize=1)

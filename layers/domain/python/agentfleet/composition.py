@@ -34,7 +34,7 @@ from agentfleet.services.approval import ApprovalBook, ApprovalDesk, ApprovalGat
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.budget import Budgets, LocalBudgets
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import Capability, ModelSource
+from agentfleet.services.capability import Capability, MemorySource, ModelSource
 from agentfleet.services.control import Controller
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
@@ -169,8 +169,12 @@ class Platform:
         cache: CacheManager | None = None,
         guard: "Guard | None" = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
+        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked.
+
+        No memories: its agents remember nothing.
+        """
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -189,6 +193,7 @@ class Platform:
             budgets=self.budgets,
             guard=guard,
             models=models,
+            memories=memories,
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

@@ -21,6 +21,7 @@ from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 from agentfleet.services.budget import TaskBudget
 
 if TYPE_CHECKING:
+    from agentfleet.services.memory import TaskMemory
     from agentfleet.services.model import TaskModel
 
 LINK_LIFETIME: Final = timedelta(hours=1)
@@ -110,6 +111,23 @@ class TaskContext:
     """What `model` is made by; None: this pool, or this machine, has no models."""
     undoes: Undoes | None = None
     """For compensations: the task that is undone, which `task_id` names too."""
+    memories: "Callable[[TaskContext], TaskMemory] | None" = None
+    """What `memory` is made by; None: this pool has no grant for it."""
+
+    @property
+    def has_memory(self) -> bool:
+        """May this pool's agents remember?"""
+        return self.memories is not None
+
+    @property
+    def memory(self) -> "TaskMemory":
+        """What is remembered for this tenant: `context.memory.recall("…")`. Its calls block.
+
+        Raises PermanentError if the pool has no grant for it; `has_memory` tells.
+        """
+        if self.memories is None:
+            raise PermanentError('the pool has no grant memory: add "memory" to its grants in fleet.toml')
+        return self.memories(self)
 
     @property
     def model(self) -> "TaskModel":
@@ -160,6 +178,8 @@ class TaskContext:
 
 ModelSource = Callable[[TaskContext], "TaskModel"]
 """Gives a task its view of the pool's models."""
+MemorySource = Callable[[TaskContext], "TaskMemory"]
+"""Gives a task its view of what is remembered for its tenant."""
 
 Function = Callable[..., Any]
 

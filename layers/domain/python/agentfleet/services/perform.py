@@ -16,7 +16,7 @@ from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
-from agentfleet.services.capability import Capability, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
@@ -54,6 +54,7 @@ class Performer:
         budgets: Budgets | None = None,
         guard: "Guard | None" = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -69,6 +70,7 @@ class Performer:
         self._budgets = budgets
         self._guard = guard
         self._models = models
+        self._memories = memories
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -245,6 +247,7 @@ class Performer:
             breakers=self._breakers,
             budget=TaskBudget(self._budgets, work.goal),
             models=self._models,
+            memories=self._memories,
         )
 
     def _replan(self, work: Work, error: Exception) -> bool:
