@@ -17,7 +17,7 @@ from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import ModelSource
+from agentfleet.services.capability import MemorySource, ModelSource
 from agentfleet.services.heal import HealReport
 from agentfleet.services.kill import LocalKills
 from agentfleet.services.routing import LocalRouting
@@ -110,6 +110,7 @@ class InProcessFleet:
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
         catalog: Catalog | None = None,
         **rest: Any,
     ) -> None:
@@ -128,6 +129,7 @@ class InProcessFleet:
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.models = models
+        self.memories = memories
         self.faults = Faults()
         self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
@@ -210,6 +212,7 @@ class InProcessFleet:
                 before=agent.before,
                 cache=self.cache,
                 models=self.models,
+                memories=self.memories,
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
