@@ -1,5 +1,6 @@
 """Routes of what agents remember: facts, conversations, what became of goals in words. Each tenant sees its own."""
 
+import secrets
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -13,7 +14,7 @@ from agentfleet.services.openapi import answers
 routes = Routes()
 
 AgentQuery = Annotated[str | None, Query(max_length=64, description="Only this agent's; `shared`: what all of them recall")]
-TurnKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+TurnKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 
 
 @routes.get("/memory/facts", tags=["memory"], summary="What agents know, the strongest first", **answers())
@@ -69,9 +70,9 @@ def get_session(session_id: str) -> views.SessionDetail:
 
 
 @routes.post("/memory/sessions/<session_id>", tags=["memory"], summary="Add a turn to a conversation", **answers(503))
-def add_turn(session_id: str, order: Annotated[views.TurnOrder, Body()], key: TurnKey) -> views.SessionView:
+def add_turn(session_id: str, order: Annotated[views.TurnOrder, Body()], key: TurnKey = None) -> views.SessionView:
     """Begins the conversation if there is none by that id. The same Idempotency-Key again adds nothing."""
-    head = routes.memory.add_turn(routes.tenant(), unquote(session_id), order.messages, key)
+    head = routes.memory.add_turn(routes.tenant(), unquote(session_id), order.messages, key or secrets.token_hex(16))
     return views.SessionView.of(head)
 
 

@@ -69,6 +69,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(bootstrap, "api", lambda: made.api)
     monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "memory", lambda: made.memory)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made
