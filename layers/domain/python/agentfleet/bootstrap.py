@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
     from agentfleet.services.model import TaskModel
+    from agentfleet.services.planner import Planner
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
@@ -401,6 +402,17 @@ def knowledge() -> "Knowledge":
         vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
     documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
     return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)
+
+
+@lru_cache(maxsize=1)
+def planner() -> "Planner":
+    """For the pool `plan`."""
+    from agentfleet.domain.tool_policy import ToolPolicy
+    from agentfleet.services.planner import Planner
+
+    pool = PoolSettings.from_env().pool
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return Planner(catalog, PackagedPlaybooks(), ToolPolicy(pool, catalog.pools[pool].tools))
 
 
 @lru_cache(maxsize=1)

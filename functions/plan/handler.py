@@ -1,0 +1,160 @@
+"""Plans: for goals in words, and for tasks that failed. With a language model where there is one, by rules where there is none.
+
+Settings of the pool: `without_undo` and `hidden` (lists of capabilities, names or patterns), `max_tasks` (of a model's plan,
+default 8), `repair` (rules for `plan.repair`).
+"""
+
+import asyncio
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from agentfleet.agent import Agent, PermanentError, SubPlan, TaskContext
+from agentfleet.bootstrap import planner
+from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.task import MAX_WORDS
+from agentfleet.services.planner import Planned, Planner, PlanTooDear
+from agentfleet.services.planning_views import Draft, EstimateView
+
+agent = Agent("plan")
+
+MOST_TASKS: Final = 8
+"""Of a model's plan, unless the pool's settings or the task say otherwise."""
+
+
+class Strict(BaseModel):
+    """An input: a field that it does not know is a mistake, said at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class MakeInput(Strict):
+    """What is wanted, in words."""
+
+    goal: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_WORDS)]
+    dry_run: bool = False
+    """Give the plan and what it will take, and don't run it."""
+    max_tasks: int | None = Field(default=None, ge=1, le=20)
+    """Of a plan that a model makes."""
+
+
+class Alternative(Strict):
+    """Another way."""
+
+    capability: str = Field(min_length=1)
+    input: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the failed task's input."""
+
+
+class FailedTask(Strict):
+    """What failed for good, and why."""
+
+    task: str
+    capability: str
+    input: dict[str, Any]
+    error: str
+    message: str
+    attempts: int
+    alternatives: list[Alternative] = Field(default_factory=list)
+
+
+class RepairInput(Strict):
+    """What a planner is asked when a task with `on_failure = "replan"` has failed."""
+
+    failed: FailedTask
+
+
+@agent.capability("plan.make", idempotent=True, timeout=280)
+async def make(input: MakeInput, context: TaskContext) -> SubPlan | Draft:
+    """Plan what a goal in words asks for, and carry the plan out; or only show it with what it will take.
+
+    Raises PermanentError if it can't be planned, PlanTooDear if it may cost more than the budget has left.
+    """
+    most = input.max_tasks or int(context.settings.get("max_tasks", MOST_TASKS))
+    planned = await planner().make(input.goal, context, most)
+    left = await asyncio.to_thread(context.budget.dollars_left)
+    dear = Planner.afford(planned, left)
+    draft = _draft(input.goal, planned, dear)
+    if input.dry_run:
+        return draft
+    if dear:
+        raise PlanTooDear(dear)
+    body = draft.model_dump_json().encode()
+    await asyncio.to_thread(context.blobs.put, "plan.json", body, "application/json")
+    return SubPlan(tasks=draft.plan["tasks"], output=draft.plan.get("output"))
+
+
+@agent.capability("plan.repair", idempotent=True, timeout=280)
+async def repair(input: RepairInput, context: TaskContext) -> SubPlan:
+    """Find another way to do a failed task: its own alternatives, then the pool's rules, then a model's plan.
+
+    A rule in the settings is `[[pools.plan.settings.repair]]` with `capability` (a glob), optionally `error` (a glob of the
+    error's name), and `use`: a list of alternatives. What has failed is not tried again.
+
+    Raises PermanentError if nothing helps.
+    """
+    failed = input.failed
+    ways = [*failed.alternatives, *_ruled(failed, context.settings.get("repair", []))]
+    if not ways:
+        return await _by_model(failed, context)
+    way, *rest = ways
+    task = {
+        "id": failed.task,
+        "capability": way.capability,
+        "input": {**failed.input, **way.input},
+        "alternatives": [one.model_dump() for one in rest],
+        "on_failure": "replan" if rest else "fail",
+    }
+    return SubPlan(tasks=[task], output={"$from": failed.task})
+
+
+def _ruled(failed: FailedTask, rules: list[dict[str, Any]]) -> Iterator[Alternative]:
+    """What the pool's rules offer for this failure, without what the task names itself."""
+    known = {failed.capability, *(one.capability for one in failed.alternatives)}
+    for rule in rules:
+        if fnmatchcase(failed.capability, rule["capability"]) and fnmatchcase(failed.error, rule.get("error", "*")):
+            yield from (way for one in rule["use"] if (way := Alternative.model_validate(one)).capability not in known)
+
+
+async def _by_model(failed: FailedTask, context: TaskContext) -> SubPlan:
+    said = f"no other way is known to do {failed.capability}, which failed: {failed.error}: {failed.message}"
+    if context.models is None:
+        raise PermanentError(said)
+    try:
+        planned = await planner().mend(failed.model_dump(exclude={"alternatives"}), context)
+    except RetryableError:
+        raise
+    except PermanentError as error:
+        raise PermanentError(f"{said}; a model found none either: {error}") from error
+    if dear := Planner.afford(planned, await asyncio.to_thread(context.budget.dollars_left)):
+        raise PlanTooDear(f"{said}; a model found one, but {dear}")
+    plan = _plan_of(planned)
+    return SubPlan(tasks=plan["tasks"], output=plan.get("output"))
+
+
+def _plan_of(planned: Planned) -> dict[str, Any]:
+    """The plan as it would be submitted."""
+    return planned.drafted.plan.model_dump(mode="json", exclude_defaults=True)
+
+
+def _draft(goal: str, planned: Planned, dear: str | None) -> Draft:
+    asked = planned.asked
+    usage = asked.usage if asked else None
+    return Draft(
+        goal=goal,
+        plan=_plan_of(planned),
+        how="model" if asked else "rules",
+        why=planned.why,
+        playbook=planned.drafted.playbook,
+        parameters=dict(planned.drafted.parameters),
+        warnings=((dear,) if dear else ()) + planned.warnings,
+        estimate=EstimateView.of(planned.estimate),
+        model=asked.model if asked else None,
+        rounds=asked.rounds if asked else 0,
+        input_tokens=usage.input + usage.cache_read + usage.cache_write if usage else 0,
+        output_tokens=usage.output if usage else 0,
+        dollars=asked.dollars if asked else 0.0,
+        seconds=asked.seconds if asked else 0.0,
+    )
