@@ -296,9 +296,8 @@ def _check_undoing(pools: Mapping[str, PoolDefinition]) -> None:
     for name, pool in pools.items():
         for one in pool.spec.capabilities:
             if one.undone_by is not None and one.undone_by not in known:
-                raise FleetError(
-                    f"pool {name}: {one.name} is undone_by {one.undone_by!r}, which no pool offers; there are {', '.join(known)}"
-                )
+                said = f"{one.name} is undone_by {one.undone_by!r}, which no pool offers"
+                raise FleetError(f"pool {name}: {said}; there are {', '.join(known)}")
 
 
 def _approved_alone(spec: PoolSpec, rules: Sequence[ApprovalRule]) -> PoolSpec:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from client.cli import ask, audit, fleets, goals, governance, healing, knowledge, machine, playbooks, results
+from client.cli import ask, audit, fleets, goals, governance, healing, knowledge, machine, planning, playbooks, results
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ for _panel, _commands in {
     "This machine": (machine.up, machine.down, machine.status, machine.demo, machine.doctor),
     "Goals": (
         goals.submit,
+        planning.plan,
         goals.watch,
         goals.goals,
         results.tasks,

@@ -17,6 +17,7 @@ Outputs = Callable[[str], Schema | None]
 
 ANYTHING: Final[Schema] = {}
 _STEP: Final = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_]*)|\[(-?\d+|\*|-?\d*:-?\d*)?\]")
+_PLAIN: Final = re.compile(rf"(?:{_STEP.pattern})*")
 _KINDS: Final[Mapping[type, str]] = {
     bool: "boolean",
     int: "integer",
@@ -126,12 +127,10 @@ def schema_at(schema: Schema, path: str) -> tuple[Schema, tuple[str, tuple[str, 
 
     Only plain paths are followed (`rows[0].name`, `pages[].title`); beyond anything else all is possible.
     """
-    position, lists = 0, 0
-    while position < len(path):
-        step = _STEP.match(path, position)
-        if step is None:
-            return ANYTHING, None
-        position = step.end()
+    lists = 0
+    if not _PLAIN.fullmatch(path):
+        return ANYTHING, None
+    for step in _STEP.finditer(path):
         if "anyOf" in schema:
             choices = [one for one in schema["anyOf"] if types_of(one) != frozenset({"null"})]
             if len(choices) != 1:

@@ -131,16 +131,22 @@ def pair_example(capabilities: Iterable[CapabilitySpec]) -> tuple[str, dict[str,
             needs = second.input.get("required", ())
             fields = second.input.get("properties", {})
             for name in needs:
-                if second is first or name not in outputs or types_of(outputs[name]) != types_of(fields.get(name, {})):
+                if second is first or name not in outputs or not _are_texts(outputs[name], fields.get(name, {})):
                     continue
                 inputs = [{one: _sample(spec, one) for one in spec.input.get("required", ())} for spec in (first, second)]
                 inputs[1][name] = f"{{{{t1.{name}}}}}"
+                if any(isinstance(one, list | dict) for given in inputs for one in given.values()):
+                    continue
                 draft = {
                     "t1": {"capability": first.name, "input": inputs[0]},
                     "t2": {"capability": second.name, "input": inputs[1]},
                 }
                 return f"{_short(first.description)} Then: {_short(second.description)}", draft
     return None
+
+
+def _are_texts(*schemas: Mapping[str, Any]) -> bool:
+    return all("string" in (types_of(one) or ()) for one in schemas)
 
 
 def _sample(spec: CapabilitySpec, name: str) -> Any:

@@ -11,6 +11,9 @@ from agentfleet.domain.ranking import bm25, words
 LEAST_SHARED: Final = 2
 LEAST_SHARE: Final = 0.25
 """Of the goal's own words: a playbook that has fewer in common with it is about something else."""
+EVIDENCE: Final = 0.5
+"""What a parameter that the goal gives adds to a score."""
+_VAGUE: Final = frozenset(words("about all any both each every give need one please some tell want"))
 _QUOTED: Final = re.compile(r"\"([^\"\n]+)\"|“([^”\n]+)”|«([^»\n]+)»|(?<![\w'])'([^'\n]+)'(?![\w'])|`([^`\n]+)`")
 _ADDRESS: Final = re.compile(r"\b(?:https?|s3)://[^\s\"'<>«»“”`]+")
 _PATH: Final = re.compile(
@@ -40,17 +43,16 @@ class Fit:
 def ranked(goal: str, playbooks: Mapping[str, Playbook]) -> list[Fit]:
     """Every playbook that shares a word with the goal, the best first."""
     facts = Facts.of(goal)
-    asked = list(dict.fromkeys(words(facts.rest)))
+    asked = [word for word in dict.fromkeys(words(facts.rest)) if word not in _VAGUE]
     texts = {name: _words_of(playbook) for name, playbook in playbooks.items()}
-    scores = bm25(asked, texts)
     found = []
-    for name, score in sorted(scores.items(), key=lambda scored: (-scored[1], scored[0])):
+    for name, score in bm25(asked, texts).items():
         shared = sum(word in texts[name] for word in asked)
         near = shared >= LEAST_SHARED and shared >= LEAST_SHARE * len(asked)
         parameters = fill(facts, playbooks[name].parameters)
         missing = [key for key, one in playbooks[name].parameters.items() if one.default is None and key not in parameters]
-        found.append(Fit(name, score, near, parameters, tuple(missing)))
-    return found
+        found.append(Fit(name, score + EVIDENCE * len(parameters), near, parameters, tuple(missing)))
+    return sorted(found, key=lambda fit: (-fit.score, fit.playbook))
 
 
 def _words_of(playbook: Playbook) -> list[str]:
@@ -118,20 +120,28 @@ def fill(facts: Facts, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
 
 
 def _named(goal: str, name: str, parameter: Parameter) -> Any:
-    """`name: value`, `name = value`, or `name "value"`."""
+    """`name = value`, `name "value"`, `name: "value"`, and `name: value` where it is a number or a yes: else it is prose."""
     spoken = re.escape(name).replace("_", "[ _-]").replace(r"\-", "[ _-]")
-    match = re.search(
-        rf"(?<![\w-]){spoken}(?:\s*[:=]\s*|\s+(?=[\"“«'`]))(?:{_QUOTED.pattern}|([^\s\"“«'`,;]+))", goal, re.IGNORECASE
-    )
-    if match is None:
-        return None
-    text = _clean(next(filter(None, match.groups())))
-    if parameter.type == "string":
-        return text
-    if parameter.type in {"integer", "number"} and re.fullmatch(r"-?\d+(?:\.\d+)?", text):
-        return float(text) if "." in text and parameter.type == "number" else int(text) if "." not in text else None
-    if parameter.type == "boolean" and text.casefold() in {"true", "yes", "false", "no"}:
-        return text.casefold() in {"true", "yes"}
+    assigned = rf"(?<![\w-]){spoken}(?:\s*(?P<by>[:=])\s*|\s+(?=[\"“«'`]))(?:{_QUOTED.pattern}|(?P<bare>[^\s\"“«'`,;]+))"
+    for match in re.finditer(assigned, goal, re.IGNORECASE):
+        said = match.groupdict()
+        text = _clean(said["bare"]) if said["bare"] else next(filter(None, match.groups()[1:]))
+        value = _typed(text, parameter)
+        if value is not None and not (said["bare"] and said["by"] == ":" and isinstance(value, str)):
+            return value
+    return None
+
+
+def _typed(text: str, parameter: Parameter) -> Any:
+    match parameter.type:
+        case "string":
+            return text or None
+        case "integer" if re.fullmatch(r"-?\d+", text):
+            return int(text)
+        case "number" if re.fullmatch(r"-?\d+(?:\.\d+)?", text):
+            return float(text) if "." in text else int(text)
+        case "boolean" if text.casefold() in {"true", "yes", "false", "no"}:
+            return text.casefold() in {"true", "yes"}
     return None
 
 

@@ -148,10 +148,10 @@ class Planner:
         """Why a plan is too dear for what is left; None if it is not."""
         if left is None or planned.estimate.model_dollars <= left:
             return None
-        tasks = planned.estimate.tasks
+        dollars, tasks = planned.estimate.model_dollars, planned.estimate.tasks
         return (
-            f"the plan may cost ${planned.estimate.model_dollars:.4f} for models ({sum(one.model_dollars > 0 for one in tasks)} "
-            f"of its {len(tasks)} tasks ask one), and ${left:.4f} are left in the budget: allow more dollars, or ask for less"
+            f"the plan may cost ${dollars:.4f} for models ({sum(one.model_dollars > 0 for one in tasks)} of its {len(tasks)} "
+            f"tasks ask one), and ${left:.4f} are left in the budget: allow more dollars, or ask for less"
         )
 
     def _policy(self, context: TaskContext) -> PlanPolicy:
@@ -211,23 +211,23 @@ class Planner:
         """The playbook that fits best. Raises PermanentError naming what is missing and what would be near."""
         fits = ranked(goal, self._playbooks)
         near = [fit for fit in fits if fit.is_near]
-        wrong: list[str] = []
-        for fit in near:
-            if fit.missing:
-                continue
-            try:
-                plan = self._playbooks[fit.playbook].instantiate(dict(fit.parameters))
-                return Drafted(checked(plan, self._catalog, policy), fit.playbook, fit.parameters)
-            except InvalidRequest as error:
-                wrong.append(f"{fit.playbook}: {error}")
-        if wrong:
-            said = f"the playbook that fits can't be planned: {'; '.join(wrong)}"
-        elif near:
-            said = f"it does not say what is needed: the nearest playbooks are {', '.join(nearest(near))}"
-        else:
+        if not near:
             there = ", ".join(nearest(fits)) or ", ".join(sorted(self._playbooks)) or "none"
-            said = f"no playbook fits; the nearest are {there}"
-        raise PermanentError(f"{said}. By rules, since {why}")
+            raise PermanentError(f"no playbook fits; the nearest are {there}. By rules, since {why}")
+        best = near[0]
+        if best.missing:
+            missing = ", ".join(best.missing)
+            others = f"; near are also {', '.join(nearest(near[1:]))}" if near[1:] else ""
+            raise PermanentError(
+                f"playbook {best.playbook} fits, but the goal does not say its {missing}{others}. By rules, since {why}"
+            )
+        try:
+            plan = self._playbooks[best.playbook].instantiate(dict(best.parameters))
+            return Drafted(checked(plan, self._catalog, policy), best.playbook, best.parameters)
+        except InvalidRequest as error:
+            raise PermanentError(
+                f"playbook {best.playbook} fits, but can't be planned: {error}. By rules, since {why}"
+            ) from error
 
     def _planned(self, drafted: Drafted, why: str, asked: Structured[Drafted] | None, memory: PlannerMemory | None) -> Planned:
         names = sorted({task.capability for task in drafted.plan.tasks})
