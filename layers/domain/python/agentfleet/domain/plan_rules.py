@@ -122,7 +122,7 @@ def fill(facts: Facts, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
 def _named(goal: str, name: str, parameter: Parameter) -> Any:
     """`name = value`, `name "value"`, `name: "value"`, and `name: value` where it is a number or a yes: else it is prose."""
     spoken = re.escape(name).replace("_", "[ _-]").replace(r"\-", "[ _-]")
-    assigned = rf"(?<![\w-]){spoken}(?:\s*(?P<by>[:=])\s*|\s+(?=[\"“«'`]))(?:{_QUOTED.pattern}|(?P<bare>[^\s\"“«'`,;]+))"
+    assigned = rf"(?<![\w-]){spoken}(?:\s*(?P<by>[:=])\s*|\s+(?=[\"“«'`]))(?={_QUOTED.pattern}|(?P<bare>[^\s\"“«'`,;]+))"
     for match in re.finditer(assigned, goal, re.IGNORECASE):
         said = match.groupdict()
         text = _clean(said["bare"]) if said["bare"] else next(filter(None, match.groups()[1:]))
