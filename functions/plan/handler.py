@@ -11,12 +11,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from agentfleet.agent import Agent, PermanentError, SubPlan, TaskContext
+from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
 from agentfleet.bootstrap import planner
-from agentfleet.domain.errors import RetryableError
 from agentfleet.domain.task import MAX_WORDS
-from agentfleet.services.planner import Planned, Planner, PlanTooDear
-from agentfleet.services.planning_views import Draft, EstimateView
 
 agent = Agent("plan")
 
@@ -67,18 +64,21 @@ class RepairInput(Strict):
 
 
 @agent.capability("plan.make", idempotent=True, timeout=280)
-async def make(input: MakeInput, context: TaskContext) -> SubPlan | Draft:
+async def make(input: MakeInput, context: TaskContext) -> SubPlan | dict[str, Any]:
     """Plan what a goal in words asks for, and carry the plan out; or only show it with what it will take.
 
-    Raises PermanentError if it can't be planned, PlanTooDear if it may cost more than the budget has left.
+    With `dry_run` gives a Draft (agentfleet.services.planning_views). Raises PermanentError if it can't be planned, PlanTooDear
+    if it may cost more than the budget has left.
     """
+    from agentfleet.services.planner import PlanTooDear, afford  # noqa: PLC0415 - what plans is loaded by the first task
+    from agentfleet.services.planning_views import Draft  # noqa: PLC0415
+
     most = input.max_tasks or int(context.settings.get("max_tasks", MOST_TASKS))
     planned = await planner().make(input.goal, context, most)
-    left = await asyncio.to_thread(context.budget.dollars_left)
-    dear = Planner.afford(planned, left)
-    draft = _draft(input.goal, planned, dear)
+    dear = afford(planned, await asyncio.to_thread(context.budget.dollars_left))
+    draft = Draft.of(input.goal, planned, dear)
     if input.dry_run:
-        return draft
+        return draft.model_dump(mode="json")
     if dear:
         raise PlanTooDear(dear)
     body = draft.model_dump_json().encode()
@@ -122,39 +122,15 @@ async def _by_model(failed: FailedTask, context: TaskContext) -> SubPlan:
     said = f"no other way is known to do {failed.capability}, which failed: {failed.error}: {failed.message}"
     if context.models is None:
         raise PermanentError(said)
+    from agentfleet.services.planner import PlanTooDear, afford  # noqa: PLC0415
+
     try:
         planned = await planner().mend(failed.model_dump(exclude={"alternatives"}), context)
     except RetryableError:
         raise
     except PermanentError as error:
         raise PermanentError(f"{said}; a model found none either: {error}") from error
-    if dear := Planner.afford(planned, await asyncio.to_thread(context.budget.dollars_left)):
+    if dear := afford(planned, await asyncio.to_thread(context.budget.dollars_left)):
         raise PlanTooDear(f"{said}; a model found one, but {dear}")
-    plan = _plan_of(planned)
+    plan = planned.plan_json
     return SubPlan(tasks=plan["tasks"], output=plan.get("output"))
-
-
-def _plan_of(planned: Planned) -> dict[str, Any]:
-    """The plan as it would be submitted."""
-    return planned.drafted.plan.model_dump(mode="json", exclude_defaults=True)
-
-
-def _draft(goal: str, planned: Planned, dear: str | None) -> Draft:
-    asked = planned.asked
-    usage = asked.usage if asked else None
-    return Draft(
-        goal=goal,
-        plan=_plan_of(planned),
-        how="model" if asked else "rules",
-        why=planned.why,
-        playbook=planned.drafted.playbook,
-        parameters=dict(planned.drafted.parameters),
-        warnings=((dear,) if dear else ()) + planned.warnings,
-        estimate=EstimateView.of(planned.estimate),
-        model=asked.model if asked else None,
-        rounds=asked.rounds if asked else 0,
-        input_tokens=usage.input + usage.cache_read + usage.cache_write if usage else 0,
-        output_tokens=usage.output if usage else 0,
-        dollars=asked.dollars if asked else 0.0,
-        seconds=asked.seconds if asked else 0.0,
-    )

@@ -331,7 +331,16 @@ def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(temp
         "What fleet-serve-mcp may do",
         "What fleet-compensate-goals may do",
     }
-    assert pools == {"fleet-code", "fleet-data", "fleet-flow", "fleet-knowledge", "fleet-report", "fleet-think", "fleet-web"}
+    assert pools == {
+        "fleet-code",
+        "fleet-data",
+        "fleet-flow",
+        "fleet-knowledge",
+        "fleet-plan",
+        "fleet-report",
+        "fleet-think",
+        "fleet-web",
+    }
     for statement in (*starters.values(), *answerers.values()):
         assert flat(statement["Resource"]).endswith(machine)
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
+from agentfleet.agent import Agent
 from client.api import AsyncFleetClient, FleetClient
 from client.config import ClientConfig
 from functions.serve_api import governance, handler
@@ -63,9 +64,15 @@ class Gateway:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def more_agents() -> tuple[Agent, ...]:
+    """Beside those of every world: for tests to override."""
+    return ()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, more_agents: tuple[Agent, ...]) -> World:
     """A fleet in this process with its API. Whenever a client pauses, the fleet works a little."""
-    made = World()
+    made = World(*more_agents)
     for module in (handler, governance):
         monkeypatch.setattr(module, "api", lambda: made.api)
     monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)

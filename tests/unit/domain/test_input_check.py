@@ -91,7 +91,7 @@ def test_a_path_leads_to_a_schema_or_to_anything() -> None:
     maybe = {"anyOf": [FETCH.output, {"type": "null"}]}
 
     assert schema_at(maybe, "links[0].title") == ({"type": "string"}, None)
-    assert types_of(schema_at(FETCH.output, "links[*].title")[0]) == {"array"}
+    assert types_of(schema_at(FETCH.output, "links[*].title")[0]) == frozenset({"array"})
     assert schema_at(FETCH.output, "nothing || text") == ({}, None)
     assert schema_at({"anyOf": [{}, {"type": "object"}]}, "a.b") == ({}, None)
     assert schema_at(FETCH.output, "nope")[1] == ("nope", ("url", "status", "text", "links"))

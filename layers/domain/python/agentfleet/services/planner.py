@@ -86,6 +86,11 @@ class Planned:
     asked: Structured[Drafted] | None = None
     """The model's answer, if it was by one."""
 
+    @property
+    def plan_json(self) -> dict[str, Any]:
+        """The plan as it would be submitted."""
+        return self.drafted.plan.model_dump(mode="json", exclude_defaults=True)
+
 
 @dataclass(frozen=True, slots=True)
 class _Room:
@@ -142,17 +147,6 @@ class Planner:
         room = _Room(capabilities, refused={"capability": failed["capability"], "input": failed["input"]})
         asked = await self._ask(words, room, policy, context, most)
         return self._planned(asked.value, "", asked, None)
-
-    @staticmethod
-    def afford(planned: Planned, left: float | None) -> str | None:
-        """Why a plan is too dear for what is left; None if it is not."""
-        if left is None or planned.estimate.model_dollars <= left:
-            return None
-        dollars, tasks = planned.estimate.model_dollars, planned.estimate.tasks
-        return (
-            f"the plan may cost ${dollars:.4f} for models ({sum(one.model_dollars > 0 for one in tasks)} of its {len(tasks)} "
-            f"tasks ask one), and ${left:.4f} are left in the budget: allow more dollars, or ask for less"
-        )
 
     def _policy(self, context: TaskContext) -> PlanPolicy:
         return PlanPolicy(self._tools, tuple(context.settings.get("without_undo", ())))
@@ -249,6 +243,17 @@ class Planner:
         if unknown:
             found.append(f"nothing was measured yet of {', '.join(unknown)}: their times are the most that they may take")
         return found[:20]
+
+
+def afford(planned: Planned, left: float | None) -> str | None:
+    """Why a plan is too dear for the dollars that are left; None if it is not."""
+    dollars, tasks = planned.estimate.model_dollars, planned.estimate.tasks
+    if left is None or dollars <= left:
+        return None
+    return (
+        f"the plan may cost ${dollars:.4f} for models ({sum(one.model_dollars > 0 for one in tasks)} of its {len(tasks)} "
+        f"tasks ask one), and ${left:.4f} are left in the budget: allow more dollars, or ask for less"
+    )
 
 
 def _memory_of(context: TaskContext) -> PlannerMemory | None:

@@ -1,11 +1,14 @@
 """What a planner shows before anything runs."""
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
 from agentfleet.domain.estimate import Estimate
 from agentfleet.services.views import View
+
+if TYPE_CHECKING:
+    from agentfleet.services.planner import Planned
 
 
 class TaskEstimateView(View):
@@ -82,3 +85,29 @@ class Draft(View):
     dollars: float = 0.0
     """What the planning itself took, as `seconds`."""
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, goal: str, planned: "Planned", dear: str | None = None) -> Self:
+        """The view of a plan; `dear` says why it may not run, if it may not."""
+        shown: dict[str, Any] = {
+            "goal": goal,
+            "plan": planned.plan_json,
+            "why": planned.why,
+            "playbook": planned.drafted.playbook,
+            "parameters": dict(planned.drafted.parameters),
+            "warnings": ((dear,) if dear else ()) + planned.warnings,
+            "estimate": EstimateView.of(planned.estimate),
+        }
+        if (asked := planned.asked) is None:
+            return cls(how="rules", **shown)
+        usage = asked.usage
+        return cls(
+            how="model",
+            model=asked.model,
+            rounds=asked.rounds,
+            input_tokens=usage.input + usage.cache_read + usage.cache_write,
+            output_tokens=usage.output,
+            dollars=asked.dollars,
+            seconds=asked.seconds,
+            **shown,
+        )
