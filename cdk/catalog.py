@@ -20,6 +20,7 @@ from pydantic import (
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent
+from agentfleet.domain.estimate import call_dollars
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.model_prices import ModelPrice
@@ -270,6 +271,7 @@ def read_fleet(root: Path) -> FleetDefinition:
     rules = tuple(file.approvals)
     _check_rules(rules, pools)
     _check_tools(pools)
+    _check_undoing(pools)
     pools = {name: replace(pool, spec=_approved_alone(pool.spec, rules)) for name, pool in pools.items()}
     catalog = Catalog(
         fleet=file.fleet.name,
@@ -301,6 +303,16 @@ def _check_tools(pools: Mapping[str, PoolDefinition]) -> None:
                 f"fleet.toml: pools.{name}.tools: nothing matches {', '.join(map(repr, unknown))}; there are "
                 f"{', '.join((*OWN_TOOLS, *known))}"
             )
+
+
+def _check_undoing(pools: Mapping[str, PoolDefinition]) -> None:
+    """What undoes something must be there when it is needed."""
+    known = sorted({one.name for pool in pools.values() for one in pool.spec.capabilities})
+    for name, pool in pools.items():
+        for one in pool.spec.capabilities:
+            if one.undone_by is not None and one.undone_by not in known:
+                said = f"{one.name} is undone_by {one.undone_by!r}, which no pool offers"
+                raise FleetError(f"pool {name}: {said}; there are {', '.join(known)}")
 
 
 def _approved_alone(spec: PoolSpec, rules: Sequence[ApprovalRule]) -> PoolSpec:
@@ -398,6 +410,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
     shared["models"] = block.model.chain if block.model else ()
+    shared["call_dollars"] = call_dollars(block.model) if block.model else 0.0
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,

@@ -4,7 +4,20 @@ from typing import Annotated
 
 import typer
 
-from client.cli import ask, audit, fleets, goals, governance, healing, knowledge, machine, memory, playbooks, results
+from client.cli import (
+    ask,
+    audit,
+    fleets,
+    goals,
+    governance,
+    healing,
+    knowledge,
+    machine,
+    memory,
+    planning,
+    playbooks,
+    results,
+)
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -37,6 +50,7 @@ for _panel, _commands in {
     "This machine": (machine.up, machine.down, machine.status, machine.demo, machine.doctor),
     "Goals": (
         goals.submit,
+        planning.plan,
         goals.watch,
         goals.goals,
         results.tasks,

@@ -92,6 +92,7 @@ def catalog_of(*agents: Agent, **rest: Any) -> Catalog:
                     timeout=one.timeout,
                     chunk=one.chunk,
                     approval=one.approval,
+                    undone_by=one.undone_by,
                 )
                 for one in agent.capabilities.values()
             ),

@@ -34,6 +34,16 @@ def variables(templates: Templates, function: str = "tiny-echo") -> dict[str, An
     return dict(found.properties["Environment"]["Variables"])
 
 
+def test_the_catalog_knows_what_a_call_may_cost(tmp_path: Path) -> None:
+    """With the dearest of the chain, a tenth more in a geography; nothing without models."""
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+
+    pool = fleet_with(tmp_path / "with", MODEL).pools["echo"].spec
+    assert pool.call_dollars == pytest.approx((8_600 * 1.25 + 300 * 5.0) * 1.1 / 1e6)
+    assert fleet_with(tmp_path / "without", "").pools["echo"].spec.call_dollars == 0.0
+
+
 def test_a_pool_may_call_exactly_its_models(tmp_path: Path) -> None:
     """By id here, through a profile in its geography, and through the global one; never by a wildcard."""
     (tmp_path / "project").mkdir()

@@ -116,10 +116,10 @@ class Answer:
 class World:
     """A fleet, the services of the API over it, and its function."""
 
-    def __init__(self) -> None:
+    def __init__(self, *more: Agent) -> None:
         rules = (ApprovalRule(capability="work.*", when="ask"),)
         day = BudgetDefaults(tenant_dollars_per_day=10.0)
-        self.fleet = InProcessFleet(work, web, playbooks={"greet": PLAYBOOK}, approvals=rules, budget=day)
+        self.fleet = InProcessFleet(work, web, *more, playbooks={"greet": PLAYBOOK}, approvals=rules, budget=day)
         fleet, clock = self.fleet, self.fleet.clock
         pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
         self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})

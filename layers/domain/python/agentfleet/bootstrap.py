@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from agentfleet.services.memory import TaskMemory
     from agentfleet.services.memory_desk import MemoryDesk
     from agentfleet.services.model import TaskModel
+    from agentfleet.services.planner import Planner
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remember import Rememberer
@@ -464,6 +465,17 @@ def rememberer() -> "Rememberer":
     fleet, aws = outside(FleetSettings.from_env()), clients()
     episodes = DynamoEpisodes(aws.dynamodb, MemorySettings.from_env().table, aws.threads)
     return Rememberer(fleet.goals, fleet.plans, fleet.results, fleet.budgets, episodes)
+
+
+@lru_cache(maxsize=1)
+def planner() -> "Planner":
+    """For the pool `plan`."""
+    from agentfleet.domain.tool_policy import ToolPolicy
+    from agentfleet.services.planner import Planner
+
+    pool = PoolSettings.from_env().pool
+    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    return Planner(catalog, PackagedPlaybooks(), ToolPolicy(pool, catalog.pools[pool].tools))
 
 
 @lru_cache(maxsize=1)

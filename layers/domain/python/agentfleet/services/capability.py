@@ -202,6 +202,7 @@ class Capability:
         keep: float = 3600.0,
         version: str = "",
         approval: Literal["required"] | None = None,
+        undone_by: str | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -211,6 +212,7 @@ class Capability:
         self.cacheable = cacheable
         self.keep = timedelta(seconds=keep)
         self.approval = approval
+        self.undone_by = undone_by
         self._version = version
         self.description = (inspect.getdoc(function) or "").partition("\n")[0]
         self.is_async = inspect.iscoroutinefunction(function)

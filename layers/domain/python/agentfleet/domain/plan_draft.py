@@ -1,0 +1,246 @@
+"""A plan as a small model can write it, and what becomes of it.
+
+A draft is an object of tasks `t1`, `t2`, … in order, each with a capability, its input and, where that isn't plain from the
+input, what it comes `after`. `"{{t1.rows[0].name}}"` as a whole value stands for that part of what t1 gave. Or it names a
+playbook and its parameters.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agentfleet.domain import references
+from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.compile import compile_plan
+from agentfleet.domain.errors import InvalidRequest, Problem
+from agentfleet.domain.input_check import ANYTHING, Outputs, Schema, fitted, input_problems
+from agentfleet.domain.plan_policy import PlanPolicy, with_undoing
+from agentfleet.domain.playbook import Playbook
+from agentfleet.domain.task import PlanSpec, parse_plan
+
+OWN_PLAN: Final = "none"
+"""As `playbook`: the draft's own tasks are the plan."""
+_REFERENCE: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]+)\s*(?:\.\s*)?([^{}]*?)\s*\}\}")
+_BROKEN: Final = re.compile(r"\{\{\s*t[1-9]\d*\b")
+_TASK: Final = re.compile(r"^t([1-9]\d{0,4})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """What a draft says: a plan that has not been checked, and the playbook that it came from."""
+
+    plan: PlanSpec
+    playbook: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def draft_schema(capabilities: Sequence[str], playbooks: Sequence[str], most: int) -> dict[str, Any]:
+    """The JSON schema of a draft of at most so many tasks. Ids are constant, and tasks come after earlier ones only."""
+    tasks: dict[str, Any] = {}
+    for number in range(1, most + 1):
+        earlier = [f"t{one}" for one in range(1, number)]
+        after = {"after": {"type": "array", "items": {"type": "string", "enum": earlier}}} if earlier else {}
+        tasks[f"t{number}"] = {
+            "type": "object",
+            "properties": {
+                "capability": {"type": "string", "enum": list(capabilities)},
+                "input": {"type": "object"},
+                **after,
+            },
+            "required": ["capability", "input"],
+            "additionalProperties": False,
+        }
+    choice: dict[str, Any] = {}
+    if playbooks:
+        choice = {
+            "playbook": {"type": "string", "enum": [OWN_PLAN, *playbooks]},
+            "parameters": {"type": "object"},
+        }
+    required = ["playbook"] if playbooks else ["t1"]
+    return {"type": "object", "properties": choice | tasks, "required": required, "additionalProperties": False}
+
+
+def read_draft(value: Any, capabilities: Sequence[str], playbooks: Mapping[str, Playbook], most: int) -> Drafted:
+    """The plan that a draft stands for. Raises InvalidRequest with what is wrong, in the draft's own words."""
+    if not isinstance(value, Mapping):
+        raise InvalidRequest.of("plan", f"must be an object of tasks t1, t2, …, not {type(value).__name__}")
+    name = value.get("playbook", OWN_PLAN)
+    if name != OWN_PLAN:
+        if name not in playbooks:
+            known = ", ".join([OWN_PLAN, *playbooks])
+            raise InvalidRequest.of("playbook", f"must be one of {known}, not {name!r:.80}")
+        parameters = value.get("parameters", {})
+        if not isinstance(parameters, dict):
+            raise InvalidRequest.of("parameters", f"must be an object, not {parameters!r:.80}")
+        return Drafted(playbooks[name].instantiate(parameters), str(name), parameters)
+    return Drafted(_Reader(value, capabilities, most).plan())
+
+
+class _Reader:
+    """Reads the tasks of a draft, and gives them the names of what they do."""
+
+    def __init__(self, value: Mapping[str, Any], capabilities: Sequence[str], most: int) -> None:
+        self._capabilities = capabilities
+        self._most = most
+        self._problems: list[Problem] = []
+        self._tasks = self._read(value)
+        self._ids = self._names()
+
+    def plan(self) -> PlanSpec:
+        """Raises InvalidRequest."""
+        order = list(self._tasks)
+        tasks = []
+        for place, key in enumerate(order):
+            task, earlier = self._tasks[key], order[:place]
+            after = task.get("after") or []
+            if not isinstance(after, list) or not all(one in earlier for one in after):
+                self._say(
+                    f"{key}.after", f"must be a list of {', '.join(earlier) or 'nothing: it is the first'}, not {after!r:.80}"
+                )
+                after = []
+            given = self._resolved(task["input"], f"{key}.input", earlier)
+            depends = [self._ids[one] for one in after]
+            tasks.append({"id": self._ids[key], "capability": task["capability"], "input": given, "depends_on": depends})
+        if self._problems:
+            raise InvalidRequest(self._problems)
+        return parse_plan({"tasks": tasks})
+
+    def _say(self, where: str, message: str) -> None:
+        self._problems.append(Problem(where, message))
+
+    def _read(self, value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = {}
+        for key, task in value.items():
+            number = _TASK.match(key) if isinstance(key, str) else None
+            if key in {"playbook", "parameters"}:
+                continue
+            if number is None or int(number[1]) > self._most:
+                self._say(f"{key!s:.40}", f"there may be tasks t1 to t{self._most} and nothing else")
+            elif not isinstance(task, dict) or not isinstance(task.get("input", {}), dict):
+                self._say(key, "must be an object with capability and input, which is an object")
+            elif task.get("capability") not in self._capabilities:
+                known = ", ".join(self._capabilities)
+                self._say(f"{key}.capability", f"must be one of {known}, not {task.get('capability')!r:.80}")
+            elif rest := sorted(set(task) - {"capability", "input", "after"}):
+                self._say(key, f"takes capability, input and after, not {', '.join(map(str, rest))[:80]}")
+            else:
+                found[int(number[1])] = {"input": {}, **task}
+            if len(self._problems) >= InvalidRequest.LIMIT:
+                break
+        if not found and not self._problems:
+            self._say("t1", "is missing: a plan has at least one task")
+        if self._problems:
+            raise InvalidRequest(self._problems)
+        return {f"t{number}": found[number] for number in sorted(found)}
+
+    def _names(self) -> dict[str, str]:
+        """`t1` → `fetch`, and `fetch-2` for the second one."""
+        counts: dict[str, int] = {}
+        names = {}
+        for key, task in self._tasks.items():
+            stem = str(task["capability"]).rpartition(".")[2]
+            counts[stem] = counts.get(stem, 0) + 1
+            names[key] = stem if counts[stem] == 1 else f"{stem}-{counts[stem]}"
+        return names
+
+    def _resolved(self, value: Any, where: str, earlier: Sequence[str]) -> Any:
+        match value:
+            case str():
+                return self._text(value, where, earlier)
+            case list():
+                return [self._resolved(inner, f"{where}[{place}]", earlier) for place, inner in enumerate(value)]
+            case {references.KEY: str(source), **rest} if source in earlier:
+                return {references.KEY: self._ids[source], **rest}
+            case dict():
+                return {str(name): self._resolved(inner, f"{where}.{name}", earlier) for name, inner in value.items()}
+        return value
+
+    def _text(self, value: str, where: str, earlier: Sequence[str]) -> Any:
+        found = [one for one in _REFERENCE.finditer(value) if _TASK.match(one[1])]
+        if not found:
+            if _BROKEN.search(value):
+                self._say(where, f'{value!r:.80} can\'t be read: write "{{{{t1.field}}}}" or "{{{{t1.field[0].name}}}}"')
+            return value
+        if found[0][0] != value.strip():
+            self._say(where, f"{found[0][0]} must be the whole value, with nothing around it")
+        elif found[0][1] not in earlier:
+            self._say(where, f"{found[0][1]} is no earlier task; there are {', '.join(earlier) or 'none before it'}")
+        else:
+            path = {"path": found[0][2]} if found[0][2] else {}
+            return {references.KEY: self._ids[found[0][1]], **path}
+        return value
+
+
+def write_draft(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Tasks of a plan as a draft, for an example; None for what a draft can't say."""
+    keys = {str(task["id"]): f"t{number}" for number, task in enumerate(tasks, 1)}
+    draft = {}
+    for task in tasks:
+        if set(task) - {"id", "capability", "input", "depends_on", "retries", "timeout", "on_failure", "compensation"}:
+            return None
+        try:
+            given = _drafted(task.get("input", {}), keys)
+            after = [keys[one] for one in task.get("depends_on", ())]
+        except KeyError:
+            return None
+        draft[keys[str(task["id"])]] = {"capability": task["capability"], "input": given} | ({"after": after} if after else {})
+    return draft
+
+
+def _drafted(value: Any, keys: Mapping[str, str]) -> Any:
+    match value:
+        case {references.KEY: str(source), **rest}:
+            path = str(rest.get("path") or "")
+            return f"{{{{{keys[source]}{'.' if path and not path.startswith('[') else ''}{path}}}}}"
+        case {"$param": name}:
+            return f"<{name}>"
+        case dict():
+            return {name: _drafted(inner, keys) for name, inner in value.items()}
+        case list():
+            return [_drafted(inner, keys) for inner in value]
+    return value
+
+
+def checked(plan: PlanSpec, catalog: Catalog, policy: PlanPolicy) -> PlanSpec:
+    """The plan as it will run: inputs fitted, compensations filled in. Raises InvalidRequest with everything wrong with it.
+
+    First what compile_plan says, which every submitted plan must hold to; then inputs under their capabilities' schemas; then
+    the policy.
+    """
+    compile_plan(plan, catalog)
+    outputs = _outputs(plan, catalog)
+    specs = {task.id: catalog.capabilities[task.capability][0] for task in plan.tasks}
+    tasks = tuple(task.model_copy(update={"input": fitted(task.input, specs[task.id].input, outputs)}) for task in plan.tasks)
+    plan = plan.model_copy(update={"tasks": tasks})
+    problems = [
+        Problem(f"tasks[{task.id}].{where}", message)
+        for task in tasks
+        for where, message in input_problems(task.input, specs[task.id].input, outputs)
+    ]
+    plan, lacking = with_undoing(plan, catalog)
+    problems += lacking
+    problems += policy.problems(plan, catalog)
+    if problems:
+        raise InvalidRequest(problems)
+    compile_plan(plan, catalog)
+    return plan
+
+
+def _outputs(plan: PlanSpec, catalog: Catalog) -> Outputs:
+    schemas = {task.id: catalog.capabilities[task.capability][0].output for task in plan.tasks}
+
+    def output_of(source: str) -> Schema | None:
+        if not source.endswith("*"):
+            return schemas.get(source)
+        found = [schema for name, schema in schemas.items() if name.startswith(source[:-1])]
+        same = all(schema == found[0] for schema in found)
+        return {"type": "array", "items": found[0] if found and same else ANYTHING}
+
+    return output_of
+
+
+def as_text(draft: Any) -> str:
+    """A draft as a model is shown it."""
+    return json.dumps(draft, ensure_ascii=False, separators=(",", ":"))
