@@ -43,7 +43,7 @@ def head_of(name: str, words: str, days: float = 0, *, succeeded: bool = True) -
 
 def test_a_plan_is_written_as_it_was() -> None:
     """Capability, input with references, conditions, policies; only what differs from the usual."""
-    tasks = [
+    tasks: list[dict[str, Any]] = [
         {"id": "a", "capability": "x.do", "input": {"n": 1}},
         {
             "id": "b",
@@ -96,8 +96,8 @@ def _befores(plan: CompiledPlan) -> dict[str, set[str]]:
     for unit in plan.units:
         for number in expand(unit.releases):
             waits[number].add(unit.number)
-        for join, _ in unit.joins:
-            members[join].add(unit.number)
+        for number, _ in unit.joins:
+            members[number].add(unit.number)
     for join in plan.joins:
         for number in expand(join.releases):
             waits[number] |= members[join.number]
