@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agentfleet.agent import Agent, TaskContext
-from agentfleet.domain.memory import MOST_ABOUT, MOST_CHARS, SHARED, Fact
+from agentfleet.domain.memory import Fact
 
 agent = Agent("memory")
 
@@ -25,16 +25,16 @@ class Strict(BaseModel):
 class RememberInput(Strict):
     """A fact, in a sentence; `agent` says whose memory it goes into."""
 
-    text: Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARS)]
-    about: str = Field(default="", max_length=MOST_ABOUT)
-    agent: Name = SHARED
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    about: str = Field(default="", max_length=200)
+    agent: Name = "shared"
 
 
 class RecallInput(Strict):
     """What to recall: a question or some words; without any, what is strongest."""
 
     query: str = Field(default="", max_length=1000)
-    agent: Name = SHARED
+    agent: Name = "shared"
     limit: int = Field(default=5, ge=1, le=50)
 
 
@@ -42,7 +42,7 @@ class ForgetInput(Strict):
     """A fact by its id."""
 
     id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    agent: Name = SHARED
+    agent: Name = "shared"
 
 
 class Remembered(BaseModel):
