@@ -30,7 +30,7 @@ class Grant:
         return f"{self.function}: {self.sid} {self.action}{' ' + self.resource if self.resource else ''}"
 
 
-ROUTING: Final = ("data", "web", "code", "report", "flow", "think", "knowledge", "accept-goals", "release-tasks")
+ROUTING: Final = ("data", "web", "code", "report", "flow", "think", "knowledge", "memory", "accept-goals", "release-tasks")
 """Functions that read the pools' health and nothing else of the registry by query."""
 
 NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -55,6 +55,11 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
         (name, "UseRegistryTable", "dynamodb:Query", "Routing fails open: health that can't be read is as last known.")
         for name in ROUTING
     ),
+    ("memory", "UseMemoryTable", "dynamodb:GetItem", "Its agents could converse; its capabilities don't."),
+    ("memory", "UseMemoryTable", "dynamodb:BatchGetItem", "They could look at episodes, likewise."),
+    ("memory", "UseMemoryTable", "dynamodb:BatchWriteItem", "The 501st fact drops one: test_memory.py of the contracts."),
+    ("plan", "UseMemoryTable", "dynamodb:*", "A planner without examples and figures plans all the same."),
+    ("remember-goals", "UseMemoryTable", "dynamodb:BatchWriteItem", "The 201st episode drops one: as above."),
     ("flow", "WriteObjects", "s3:PutObject blobs", "flow.record writes one: test_goals.py, under enforcement, shows it."),
     ("*", "StartSagas", "states:*", "As above."),
     ("*", "WatchSagas", "states:*", "As above."),
