@@ -71,8 +71,7 @@ class FleetAccess:
     @property
     def dead_letter_queues(self) -> list[str]:
         """Names of every dead-letter queue of the fleet."""
-        name = self.fleet.name
-        own = (names.release_queue(name), names.submissions_queue(name), names.endings_queue(name))
+        own = (names.release_queue(self.fleet.name), names.submissions_queue(self.fleet.name))
         return [*self._pool_dead_letters, *(names.dead_letters(queue) for queue in own)]
 
     @property
