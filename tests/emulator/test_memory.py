@@ -13,7 +13,7 @@ from tests.emulator.test_governance import guest
 __all__ = ["guest"]
 
 TABLE = "fleet-memory"
-WORDS = 'Measure the packages "json", "email" and "asyncio" of the standard library and report on them'
+WORDS = 'Measure the packages "json", "tomllib" and "logging" of the standard library and report on them'
 
 
 def test_a_fact_goes_from_task_to_task_and_is_forgotten(client: FleetClient, guest: FleetClient) -> None:
