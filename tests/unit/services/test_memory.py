@@ -5,12 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentfleet.domain.episode import EpisodeHead, Figure, Measured
 from agentfleet.domain.errors import PermanentError, RetryableError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.guardrails import Guardrails, GuardrailViolation
-from agentfleet.domain.memory import RECALLED, SHARED, Policy, Unkeepable
+from agentfleet.domain.memory import RECALLED, SHARED, Policy, Unkeepable, forgotten_at
 from agentfleet.services.capability import TaskContext, TaskFiles
 from agentfleet.services.memory import TRIES, Memories, TaskMemory
 from functions.memory import handler as pool
@@ -122,6 +124,41 @@ def test_an_agent_keeps_no_more_facts_than_it_may() -> None:
 
     assert {fact.text for fact in world.facts.facts("acme", "scout")} == {"fact number 0", "fact number 2", "fact number 3"}
     assert len(world.facts.facts("acme", "clerk")) == 1
+
+
+STEPS = st.tuples(
+    st.sampled_from(["acme", "other"]),
+    st.sampled_from(["scout", "clerk"]),
+    st.integers(0, 5),
+    st.sampled_from("abc"),
+    st.sampled_from(["remember", "recall"]),
+    st.timedeltas(min_value=timedelta(), max_value=40 * DAY),
+)
+
+
+@given(st.lists(STEPS, max_size=25))
+def test_whatever_tasks_do_each_tenants_agents_stay_within_bounds(steps: list[Any]) -> None:
+    """No agent has too many facts, no task is recalled another tenant's, and a task that is repeated changes nothing."""
+    world = Recollection(policy=Policy(most_facts=3))
+    for tenant, agent, number, task, act, later in steps:
+        memory = world.task(task, tenant)
+
+        def step(memory: TaskMemory = memory, act: str = act, text: str = f"{tenant} {number}", agent: str = agent) -> Any:
+            return memory.remember(text, agent=agent) if act == "remember" else memory.recall(text, agent=agent)
+
+        found = step()
+        before = dict(world.facts.stored)
+        again = step()
+
+        assert world.facts.stored == before
+        assert again == found if act == "remember" else set(again) == set(found), "their order follows their new strength"
+        for fact in found if act == "recall" else ():
+            assert fact.text.startswith(tenant)
+        for (owner, whose, _), (fact, expires) in world.facts.stored.items():
+            assert fact.text.startswith(owner)
+            assert len(world.facts.facts(owner, whose)) <= 3
+            assert expires == forgotten_at(fact, world.memories.policy)
+        world.clock.advance(later)
 
 
 def test_a_forgotten_fact_is_gone(world: Recollection) -> None:
