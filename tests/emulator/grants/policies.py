@@ -30,7 +30,8 @@ class Grant:
         return f"{self.function}: {self.sid} {self.action}{' ' + self.resource if self.resource else ''}"
 
 
-ROUTING: Final = ("data", "web", "code", "report", "flow", "think", "knowledge", "memory", "accept-goals", "release-tasks")
+POOLS: Final = ("data", "web", "code", "report", "flow", "plan", "think", "knowledge", "memory")
+ROUTING: Final = (*POOLS, "accept-goals", "release-tasks")
 """Functions that read the pools' health and nothing else of the registry by query."""
 
 NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -61,11 +62,14 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("plan", "UseMemoryTable", "dynamodb:*", "A planner without examples and figures plans all the same."),
     ("remember-goals", "UseMemoryTable", "dynamodb:BatchWriteItem", "The 201st episode drops one: as above."),
     ("flow", "WriteObjects", "s3:PutObject blobs", "flow.record writes one: test_goals.py, under enforcement, shows it."),
+    ("plan", "WriteObjects", "s3:PutObject blobs", "plan.make writes one: test_planning.py, under enforcement, shows it."),
     ("*", "StartSagas", "states:*", "As above."),
     ("*", "WatchSagas", "states:*", "As above."),
     ("*", "ApplyGuardrail", "bedrock:*", "The emulator has no guardrails."),
     ("*", "EmbedTexts", "bedrock:*", "The emulator embeds nothing: texts are embedded in the function."),
     ("think", "*", "bedrock:*", "Without a model the pool quotes; test_model.py has one."),
+    ("plan", "*", "bedrock:*", "Without a model the pool plans by rules."),
+    ("plan", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
     ("think", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )

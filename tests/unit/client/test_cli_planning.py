@@ -24,17 +24,17 @@ Fleet, Make = test_cli.Fleet, test_coordinator.Make
 
 planner = Agent("plan")
 FETCH = {"capability": "web.fetch", "input": {"url": "https://example.com/"}}
-DRAFT = {
-    "t1": {"capability": "flights.book", "input": {"city": "Oslo"}},
-    "t2": FETCH,
-    "t3": {"capability": "text.sum", "input": {"texts": ["{{t2.text}}", "{{t1.seat}}"]}},
-}
+TASKS = [
+    {"capability": "flights.book", "input": {"city": "Oslo"}},
+    FETCH,
+    {"capability": "text.sum", "input": {"texts": ["{{t2.text}}", "{{t1.seat}}"]}},
+]
 
 
 def planned(why: str = "no model was asked: there is none here", playbook: str | None = None) -> Planned:
     """Three tasks, the last after both others."""
     policy = PlanPolicy(ToolPolicy("plan", ("*",)))
-    drafted = read_draft(DRAFT, sorted(policy.plannable(catalog())), playbooks(), 8)
+    drafted = read_draft({"plan": {"tasks": TASKS}}, sorted(policy.plannable(catalog())), playbooks(), 8)
     plan = checked(drafted.plan, catalog(), policy)
     return Planned(type(drafted)(plan, playbook), estimate_plan(plan, catalog()), ("book waits for nobody",), why)
 

@@ -21,8 +21,9 @@ OFFERED = sorted(POLICY.plannable(CATALOG))
 
 
 def read(value: Any, most: int = 5) -> PlanSpec:
-    """The checked plan of a draft."""
-    return checked(read_draft(value, OFFERED, PLAYBOOKS, most).plan, CATALOG, POLICY)
+    """The checked plan of a draft, which may be given by its tasks alone."""
+    draft = {"plan": {"tasks": value}} if isinstance(value, list) else value
+    return checked(read_draft(draft, OFFERED, PLAYBOOKS, most).plan, CATALOG, POLICY)
 
 
 FETCH = {"capability": "web.fetch", "input": {"url": "https://example.com/"}}
@@ -31,13 +32,12 @@ FETCH = {"capability": "web.fetch", "input": {"url": "https://example.com/"}}
 def test_a_draft_becomes_a_plan() -> None:
     """Ids say what tasks do; references and lone values find their form; `after` is a dependency."""
     plan = read(
-        {
-            "playbook": "none",
-            "t1": FETCH,
-            "t2": FETCH,
-            "t3": {"capability": "text.sum", "input": {"texts": "{{t1.text}}", "about": " {{ t2.links[0].title }} "}},
-            "t4": {"capability": "text.any", "input": {"all": ["{{t3}}", {"$from": "t1", "path": "status"}]}, "after": ["t2"]},
-        }
+        [
+            {"id": "t1", **FETCH},
+            FETCH,
+            {"capability": "text.sum", "input": {"texts": "{{t1.text}}", "about": " {{ t2.links[0].title }} "}},
+            {"capability": "text.any", "input": {"all": ["{{t3}}", {"$from": "t1", "path": "status"}]}, "after": ["t2"]},
+        ]
     )
 
     assert [task.id for task in plan.tasks] == ["fetch", "fetch-2", "sum", "any"]
@@ -51,7 +51,7 @@ def test_a_draft_becomes_a_plan() -> None:
 
 def test_a_draft_may_name_a_playbook() -> None:
     """Its tasks are those of the playbook then."""
-    plan = read({"playbook": "digest", "parameters": {"urls": ["https://a.example/", "https://b.example/"]}})
+    plan = read({"plan": {"playbook": "digest", "parameters": {"urls": ["https://a.example/", "https://b.example/"]}}})
 
     assert [task.id for task in plan.tasks] == ["page.0", "page.1", "sum"]
 
@@ -59,30 +59,31 @@ def test_a_draft_may_name_a_playbook() -> None:
 @pytest.mark.parametrize(
     ("draft", "says"),
     [
-        ([], "must be an object of tasks"),
-        ({}, "t1: is missing"),
-        ({"t1": "fetch"}, "t1: must be an object"),
-        ({"t1": {"capability": "web.fetch", "input": "x"}}, "t1: must be an object"),
-        ({"t1": {"capability": "mail.send", "input": {}}}, "t1.capability: must be one of"),
-        ({"t1": {**FETCH, "retries": 99}}, "t1: takes capability, input and after, not retries"),
-        ({"t6": FETCH}, "t6: there may be tasks t1 to t5"),
-        ({"step": FETCH}, "step: there may be tasks t1 to t5"),
-        ({"t1": FETCH, "t2": {**FETCH, "after": ["t2"]}}, "t2.after: must be a list of t1"),
-        ({"t1": {**FETCH, "after": "t0"}}, "t1.after: must be a list of nothing: it is the first"),
-        ({"t1": {"capability": "text.any", "input": {"a": "{{t2.text}}"}}, "t2": FETCH}, "t2 is no earlier task"),
-        ({"t1": FETCH, "t2": {"capability": "text.any", "input": {"a": "Of {{t1.text}}"}}}, "must be the whole value"),
-        ({"t1": FETCH, "t2": {"capability": "text.any", "input": {"a": "{{t1.links[].{a: title}}}"}}}, "can't be read"),
-        ({"t1": FETCH, "t2": {"capability": "text.any", "input": {"a": "{{t1.body}}"}}}, "fetch gives no 'body'"),
-        ({"t1": {"capability": "web.fetch", "input": {"address": "x"}}}, "input.url: is required"),
-        ({"t1": {"capability": "text.any", "input": {"a": {"$from": "nobody"}}}}, "there is no task 'nobody'"),
-        (
-            {"t1": {"capability": "many.run", "input": {"items": [], "capability": "mail.send"}}},
-            "plans may not hold 'mail.send'",
-        ),
-        ({"playbook": "invented"}, "playbook: must be one of none, digest, asked, letter"),
-        ({"playbook": "digest", "parameters": []}, "parameters: must be an object"),
-        ({"playbook": "digest"}, "parameters.urls: is required"),
-        ({"playbook": "letter"}, "plans may not hold 'mail.send'"),
+        ("plan", "plan: must be an object with either tasks"),
+        ({}, "plan: must be an object with either tasks"),
+        ({"plan": {"tasks": [FETCH], "playbook": "digest"}}, "plan: must be an object with either tasks"),
+        ([], "plan.tasks: must be a list of 1 to 5 tasks, not 0 of them"),
+        ({"plan": {"tasks": {"t1": FETCH}}}, "plan.tasks: must be a list of 1 to 5 tasks, not dict"),
+        ([FETCH] * 6, "plan.tasks: must be a list of 1 to 5 tasks, not 6 of them"),
+        (["fetch"], "t1: must be an object"),
+        ([{"capability": "web.fetch", "input": "x"}], "t1: must be an object"),
+        ([{"capability": "mail.send", "input": {}}], "t1.capability: must be one of"),
+        ([{**FETCH, "retries": 99}], "t1: takes id, capability, input and after, not retries"),
+        ([{**FETCH, "id": "t2"}], "t1.id: must be 't1'"),
+        ([FETCH, {**FETCH, "after": ["t2"]}], "t2.after: must be a list of t1"),
+        ([{**FETCH, "after": "t0"}], "t1.after: must be a list of nothing: it is the first"),
+        ([{"capability": "text.any", "input": {"a": "{{t2.text}}"}}, FETCH], "t2 is no earlier task"),
+        ([FETCH, {"capability": "text.any", "input": {"a": "Of {{t1.text}}"}}], "must be the whole value"),
+        ([FETCH, {"capability": "text.any", "input": {"a": "{{t1.links[].{a: title}}}"}}], "can't be read"),
+        ([FETCH, {"capability": "text.any", "input": {"a": "{{t1.body}}"}}], "fetch gives no 'body'"),
+        ([{"capability": "web.fetch", "input": {"address": "x"}}], "input.url: is required"),
+        ([{"capability": "text.any", "input": {"a": {"$from": "nobody"}}}], "there is no task 'nobody'"),
+        ([{"capability": "many.run", "input": {"items": [], "capability": "mail.send"}}], "plans may not hold 'mail.send'"),
+        ({"plan": {"playbook": "invented"}}, "plan.playbook: must be one of digest, asked, letter"),
+        ({"plan": {"playbook": ["digest"]}}, "plan.playbook: must be one of digest, asked, letter"),
+        ({"plan": {"playbook": "digest", "parameters": []}}, "plan.parameters: must be an object"),
+        ({"plan": {"playbook": "digest"}}, "parameters.urls: is required"),
+        ({"plan": {"playbook": "letter"}}, "plans may not hold 'mail.send'"),
     ],
 )
 def test_what_is_wrong_is_said(draft: Any, says: str) -> None:
@@ -93,28 +94,44 @@ def test_what_is_wrong_is_said(draft: Any, says: str) -> None:
     assert any(says in str(one) for one in error.value.problems), error.value.problems
 
 
-def test_a_thousand_tasks_are_too_many() -> None:
-    """And the answer to it stays short."""
+def test_what_is_wrong_a_thousand_times_is_said_shortly() -> None:
+    """As every error of the platform."""
     with pytest.raises(InvalidRequest) as error:
-        read({f"t{number}": FETCH for number in range(1, 1001)})
+        read([{"capability": "no.such"}] * 1000, most=1000)
 
     assert len(error.value.problems) <= InvalidRequest.LIMIT
 
 
-def test_the_schema_lets_tasks_come_after_earlier_ones_only() -> None:
-    """Ids are constant and in order; without playbooks the first task must be there."""
-    schema = draft_schema(["a.b"], [], 3)
+def test_the_schema_is_tight() -> None:
+    """One shape per capability and per playbook, with their fields; a field takes its own type or a reference, a text."""
+    schema = draft_schema(
+        [CATALOG.capabilities[name][0] for name in ("web.fetch", "text.sum", "text.any")], [PLAYBOOKS["digest"]], 3
+    )
 
-    assert list(schema["properties"]) == ["t1", "t2", "t3"]
-    assert "after" not in schema["properties"]["t1"]["properties"]
-    assert schema["properties"]["t3"]["properties"]["after"]["items"]["enum"] == ["t1", "t2"]
-    assert schema["required"] == ["t1"]
-    assert draft_schema(["a.b"], ["digest"], 1)["properties"]["playbook"]["enum"] == ["none", "digest"]
+    playbook, own = schema["properties"]["plan"]["anyOf"]
+    assert playbook["properties"]["parameters"]["properties"] == {"urls": {"type": "array"}}
+    assert own["properties"]["tasks"]["maxItems"] == 3
+    fetch, summarize, whatever = own["properties"]["tasks"]["items"]["anyOf"]
+    assert fetch["properties"]["id"]["enum"] == ["t1", "t2", "t3"]
+    assert fetch["properties"]["capability"]["enum"] == ["web.fetch"]
+    assert fetch["properties"]["input"]["required"] == ["url"]
+    assert fetch["properties"]["input"]["properties"] == {
+        "url": {"type": "string"},
+        "method": {"type": "string", "enum": ["GET", "HEAD"]},
+    }
+    assert summarize["properties"]["input"]["properties"] == {
+        "texts": {"type": "array", "items": {"type": "string"}},
+        "about": {"type": "string"},
+        "sentences": {"type": ["number", "string"]},
+    }
+    assert whatever["properties"]["input"] == {"type": "object"}
+    assert len(draft_schema([], [PLAYBOOKS["digest"]], 3)["properties"]["plan"]["anyOf"]) == 1
 
 
 def test_a_plan_can_be_shown_as_a_draft() -> None:
     """What comes out reads back as the same plan; what a draft can't say is not shown."""
-    draft = {"t1": FETCH, "t2": {"capability": "text.sum", "input": {"texts": ["{{t1.text}}"]}, "after": ["t1"]}}
+    summed = {"id": "t2", "capability": "text.sum", "input": {"texts": ["{{t1.text}}"]}, "after": ["t1"]}
+    draft = {"plan": {"tasks": [{"id": "t1", **FETCH}, summed]}}
     plan = read_draft(draft, OFFERED, {}, 5).plan.model_dump(mode="json", exclude_defaults=True)
 
     assert write_draft(plan["tasks"]) == draft
@@ -150,7 +167,7 @@ _tasks = st.fixed_dictionaries(
     {"capability": st.sampled_from([*OFFERED, "mail.send", "plan.make", "flights.cancel"]), "input": _inputs},
     optional={"after": st.lists(st.sampled_from(["t1", "t2", "t9"]), max_size=2)},
 )
-_drafts = st.dictionaries(st.sampled_from(["t1", "t2", "t3", "t4"]), _tasks, min_size=1, max_size=4) | _values
+_drafts = st.lists(_tasks, min_size=1, max_size=4) | _values
 
 
 @given(_drafts)

@@ -139,12 +139,12 @@ def test_words_come_as_events_too(fleet: InProcessFleet) -> None:
     assert parse_request({"goal": " x "}).goal == "x"
 
 
-def modelled(fleet: InProcessFleet, draft: dict[str, Any]) -> None:
-    """The fleet's pools ask a model that answers this."""
+def modelled(fleet: InProcessFleet, *tasks: dict[str, Any]) -> None:
+    """The fleet's pools ask a model that plans these tasks."""
 
     class Planning(Model):
         def converse(self, model: str, request: ModelRequest, timeout: float) -> Reply:
-            call = ToolCall(id="t", name="make_plan", input=draft)
+            call = ToolCall(id="t", name="make_plan", input={"plan": {"tasks": list(tasks)}})
             return Reply(parts=(call,), stop=StopReason.TOOLS, usage=Usage(input=100, output=10))
 
     fleet.models = Environment().models(Planning(lambda _: ""))
@@ -154,11 +154,8 @@ def test_a_plan_that_fails_half_way_is_undone(fleet: InProcessFleet) -> None:
     """The compensation that the planner filled in gives the seat back."""
     modelled(
         fleet,
-        {
-            "playbook": "none",
-            "t1": {"capability": "flights.book", "input": {"city": "Oslo"}},
-            "t2": {"capability": "text.any", "input": {"price": "{{t1.price}}"}},
-        },
+        {"id": "t1", "capability": "flights.book", "input": {"city": "Oslo"}},
+        {"id": "t2", "capability": "text.any", "input": {"price": "{{t1.price}}"}},
     )
     goal = fleet.submit({"goal": "Book a flight to Oslo, then do whatever"})
     while not seats:

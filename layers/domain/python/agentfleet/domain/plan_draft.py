@@ -1,8 +1,8 @@
 """A plan as a small model can write it, and what becomes of it.
 
-A draft is an object of tasks `t1`, `t2`, … in order, each with a capability, its input and, where that isn't plain from the
-input, what it comes `after`. `"{{t1.rows[0].name}}"` as a whole value stands for that part of what t1 gave. Or it names a
-playbook and its parameters.
+A draft is `{"plan": {"tasks": [...]}}` of tasks t1, t2, … in this order, each with a capability, its input and, where that
+isn't plain from the input, what it comes `after`. `"{{t1.rows[0].name}}"` as a whole value stands for that part of what t1
+gave. Or it is `{"plan": {"playbook": name, "parameters": {...}}}`.
 """
 
 import json
@@ -12,16 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agentfleet.domain import references
-from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.compile import compile_plan
 from agentfleet.domain.errors import InvalidRequest, Problem
-from agentfleet.domain.input_check import ANYTHING, Outputs, Schema, fitted, input_problems
+from agentfleet.domain.input_check import ANYTHING, Outputs, Schema, fitted, input_problems, types_of
 from agentfleet.domain.plan_policy import PlanPolicy, with_undoing
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import PlanSpec, parse_plan
 
-OWN_PLAN: Final = "none"
-"""As `playbook`: the draft's own tasks are the plan."""
 _REFERENCE: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]+)\s*(?:\.\s*)?([^{}]*?)\s*\}\}")
 _BROKEN: Final = re.compile(r"\{\{\s*t[1-9]\d*\b")
 _TASK: Final = re.compile(r"^t([1-9]\d{0,4})$")
@@ -36,56 +34,94 @@ class Drafted:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def draft_schema(capabilities: Sequence[str], playbooks: Sequence[str], most: int) -> dict[str, Any]:
-    """The JSON schema of a draft of at most so many tasks. Ids are constant, and tasks come after earlier ones only."""
-    tasks: dict[str, Any] = {}
-    for number in range(1, most + 1):
-        earlier = [f"t{one}" for one in range(1, number)]
-        after = {"after": {"type": "array", "items": {"type": "string", "enum": earlier}}} if earlier else {}
-        tasks[f"t{number}"] = {
-            "type": "object",
-            "properties": {
-                "capability": {"type": "string", "enum": list(capabilities)},
-                "input": {"type": "object"},
-                **after,
-            },
-            "required": ["capability", "input"],
-            "additionalProperties": False,
-        }
-    choice: dict[str, Any] = {}
-    if playbooks:
-        choice = {
-            "playbook": {"type": "string", "enum": [OWN_PLAN, *playbooks]},
-            "parameters": {"type": "object"},
-        }
-    required = ["playbook"] if playbooks else ["t1"]
-    return {"type": "object", "properties": choice | tasks, "required": required, "additionalProperties": False}
+def draft_schema(capabilities: Sequence[CapabilitySpec], playbooks: Sequence[Playbook], most: int) -> dict[str, Any]:
+    """The JSON schema of a draft of at most so many tasks: so tight that what holds to it is nearly a plan.
+
+    Small models write what the schema lets them: names of fields, that a playbook has no tasks, ids in order.
+    """
+    ids = [f"t{number}" for number in range(1, most + 1)]
+    tasks = {
+        "type": "array",
+        "items": {"anyOf": [_task_schema(one, ids) for one in capabilities]},
+        "minItems": 1,
+        "maxItems": most,
+    }
+    choices = [_playbook_schema(one) for one in playbooks]
+    if capabilities:
+        choices.append(_object(["tasks"], tasks=tasks))
+    return _object(["plan"], plan={"anyOf": choices})
+
+
+def _task_schema(spec: CapabilitySpec, ids: Sequence[str]) -> dict[str, Any]:
+    fields = spec.input.get("properties")
+    given = (
+        {"type": "object"}
+        if fields is None
+        else _object(list(spec.input.get("required", ())), **{name: _field_schema(one) for name, one in fields.items()})
+    )
+    after = {"type": "array", "items": {"type": "string", "enum": list(ids)}}
+    return _object(
+        ["id", "capability", "input"],
+        id={"type": "string", "enum": list(ids)},
+        capability={"type": "string", "enum": [spec.name]},
+        input=given,
+        after=after,
+    )
+
+
+def _field_schema(schema: Schema) -> dict[str, Any]:
+    """What may stand in a field: its own type, as far as that is simple, or a reference, which is a text."""
+    if "enum" in schema:
+        return {"type": "string", "enum": list(schema["enum"])} if types_of(schema) == frozenset({"string"}) else {}
+    kinds = types_of(schema)
+    if kinds is not None and kinds <= {"string", "null"}:
+        return {"type": "string"}
+    if kinds is not None and kinds <= {"integer", "number", "null"}:
+        return {"type": ["number", "string"]}
+    if kinds == frozenset({"boolean"}):
+        return {"type": "boolean"}
+    if kinds == frozenset({"array"}) and types_of(schema.get("items", ANYTHING)) == frozenset({"string"}):
+        return {"type": "array", "items": {"type": "string"}}
+    return {}
+
+
+def _playbook_schema(playbook: Playbook) -> dict[str, Any]:
+    kinds = {"list": "array", "object": "object"}
+    fields = {name: {"type": kinds.get(one.type, one.type)} for name, one in playbook.parameters.items()}
+    required = [name for name, one in playbook.parameters.items() if one.default is None]
+    name = {"type": "string", "enum": [playbook.name]}
+    return _object(["playbook", "parameters"], playbook=name, parameters=_object(required, **fields))
+
+
+def _object(required: Sequence[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
 def read_draft(value: Any, capabilities: Sequence[str], playbooks: Mapping[str, Playbook], most: int) -> Drafted:
     """The plan that a draft stands for. Raises InvalidRequest with what is wrong, in the draft's own words."""
-    if not isinstance(value, Mapping):
-        raise InvalidRequest.of("plan", f"must be an object of tasks t1, t2, …, not {type(value).__name__}")
-    name = value.get("playbook", OWN_PLAN)
-    if name != OWN_PLAN:
-        if name not in playbooks:
-            known = ", ".join([OWN_PLAN, *playbooks])
-            raise InvalidRequest.of("playbook", f"must be one of {known}, not {name!r:.80}")
-        parameters = value.get("parameters", {})
-        if not isinstance(parameters, dict):
-            raise InvalidRequest.of("parameters", f"must be an object, not {parameters!r:.80}")
-        return Drafted(playbooks[name].instantiate(parameters), str(name), parameters)
-    return Drafted(_Reader(value, capabilities, most).plan())
+    plan = value.get("plan") if isinstance(value, Mapping) else None
+    if not isinstance(plan, Mapping) or not ("playbook" in plan) ^ ("tasks" in plan):
+        raise InvalidRequest.of("plan", "must be an object with either tasks, or playbook and parameters")
+    if "tasks" in plan:
+        return Drafted(_Reader(plan["tasks"], capabilities, most).plan())
+    name, parameters = plan["playbook"], plan.get("parameters", {})
+    if name not in list(playbooks):
+        raise InvalidRequest.of("plan.playbook", f"must be one of {', '.join(playbooks) or 'none'}, not {name!r:.80}")
+    if not isinstance(parameters, dict):
+        raise InvalidRequest.of("plan.parameters", f"must be an object, not {parameters!r:.80}")
+    return Drafted(playbooks[name].instantiate(parameters), str(name), parameters)
 
 
 class _Reader:
     """Reads the tasks of a draft, and gives them the names of what they do."""
 
-    def __init__(self, value: Mapping[str, Any], capabilities: Sequence[str], most: int) -> None:
+    def __init__(self, tasks: Any, capabilities: Sequence[str], most: int) -> None:
         self._capabilities = capabilities
-        self._most = most
         self._problems: list[Problem] = []
-        self._tasks = self._read(value)
+        if not isinstance(tasks, list) or not 1 <= len(tasks) <= most:
+            given = f"{len(tasks)} of them" if isinstance(tasks, list) else type(tasks).__name__
+            raise InvalidRequest.of("plan.tasks", f"must be a list of 1 to {most} tasks, not {given}")
+        self._tasks = self._read(tasks)
         self._ids = self._names()
 
     def plan(self) -> PlanSpec:
@@ -110,30 +146,24 @@ class _Reader:
     def _say(self, where: str, message: str) -> None:
         self._problems.append(Problem(where, message))
 
-    def _read(self, value: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = {}
-        for key, task in value.items():
-            number = _TASK.match(key) if isinstance(key, str) else None
-            if key in {"playbook", "parameters"}:
-                continue
-            if number is None or int(number[1]) > self._most:
-                self._say(f"{key!s:.40}", f"there may be tasks t1 to t{self._most} and nothing else")
-            elif not isinstance(task, dict) or not isinstance(task.get("input", {}), dict):
-                self._say(key, "must be an object with capability and input, which is an object")
+    def _read(self, tasks: Sequence[Any]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for place, task in enumerate(tasks, 1):
+            key = f"t{place}"
+            if not isinstance(task, dict) or not isinstance(task.get("input", {}), dict):
+                self._say(key, "must be an object with id, capability and input, which is an object")
+            elif task.get("id", key) != key:
+                self._say(f"{key}.id", f"must be {key!r}: ids are t1, t2, … in order, not {task['id']!r:.40}")
             elif task.get("capability") not in self._capabilities:
                 known = ", ".join(self._capabilities)
                 self._say(f"{key}.capability", f"must be one of {known}, not {task.get('capability')!r:.80}")
-            elif rest := sorted(set(task) - {"capability", "input", "after"}):
-                self._say(key, f"takes capability, input and after, not {', '.join(map(str, rest))[:80]}")
+            elif rest := sorted(set(task) - {"id", "capability", "input", "after"}):
+                self._say(key, f"takes id, capability, input and after, not {', '.join(map(str, rest))[:80]}")
             else:
-                found[int(number[1])] = {"input": {}, **task}
-            if len(self._problems) >= InvalidRequest.LIMIT:
-                break
-        if not found and not self._problems:
-            self._say("t1", "is missing: a plan has at least one task")
+                found[key] = {"input": {}, **task}
         if self._problems:
             raise InvalidRequest(self._problems)
-        return {f"t{number}": found[number] for number in sorted(found)}
+        return found
 
     def _names(self) -> dict[str, str]:
         """`t1` → `fetch`, and `fetch-2` for the second one."""
@@ -176,7 +206,7 @@ class _Reader:
 def write_draft(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Tasks of a plan as a draft, for an example; None for what a draft can't say."""
     keys = {str(task["id"]): f"t{number}" for number, task in enumerate(tasks, 1)}
-    draft = {}
+    found = []
     for task in tasks:
         if set(task) - {"id", "capability", "input", "depends_on", "retries", "timeout", "on_failure", "compensation"}:
             return None
@@ -185,8 +215,9 @@ def write_draft(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             after = [keys[one] for one in task.get("depends_on", ())]
         except KeyError:
             return None
-        draft[keys[str(task["id"])]] = {"capability": task["capability"], "input": given} | ({"after": after} if after else {})
-    return draft
+        one = {"id": keys[str(task["id"])], "capability": task["capability"], "input": given}
+        found.append(one | ({"after": after} if after else {}))
+    return {"plan": {"tasks": found}}
 
 
 def _drafted(value: Any, keys: Mapping[str, str]) -> Any:

@@ -195,7 +195,7 @@ class Planner:
                 raise ShapeError(f"{room.refused['capability']} with that input is what failed: do something else")
             return Drafted(plan, drafted.playbook, drafted.parameters)
 
-        schema = draft_schema(list(room.capabilities), list(room.playbooks), most)
+        schema = draft_schema(list(room.capabilities.values()), list(room.playbooks.values()), most)
         tool = Tool(name=TOOL, description="The plan.", input_schema=schema)
         shown = prompt(goal, list(room.capabilities.values()), list(room.playbooks.values()), room.examples)
         system = SYSTEM + (OR_A_PLAYBOOK if room.playbooks else "") + MATERIAL
