@@ -10,7 +10,7 @@ from agentfleet.domain.errors import InvalidRequest
 from agentfleet.domain.memory import Fact, new_fact
 from agentfleet.domain.session import MOST_TURN_BYTES, SessionHead, Turn, read_turn
 from agentfleet.ports_memory import Added
-from tests.contract.world import World
+from tests.contract.world import FLEET, AwsWorld, World
 
 DAY = timedelta(days=1)
 
@@ -129,6 +129,27 @@ def test_a_session_that_is_begun_anew_has_nothing_of_the_old_one(world: World) -
 
     assert list(world.sessions.turns(tenant, head)) == [turn_of("new")]
     assert list(world.sessions.turns(other, kept)) == [turn_of("theirs")]
+
+
+def test_turns_that_have_expired_are_left_out(world: World, is_fake: bool) -> None:
+    """The session goes on with what is there; its numbers stay those of the turns."""
+    if is_fake:
+        pytest.skip("items of fakes don't expire")
+    tenant = world.fresh("tenant")
+    one = add(world, tenant, None, "one", "a")
+    two = add(world, tenant, one, "two", "b")
+    assert isinstance(world, AwsWorld)
+    [item, *_] = world.clients.dynamodb.query(
+        TableName=f"{FLEET}-memory",
+        KeyConditionExpression="pk = :pk AND begins_with(sk, :turn)",
+        ExpressionAttributeValues={":pk": {"S": f"SESSION#{tenant}#talk"}, ":turn": {"S": "TURN#"}},
+    )["Items"]
+    world.clients.dynamodb.delete_item(TableName=f"{FLEET}-memory", Key={"pk": item["pk"], "sk": item["sk"]})
+
+    assert int(item["expires"]["N"]) == int((one.updated + timedelta(days=90)).timestamp())
+    assert list(world.sessions.turns(tenant, two)) == [turn_of("two")]
+    three = add(world, tenant, two, "three", "c")
+    assert list(world.sessions.turns(tenant, three)) == [turn_of("two"), turn_of("three")]
 
 
 def test_sessions_are_listed_page_by_page(world: World) -> None:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 LISTED: Final = 10_000
 SESSION_LIFETIME: Final = timedelta(days=30)
 """After its last turn a session is kept this long."""
-TURN_LIFETIME: Final = timedelta(days=400)
-"""Longer than any conversation goes on without being summarised."""
+TURN_LIFETIME: Final = timedelta(days=90)
+"""What was said longer ago is gone, unless a summary holds it; so is what a session leaves that was forgotten by itself."""
 KEY_LIFETIME: Final = timedelta(days=30)
 """As long as goals are kept: nobody adds a turn again after that."""
 _FAILED: Final = "ConditionalCheckFailed"
