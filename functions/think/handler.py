@@ -70,7 +70,7 @@ class SummarizeInput(_Strict):
 
     text: str = Field(min_length=1)
     sentences: int = Field(default=3, ge=1, le=20)
-    about: str = Field(default="", max_length=300)
+    about: str = Field(default="", max_length=4_000)
     """What the reader wants to know."""
 
 

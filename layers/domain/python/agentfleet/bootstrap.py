@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
+    from agentfleet.services.upload import Uploader
 
 # What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
@@ -263,6 +264,7 @@ class Api:
     governance: Governance
     saga: "Saga"
     discovery: "Discovery"
+    upload: "Uploader"
 
 
 @lru_cache(maxsize=1)
@@ -316,6 +318,7 @@ def api() -> Api:
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.scale import Scaler
+    from agentfleet.services.upload import Uploader
 
     settings = ApiSettings.from_env()
     aws = clients()
@@ -340,6 +343,7 @@ def api() -> Api:
         governance=fleet.governance(),
         saga=fleet.saga,
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
+        upload=Uploader(reach.blobs),
     )
 
 
