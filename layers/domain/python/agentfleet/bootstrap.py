@@ -51,6 +51,7 @@ from agentfleet.settings import (
 )
 
 if TYPE_CHECKING:
+    from agentfleet.adapters.model_use import DynamoUses
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -208,6 +209,7 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         from agentfleet.ports_model import FreeSpending
         from agentfleet.services.budget import GoalSpending
         from agentfleet.services.model import Circumstances, Models
+        from agentfleet.services.model_use import UseRecorder
 
         try:
             choice = ModelChoice.model_validate_json(settings.model)
@@ -216,7 +218,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
         spending = GoalSpending(fleet.budgets, fleet.outside.goals) if fleet else FreeSpending()
         given = Circumstances(
-            settings.pool, choice, random, spending=spending, cache=cache or _cache(settings), throttled=throttled
+            settings.pool,
+            choice,
+            random,
+            spending=spending,
+            cache=cache or _cache(settings),
+            throttled=throttled,
+            used=UseRecorder(_uses(settings), fleet.outside.goals) if fleet else None,
         )
         return Models(BedrockModels(clients().bedrock), given)
 
@@ -224,6 +232,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         return made()(context)
 
     return source
+
+
+def _uses(settings: FleetSettings) -> "DynamoUses":
+    from agentfleet.adapters.model_use import DynamoUses
+
+    aws = clients()
+    return DynamoUses(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
@@ -338,7 +353,7 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
-        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog, uses=_uses(settings)),
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
         saga=fleet.saga,
