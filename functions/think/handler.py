@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentfleet.agent import Agent, ModelUnavailable, TaskContext
+from agentfleet.agent import Agent, ModelUnavailable, PermanentError, TaskContext
 from agentfleet.domain.answers import cited
 from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, ModelRefused
 from agentfleet.domain.model import Answer
@@ -147,7 +147,7 @@ class JudgeInput(_Strict):
     """What was asked, and answers to it."""
 
     question: str = Field(min_length=1, max_length=8_000)
-    candidates: list[str] = Field(min_length=1, max_length=20)
+    candidates: list[str] = Field(max_length=20)
     criteria: list[str] = Field(default_factory=list, max_length=20)
 
 
@@ -302,6 +302,9 @@ async def write(input: WriteInput, context: TaskContext) -> WriteOutput:
 @agent.capability("think.judge", idempotent=True, timeout=180)
 async def judge(input: JudgeInput, context: TaskContext) -> JudgeOutput:
     """Choose the best of several answers by criteria; without a model the one that agrees most with the others."""
+    if not input.candidates:
+        _ = context.model  # without one, that is why nobody has answered: it says so
+        raise PermanentError("candidates: there are none to judge")
     numbered = "\n\n".join(f"<candidate number={n}>\n{text}\n</candidate>" for n, text in enumerate(input.candidates))
     criteria = "\n".join(f"- {one}" for one in input.criteria) or "- right, complete, to the point"
     prompt = f"The task was:\n{input.question}\n\n{numbered}\n\nCriteria:\n{criteria}"

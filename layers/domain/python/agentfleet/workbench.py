@@ -91,11 +91,11 @@ def explain(table: str, columns: Sequence[Column], sql: str) -> None:
         "threads": "1",
         "temp_directory": "",
         "python_enable_replacements": "false",
-        "enable_external_access": "false",
     }
     with duckdb.connect(":memory:", config=config) as connection:
         fields = ", ".join(f"{identifier(column.name)} {column.type}" for column in columns)
         _guarded(lambda: connection.execute(f"CREATE TABLE {identifier(table)} ({fields})"), "table")
+        connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         query = _only_select(connection, sql)
         _guarded(lambda: connection.execute(f"EXPLAIN {query}"), "sql")
