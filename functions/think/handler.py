@@ -18,9 +18,9 @@ from agentfleet.domain.model import Answer
 from agentfleet.domain.sentences import agreement, best, central, sentences_of
 from agentfleet.services.json_shape import shape_of
 from agentfleet.services.judging import CRITIQUE, Remark, Score, remarks_on, scores_for
+from agentfleet.services.made import Made
 from agentfleet.services.structured import Structured
 from agentfleet.services.wording import (
-    Made,
     Passage,
     Quote,
     SourceText,

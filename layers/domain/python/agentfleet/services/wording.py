@@ -1,7 +1,7 @@
 """What outputs in words have in common: how they came about, which passages a model is shown, what is quoted without one."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,19 +34,6 @@ class Quote(BaseModel):
     """Number of its text, from 1."""
     title: str
     quote: str
-
-
-class Made(BaseModel):
-    """How an output came about, and what it took."""
-
-    how: Literal["model", "quotations", "rules"]
-    why: str = ""
-    """Why not by a model."""
-    model: str | None = None
-    input_tokens: int = 0
-    output_tokens: int = 0
-    dollars: float = 0.0
-    seconds: float = 0.0
 
 
 class Passage(BaseModel):
