@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any, Final
 from uuid import uuid4
 
+from agentfleet.domain.archives import pack
 from agentfleet.domain.goal import GoalState
 from tests.emulator.grants.hand import FLEET, LARGE, Hand, Refused, noise, utc_now
 
@@ -106,7 +107,16 @@ def _page() -> Iterator[str]:
             thread.join()
 
 
-CAPABILITIES: Final[dict[str, Check]] = {"data": _data, "report": _report, "flow": _flow, "web": _web}
+def _code(hand: Hand) -> None:
+    """An archive read, its parts written."""
+    body = pack({"pkg/a.py": b"a = 1\n"})
+    uri = hand.platform.outside.blobs.put(f"blobs/default/uploads/{uuid4().hex}/code.zip", body, "application/zip")
+    goal = hand.submit({"id": "u", "capability": "code.unpack", "input": {"uri": uri}})
+    hand.deliver("code", hand.pointers(goal, "u"))
+    hand.output(goal, "u")
+
+
+CAPABILITIES: Final[dict[str, Check]] = {"data": _data, "report": _report, "flow": _flow, "web": _web, "code": _code}
 """What pools do beyond what every pool does."""
 
 
@@ -204,6 +214,7 @@ def serve_api(hand: Hand) -> None:
         result = client.result(done.id)
         if [client.download(file) for file in result.files] != [b"text"] or result.output != "x" * LARGE:
             raise Refused(f"result of {done.id}: {result}")
+        client.upload("file.txt", b"text")
         _run_the_fleet(client)
         _tend(hand, client)
         _govern(hand, client)

@@ -96,6 +96,7 @@ def test_a_review_shows_findings_and_who_made_them(
 ) -> None:
     """A folder is uploaded, an address sent as it is; the exit code says whether it worked."""
     write(tmp_path / "pkg", "a.py")
+    api = Reviewing(how=how)
 
     @contextmanager
     def connected(ctx: Any) -> Iterator[Reviewing]:
@@ -103,7 +104,6 @@ def test_a_review_shows_findings_and_who_made_them(
 
     monkeypatch.setattr(review, "connect", connected)
     monkeypatch.setattr("client.cli.live.watch_goal", lambda *_: SimpleNamespace(state=api.state))
-    api = Reviewing(how=how)
     result = CliRunner().invoke(app, ["review", str(tmp_path / "pkg")])
     CliRunner().invoke(app, ["review", "https://example.com/a.zip", "--folder", "pkg"])
     api.state = "FAILED"
