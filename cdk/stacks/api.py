@@ -114,7 +114,7 @@ class ApiStack(Stack):
             + access.use_key()
             + access.read_objects("plans", "outputs", "blobs")
             + access.list_objects("blobs")
-            + access.write_objects("plans", "outputs")
+            + access.write_objects("plans", "outputs", "blobs")
             + access.find_living()
             + access.read_queue_ages()
             + access.tend_dead_letters()

@@ -17,6 +17,7 @@ from client.cli import (
     planning,
     playbooks,
     results,
+    review,
 )
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
@@ -77,6 +78,7 @@ for _panel, _commands in {
         app.command(rich_help_panel=_panel)(_command)
 app.command(rich_help_panel="Library")(playbooks.playbooks)
 app.command(rich_help_panel="Library")(ask.ask)
+app.command(rich_help_panel="Library")(review.review)
 app.command(rich_help_panel="Health")(healing.heal)
 app.add_typer(healing.dlq, name="dlq", rich_help_panel="Health")
 app.add_typer(knowledge.app, name="knowledge", rich_help_panel="Library")

@@ -34,6 +34,7 @@ from agentfleet.adapters.joins import DynamoJoins
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoDocuments
 from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+from agentfleet.adapters.model_use import DynamoUses
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
@@ -71,10 +72,12 @@ from agentfleet.ports import (
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
 from agentfleet.ports_memory import EpisodeStore, FactStore, SessionStore
+from agentfleet.ports_model import UseStore
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.kill import LocalKills
+from agentfleet.services.model_use import LocalUses
 from agentfleet.services.routing import LocalRouting
 from tests.fakes import (
     FakeAgents,
@@ -146,6 +149,7 @@ class World(ABC):
     blobs: BlobStore
     breakers: BreakerStore
     budgets: BudgetStore
+    uses: UseStore
     approvals: ApprovalStore
     kills: KillStore
     agents: AgentStore
@@ -237,6 +241,7 @@ class FakeWorld(World):
         self.blobs = FakeBlobs()
         self.breakers = LocalBreakers()
         self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
+        self.uses = LocalUses()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -302,6 +307,7 @@ class AwsWorld(World):
         self.blobs = S3Blobs(files, self.bucket)
         self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.budgets = DynamoBudgets(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
+        self.uses = DynamoUses(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
         self.approvals = DynamoApprovals(database, f"{FLEET}-registry")
         self.kills = DynamoKills(database, f"{FLEET}-registry", self.clock)
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)

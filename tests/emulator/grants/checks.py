@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from agentfleet.adapters.episodes import DynamoEpisodes
+from agentfleet.domain.archives import pack
 from agentfleet.domain.budget import Budget, Limits
 from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import compile_plan
@@ -129,12 +130,22 @@ def _memory(hand: Hand) -> None:
         raise Refused("memory: the fact was not there")
 
 
+def _code(hand: Hand) -> None:
+    """An archive read, its parts written."""
+    body = pack({"pkg/a.py": b"a = 1\n"})
+    uri = hand.platform.outside.blobs.put(f"blobs/default/uploads/{uuid4().hex}/code.zip", body, "application/zip")
+    goal = hand.submit({"id": "u", "capability": "code.unpack", "input": {"uri": uri}})
+    hand.deliver("code", hand.pointers(goal, "u"))
+    hand.output(goal, "u")
+
+
 CAPABILITIES: Final[dict[str, Check]] = {
+    "code": _code,
     "data": _data,
-    "report": _report,
     "flow": _flow,
-    "web": _web,
     "memory": _memory,
+    "report": _report,
+    "web": _web,
 }
 """What pools do beyond what every pool does."""
 
@@ -233,6 +244,7 @@ def serve_api(hand: Hand) -> None:
         result = client.result(done.id)
         if [client.download(file) for file in result.files] != [b"text"] or result.output != "x" * LARGE:
             raise Refused(f"result of {done.id}: {result}")
+        client.upload("file.txt", b"text")
         _run_the_fleet(client)
         _tend(hand, client)
         _govern(hand, client)

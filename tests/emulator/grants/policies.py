@@ -67,9 +67,16 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "WatchSagas", "states:*", "As above."),
     ("*", "ApplyGuardrail", "bedrock:*", "The emulator has no guardrails."),
     ("*", "EmbedTexts", "bedrock:*", "The emulator embeds nothing: texts are embedded in the function."),
-    ("think", "*", "bedrock:*", "Without a model the pool quotes; test_model.py has one."),
-    ("plan", "*", "bedrock:*", "Without a model the pool plans by rules."),
     ("plan", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
+    *(
+        (name, "*", "bedrock:*", "Without a model the pool does without; test_model.py has one.")
+        for name in ("think", "plan", "knowledge", "data")
+    ),
+    *(
+        (name, sid, action, "Only answers of models are kept there; caches fail open.")
+        for name in ("knowledge", "data")
+        for sid, action in (("ReadObjects", "s3:GetObject cache"), ("WriteObjects", "s3:PutObject cache"))
+    ),
     ("think", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )

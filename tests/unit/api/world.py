@@ -27,6 +27,7 @@ from agentfleet.services.memory_desk import MemoryDesk
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
+from agentfleet.services.upload import Uploader
 from functions.serve_api import handler as function
 from tests.fakes import (
     FakeDocuments,
@@ -153,6 +154,7 @@ class World:
             governance=fleet.platform.governance(),
             saga=fleet.platform.saga,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
+            upload=Uploader(fleet.blobs),
         )
         self.vectors, self.words = FakeVectors(), FakeWords()
         indexes = Indexes(self.vectors, self.words, FakeEmbedder())

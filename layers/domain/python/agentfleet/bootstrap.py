@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from agentfleet.adapters.episodes import DynamoEpisodes
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
     from agentfleet.domain.memory import Policy as MemoryPolicy
+    from agentfleet.adapters.model_use import DynamoUses
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
+    from agentfleet.services.upload import Uploader
 
 # What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
@@ -250,6 +252,7 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         from agentfleet.ports_model import FreeSpending
         from agentfleet.services.budget import GoalSpending
         from agentfleet.services.model import Circumstances, Models
+        from agentfleet.services.model_use import UseRecorder
 
         try:
             choice = ModelChoice.model_validate_json(settings.model)
@@ -258,7 +261,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
         spending = GoalSpending(fleet.budgets, fleet.outside.goals) if fleet else FreeSpending()
         given = Circumstances(
-            settings.pool, choice, random, spending=spending, cache=cache or _cache(settings), throttled=throttled
+            settings.pool,
+            choice,
+            random,
+            spending=spending,
+            cache=cache or _cache(settings),
+            throttled=throttled,
+            used=UseRecorder(_uses(settings), fleet.outside.goals) if fleet else None,
         )
         return Models(BedrockModels(clients().bedrock), given)
 
@@ -266,6 +275,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         return made()(context)
 
     return source
+
+
+def _uses(settings: FleetSettings) -> "DynamoUses":
+    from agentfleet.adapters.model_use import DynamoUses
+
+    aws = clients()
+    return DynamoUses(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
@@ -306,6 +322,7 @@ class Api:
     governance: Governance
     saga: "Saga"
     discovery: "Discovery"
+    upload: "Uploader"
 
 
 @lru_cache(maxsize=1)
@@ -359,6 +376,7 @@ def api() -> Api:
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.scale import Scaler
+    from agentfleet.services.upload import Uploader
 
     settings = ApiSettings.from_env()
     aws = clients()
@@ -378,11 +396,12 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
-        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog, uses=_uses(settings)),
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
         saga=fleet.saga,
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
+        upload=Uploader(reach.blobs),
     )
 
 
