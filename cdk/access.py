@@ -254,6 +254,11 @@ class FleetAccess:
         arn = self.stack.format_arn(service="bedrock", resource="guardrail", resource_name=guardrail.partition(":")[0])
         return allow("ApplyGuardrail", "bedrock", ("ApplyGuardrail",), arn)
 
+    def read_secrets(self, *names: str) -> Permissions:
+        """Read these secrets, by name: AWS adds six characters of its own to a secret's ARN."""
+        arns = [self._arn("secretsmanager", "secret", f"{name}-??????") for name in dict.fromkeys(names)]
+        return allow("ReadSecrets", "secretsmanager", ("GetSecretValue",), *arns) if arns else Permissions()
+
     def use_key(self) -> Permissions:
         """What SQS, DynamoDB and S3 ask of a caller when the data is encrypted with the fleet's key."""
         return allow("UseKey", "kms", KEY_ACTIONS, self.key.key_arn)

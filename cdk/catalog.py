@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from agentfleet.domain.approval import ApprovalRule
-from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent
+from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent, ToolServerSpec
 from agentfleet.domain.estimate import call_dollars
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.model_choice import ModelChoice
@@ -81,6 +81,7 @@ def _not_reserved(name: str) -> str:
 
 FleetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,23}$"), AfterValidator(_not_reserved)]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
 Concurrency = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -138,6 +139,18 @@ class MemoryBlock(_Strict):
     """Of JSON: a conversation that is longer is summarised."""
 
 
+class ToolServerBlock(_Strict):
+    """One `[pools.<name>.mcp.<server>]` table: an MCP server, spoken to by streamable HTTP."""
+
+    url: str = Field(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=500)
+    tools: list[str] = Field(default_factory=list, max_length=100)
+    """Names and patterns of its tools that may be called; without it none."""
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_+=.@-]{1,512}$")] | None = None
+    """Name of the secret that holds the bearer token."""
+    timeout: float = Field(default=30, gt=0, le=300, strict=False)
+    """Seconds that one call may take."""
+
+
 class PoolBlock(_Strict):
     """One `[pools.<name>]` table: what the code of a pool cannot say about itself."""
 
@@ -164,6 +177,12 @@ class PoolBlock(_Strict):
     grants: list[Grant] = Field(default_factory=list)
     tools: list[str] = Field(default_factory=list, max_length=100)
     """Names and patterns of the tools that its agents may call; without it none."""
+    hosts: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?.-]{1,253}$")]] = Field(
+        default_factory=list, max_length=100
+    )
+    """Names and patterns of the hosts that addresses in its agents' calls of tools may lead to; without it none."""
+    mcp: dict[ServerName, ToolServerBlock] = Field(default_factory=dict, max_length=10)
+    """MCP servers whose tools its agents may call."""
     guardrails: Guardrails = Guardrails()
     model: ModelChoice | None = None
     """The language models that its agents may ask; None: none."""
@@ -411,6 +430,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     shared["scaling"] = block.scaling or fleet.scaling
     shared["models"] = block.model.chain if block.model else ()
     shared["call_dollars"] = call_dollars(block.model) if block.model else 0.0
+    shared["servers"] = tuple(ToolServerSpec(name=server, **one.model_dump()) for server, one in sorted(block.mcp.items()))
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,

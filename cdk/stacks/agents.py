@@ -141,7 +141,8 @@ class AgentsStack(Stack):
                 + self._access.keep_budgets()
                 + (cache.permissions_in(self) if cache else Permissions())
                 + (self._access.apply_guardrail(pool.guardrails.bedrock) if pool.guardrails.bedrock else Permissions())
-                + ask_models(self, model.chain if model else ()),
+                + ask_models(self, model.chain if model else ())
+                + self._access.read_secrets(*(server.secret for server in pool.spec.servers if server.secret)),
                 topic=topic,
                 network=cache.network if cache else None,
             ),

@@ -31,6 +31,7 @@ from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoDocuments
 from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
@@ -69,6 +70,7 @@ from agentfleet.ports import (
     ScalingStore,
     TaskQueues,
 )
+from agentfleet.ports_agents import JournalStore
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
 from agentfleet.ports_memory import EpisodeStore, FactStore, SessionStore
@@ -76,6 +78,7 @@ from agentfleet.ports_model import UseStore
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
+from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import LocalKills
 from agentfleet.services.model_use import LocalUses
 from agentfleet.services.routing import LocalRouting
@@ -152,6 +155,7 @@ class World(ABC):
     uses: UseStore
     approvals: ApprovalStore
     kills: KillStore
+    journals: JournalStore
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
@@ -242,6 +246,7 @@ class FakeWorld(World):
         self.breakers = LocalBreakers()
         self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
         self.uses = LocalUses()
+        self.journals = LocalJournals()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -310,6 +315,7 @@ class AwsWorld(World):
         self.uses = DynamoUses(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
         self.approvals = DynamoApprovals(database, f"{FLEET}-registry")
         self.kills = DynamoKills(database, f"{FLEET}-registry", self.clock)
+        self.journals = DynamoJournals(database, self.table, self.outputs, self.clock)
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")

@@ -161,7 +161,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path: Path, line: str, 
         ("[fleet", "fleet.toml: not valid TOML"),
         (
             FLEET + 'tools = ["echo.*", "htp.*"]',
-            "pools.echo.tools: nothing matches 'htp.*'; there are knowledge.search, echo.s",
+            "pools.echo.tools: nothing matches 'htp.*'; there are knowledge.search, ask_person",
         ),
         (
             FLEET + '[pools.echo.guardrails]\ninput = { pii = "mask" }',

@@ -20,6 +20,7 @@ from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
@@ -28,7 +29,7 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
-from agentfleet.composition import Governance, Healing, Outside, Platform
+from agentfleet.composition import Bench, Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
@@ -54,8 +55,9 @@ from agentfleet.settings import (
 if TYPE_CHECKING:
     from agentfleet.adapters.episodes import DynamoEpisodes
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
-    from agentfleet.domain.memory import Policy as MemoryPolicy
     from agentfleet.adapters.model_use import DynamoUses
+    from agentfleet.domain.memory import Policy as MemoryPolicy
+    from agentfleet.ports_agents import ToolServer
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -124,6 +126,7 @@ def outside(settings: FleetSettings) -> Outside:
         approvals=DynamoApprovals(aws.dynamodb, settings.registry_table),
         kills=DynamoKills(aws.dynamodb, settings.registry_table, utc_now),
         routing=DynamoRouting(aws.dynamodb, settings.registry_table),
+        journals=DynamoJournals(aws.dynamodb, settings.work_table, outputs, utc_now),
     )
 
 
@@ -189,6 +192,7 @@ def runner(
         guard=_guard(settings),
         models=models,
         memories=_memories(settings, pool) if settings.remembers else None,
+        bench=_bench(settings, fleet.catalog),
     )
 
 
@@ -224,6 +228,34 @@ def _remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, 
         DynamoEpisodes(aws.dynamodb, table, aws.threads),
         Policy(timedelta(days=chosen.half_life_days), chosen.facts),
     )
+
+
+def _bench(settings: PoolSettings, catalog: Catalog) -> Bench:
+    """What the tools of a pool's tasks reach out to: imported where a task asks for its tools."""
+
+    def refused(context: TaskContext, tool: str, error: Exception) -> None:
+        from agentfleet.adapters.tool_signals import RefusalMetric
+
+        RefusalMetric(settings.fleet, settings.pool, utc_now)(context, tool, error)
+
+    def servers() -> "Mapping[str, ToolServer]":
+        specs = catalog.pools[settings.pool].servers
+        if not specs:
+            return {}
+        from agentfleet.adapters.mcp_servers import StrandsToolServer
+
+        return {spec.name: StrandsToolServer(spec, _token(spec.secret), utc_now) for spec in specs}
+
+    return Bench(refused, servers)
+
+
+def _token(secret: str | None) -> Callable[[], str | None]:
+    """What gives a server's bearer token, read anew for each connection: it may have been rotated."""
+
+    def read() -> str | None:
+        return clients().secrets.get_secret_value(SecretId=secret)["SecretString"] if secret else None
+
+    return read
 
 
 def _guard(settings: PoolSettings) -> "Guard | None":
