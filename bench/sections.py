@@ -250,6 +250,30 @@ def fleet_size(results: dict[str, Any]) -> Section:
     return "\n".join(text), {"fleet_size.svg": bars("Seconds until the goal has ended. Less is better.", drawn, unit=" s")}
 
 
+def cold_start(results: dict[str, Any]) -> Section:
+    """Sizes and imports of each function."""
+    functions = results["functions"]
+    rows = [
+        (
+            f"`{name}`",
+            number(row["zipped_bytes"] / 1e6),
+            number(row["unpacked_bytes"] / 1e6),
+            number(row["import_cpu_ms"]),
+            f"{number(row['ratio'])}×",
+        )
+        for name, row in sorted(functions.items(), key=lambda item: item[1]["zipped_bytes"])
+    ]
+    heading = ("function", "MB, zipped", "MB, unpacked", "CPU ms of its imports", "to what it stands on")
+    stands = min(results["stands_on_cpu_ms"].values())
+    text = [
+        f"Measured {_on(results)}. What a function stands on (boto3, pynamodb, pydantic, Powertools) takes "
+        f"{number(stands)} ms of CPU to import here.",
+        "",
+        *table(heading, rows),
+    ]
+    return "\n".join(text), {}
+
+
 SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
     "peers": peers,
     "hot_path": hot_path,
@@ -257,4 +281,5 @@ SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
     "scale": scale,
     "flat": flat,
     "fleet_size": fleet_size,
+    "cold_start": cold_start,
 }

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, governance_views, health_views, routing_views, views
+from agentfleet.services import audit_views, fleet_views, goal_views, governance_views, health_views, routing_views, views
 from agentfleet.services import knowledge_views as known
 from client.errors import FleetApiError
 
@@ -97,35 +97,35 @@ def _nothing(_: bytes) -> None:
     return None
 
 
-def submit_goal(goal: GoalRequest | Mapping[str, Any], key: str | None = None) -> Call[views.GoalView]:
+def submit_goal(goal: GoalRequest | Mapping[str, Any], key: str | None = None) -> Call[goal_views.GoalView]:
     """A key is made if none is given, so that a submission that is sent twice makes one goal."""
     body = goal.model_dump_json(exclude_defaults=True).encode() if isinstance(goal, GoalRequest) else _json(goal)
-    return _send("POST", "/goals", views.GoalView, body, headers={"idempotency-key": key or secrets.token_hex(16)})
+    return _send("POST", "/goals", goal_views.GoalView, body, headers={"idempotency-key": key or secrets.token_hex(16)})
 
 
-def list_goals(state: GoalState | None, limit: int | None, cursor: str | None) -> Call[views.GoalPage]:
+def list_goals(state: GoalState | None, limit: int | None, cursor: str | None) -> Call[goal_views.GoalPage]:
     """One page of goals."""
-    return _get("/goals", views.GoalPage, state=state, limit=limit, cursor=cursor)
+    return _get("/goals", goal_views.GoalPage, state=state, limit=limit, cursor=cursor)
 
 
-def get_goal(goal_id: str) -> Call[views.GoalView]:
+def get_goal(goal_id: str) -> Call[goal_views.GoalView]:
     """One goal."""
-    return _get(f"/goals/{_step(goal_id)}", views.GoalView)
+    return _get(f"/goals/{_step(goal_id)}", goal_views.GoalView)
 
 
-def list_tasks(goal_id: str, state: TaskState | None, limit: int | None, cursor: str | None) -> Call[views.TaskPage]:
+def list_tasks(goal_id: str, state: TaskState | None, limit: int | None, cursor: str | None) -> Call[goal_views.TaskPage]:
     """One page of tasks."""
-    return _get(f"/goals/{_step(goal_id)}/tasks", views.TaskPage, state=state, limit=limit, cursor=cursor)
+    return _get(f"/goals/{_step(goal_id)}/tasks", goal_views.TaskPage, state=state, limit=limit, cursor=cursor)
 
 
-def get_task(ref: str) -> Call[views.TaskDetail]:
+def get_task(ref: str) -> Call[goal_views.TaskDetail]:
     """One task with its output."""
-    return _get(f"/tasks/{_step(ref)}", views.TaskDetail)
+    return _get(f"/tasks/{_step(ref)}", goal_views.TaskDetail)
 
 
-def get_result(goal_id: str) -> Call[views.GoalResult]:
+def get_result(goal_id: str) -> Call[goal_views.GoalResult]:
     """A goal's result."""
-    return _get(f"/goals/{_step(goal_id)}/result", views.GoalResult)
+    return _get(f"/goals/{_step(goal_id)}/result", goal_views.GoalResult)
 
 
 def get_history(goal_id: str, limit: int | None, cursor: str | None) -> Call[audit_views.HistoryPage]:
@@ -143,63 +143,63 @@ def get_receipt(goal_id: str) -> Call[audit_views.ReceiptView]:
     return _get(f"/goals/{_step(goal_id)}/receipt", audit_views.ReceiptView)
 
 
-def cancel_goal(goal_id: str) -> Call[views.GoalView]:
+def cancel_goal(goal_id: str) -> Call[goal_views.GoalView]:
     """Cancel."""
-    return Call("DELETE", f"/goals/{_step(goal_id)}", views.GoalView.model_validate_json)
+    return Call("DELETE", f"/goals/{_step(goal_id)}", goal_views.GoalView.model_validate_json)
 
 
-def pause_goal(goal_id: str) -> Call[views.GoalView]:
+def pause_goal(goal_id: str) -> Call[goal_views.GoalView]:
     """Hold its tasks back."""
-    return Call("POST", f"/goals/{_step(goal_id)}/pause", views.GoalView.model_validate_json)
+    return Call("POST", f"/goals/{_step(goal_id)}/pause", goal_views.GoalView.model_validate_json)
 
 
-def resume_goal(goal_id: str) -> Call[views.GoalView]:
+def resume_goal(goal_id: str) -> Call[goal_views.GoalView]:
     """Let it go on."""
-    return Call("POST", f"/goals/{_step(goal_id)}/resume", views.GoalView.model_validate_json)
+    return Call("POST", f"/goals/{_step(goal_id)}/resume", goal_views.GoalView.model_validate_json)
 
 
-def compensate_goal(goal_id: str) -> Call[views.GoalView]:
+def compensate_goal(goal_id: str) -> Call[goal_views.GoalView]:
     """Go on undoing it."""
-    return Call("POST", f"/goals/{_step(goal_id)}/compensate", views.GoalView.model_validate_json)
+    return Call("POST", f"/goals/{_step(goal_id)}/compensate", goal_views.GoalView.model_validate_json)
 
 
 def fork_goal(
     goal_id: str, keep: Sequence[str], changes: Mapping[str, Mapping[str, Any]], key: str | None = None
-) -> Call[views.GoalView]:
+) -> Call[goal_views.GoalView]:
     """A key is made if none is given, as for a submission."""
     body = _json({"keep": list(keep), "set": changes})
     headers = {"idempotency-key": key or secrets.token_hex(16)}
-    return _send("POST", f"/goals/{_step(goal_id)}/fork", views.GoalView, body, headers=headers)
+    return _send("POST", f"/goals/{_step(goal_id)}/fork", goal_views.GoalView, body, headers=headers)
 
 
-def list_agents(capability: str | None, pool: str | None) -> Call[views.AgentList]:
+def list_agents(capability: str | None, pool: str | None) -> Call[fleet_views.AgentList]:
     """Living agents."""
-    return _get("/agents", views.AgentList, capability=capability, pool=pool)
+    return _get("/agents", fleet_views.AgentList, capability=capability, pool=pool)
 
 
-def list_pools() -> Call[views.PoolList]:
+def list_pools() -> Call[fleet_views.PoolList]:
     """All pools."""
-    return _get("/pools", views.PoolList)
+    return _get("/pools", fleet_views.PoolList)
 
 
-def get_pool(name: str) -> Call[views.PoolView]:
+def get_pool(name: str) -> Call[fleet_views.PoolView]:
     """One pool."""
-    return _get(f"/pools/{_step(name)}", views.PoolView)
+    return _get(f"/pools/{_step(name)}", fleet_views.PoolView)
 
 
-def scale_pool(name: str, concurrency: int) -> Call[views.PoolView]:
+def scale_pool(name: str, concurrency: int) -> Call[fleet_views.PoolView]:
     """Another concurrency."""
-    return _send("PATCH", f"/pools/{_step(name)}", views.PoolView, _json({"concurrency": concurrency}))
+    return _send("PATCH", f"/pools/{_step(name)}", fleet_views.PoolView, _json({"concurrency": concurrency}))
 
 
-def drain_pool(name: str) -> Call[views.PoolView]:
+def drain_pool(name: str) -> Call[fleet_views.PoolView]:
     """No new work for a pool."""
-    return Call("POST", f"/pools/{_step(name)}/drain", views.PoolView.model_validate_json)
+    return Call("POST", f"/pools/{_step(name)}/drain", fleet_views.PoolView.model_validate_json)
 
 
-def undrain_pool(name: str) -> Call[views.PoolView]:
+def undrain_pool(name: str) -> Call[fleet_views.PoolView]:
     """Work for a pool again."""
-    return Call("POST", f"/pools/{_step(name)}/undrain", views.PoolView.model_validate_json)
+    return Call("POST", f"/pools/{_step(name)}/undrain", fleet_views.PoolView.model_validate_json)
 
 
 def discover(capability: str) -> Call[routing_views.OfferList]:
@@ -207,45 +207,45 @@ def discover(capability: str) -> Call[routing_views.OfferList]:
     return _get(f"/capabilities/{_step(capability)}", routing_views.OfferList)
 
 
-def get_logs(name: str, minutes: int | None, limit: int | None) -> Call[views.LogPage]:
+def get_logs(name: str, minutes: int | None, limit: int | None) -> Call[fleet_views.LogPage]:
     """A pool's newest lines."""
-    return _get(f"/pools/{_step(name)}/logs", views.LogPage, minutes=minutes, limit=limit)
+    return _get(f"/pools/{_step(name)}/logs", fleet_views.LogPage, minutes=minutes, limit=limit)
 
 
-def spawn_fleet(size: int, capabilities: Sequence[str] | None) -> Call[views.FleetView]:
+def spawn_fleet(size: int, capabilities: Sequence[str] | None) -> Call[fleet_views.FleetView]:
     """A fleet. Sent again it would be another one."""
     body = _json({"size": size, "capabilities": None if capabilities is None else list(capabilities)})
-    return _send("POST", "/fleets", views.FleetView, body, is_repeatable=False)
+    return _send("POST", "/fleets", fleet_views.FleetView, body, is_repeatable=False)
 
 
-def list_fleets() -> Call[views.FleetList]:
+def list_fleets() -> Call[fleet_views.FleetList]:
     """Fleets that are held."""
-    return _get("/fleets", views.FleetList)
+    return _get("/fleets", fleet_views.FleetList)
 
 
-def get_fleet(fleet_id: str) -> Call[views.FleetView]:
+def get_fleet(fleet_id: str) -> Call[fleet_views.FleetView]:
     """One fleet."""
-    return _get(f"/fleets/{_step(fleet_id)}", views.FleetView)
+    return _get(f"/fleets/{_step(fleet_id)}", fleet_views.FleetView)
 
 
-def resize_fleet(fleet_id: str, size: int) -> Call[views.FleetView]:
+def resize_fleet(fleet_id: str, size: int) -> Call[fleet_views.FleetView]:
     """Another size."""
-    return _send("PATCH", f"/fleets/{_step(fleet_id)}", views.FleetView, _json({"size": size}))
+    return _send("PATCH", f"/fleets/{_step(fleet_id)}", fleet_views.FleetView, _json({"size": size}))
 
 
-def release_fleet(fleet_id: str) -> Call[views.FleetView]:
+def release_fleet(fleet_id: str) -> Call[fleet_views.FleetView]:
     """Give it back."""
-    return Call("DELETE", f"/fleets/{_step(fleet_id)}", views.FleetView.model_validate_json)
+    return Call("DELETE", f"/fleets/{_step(fleet_id)}", fleet_views.FleetView.model_validate_json)
 
 
-def list_playbooks() -> Call[views.PlaybookList]:
+def list_playbooks() -> Call[goal_views.PlaybookList]:
     """All playbooks."""
-    return _get("/playbooks", views.PlaybookList)
+    return _get("/playbooks", goal_views.PlaybookList)
 
 
-def get_playbook(name: str) -> Call[views.PlaybookDetail]:
+def get_playbook(name: str) -> Call[goal_views.PlaybookDetail]:
     """One playbook with its plan."""
-    return _get(f"/playbooks/{_step(name)}", views.PlaybookDetail)
+    return _get(f"/playbooks/{_step(name)}", goal_views.PlaybookDetail)
 
 
 def list_documents(domain: str | None) -> Call[known.DocumentList]:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from agentfleet.services.views import FleetView, GoalResult, GoalView
+from agentfleet.services.fleet_views import FleetView
+from agentfleet.services.goal_views import GoalResult, GoalView
 from client.api import AsyncFleetClient
 from client.config import ClientConfig
 from client.errors import GoalFailed, WaitTimeout

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import GoalResult, ProblemView
+    from agentfleet.services.goal_views import GoalResult
+    from agentfleet.services.views import ProblemView
 
 
 class FleetClientError(Exception):

@@ -8,7 +8,7 @@ import typer
 from client.cli.session import FAILED, Json, connect, print_json
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import GoalResult
+    from agentfleet.services.goal_views import GoalResult
 
 PLAYBOOK: Final = "ask-text"
 MAX_BYTES: Final = 56_000

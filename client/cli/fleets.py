@@ -10,8 +10,8 @@ from client.cli.session import Json, Limit, connect, print_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentfleet.services.fleet_views import PoolView
     from agentfleet.services.routing_views import OfferView
-    from agentfleet.services.views import PoolView
 
 Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
 
@@ -26,7 +26,7 @@ def agents(
     as_json: Json = False,
 ) -> None:
     """List living agents; with --capability also the pools that offer it, by what they get of its work."""
-    from agentfleet.services.views import AgentList  # noqa: PLC0415
+    from agentfleet.services.fleet_views import AgentList  # noqa: PLC0415
 
     with connect(ctx) as client:
         found = client.agents(capability, pool)
@@ -86,7 +86,7 @@ def undrain(ctx: typer.Context, pool: Pool, as_json: Json = False) -> None:
 
 def pools(ctx: typer.Context, as_json: Json = False) -> None:
     """List pools: load, limits and what they can do."""
-    from agentfleet.services.views import PoolList  # noqa: PLC0415
+    from agentfleet.services.fleet_views import PoolList  # noqa: PLC0415
 
     with connect(ctx) as client:
         found = client.pools()
@@ -146,7 +146,7 @@ def fleets(
     as_json: Json = False,
 ) -> None:
     """List the fleets you hold, spawn one or release one."""
-    from agentfleet.services.views import FleetList  # noqa: PLC0415
+    from agentfleet.services.fleet_views import FleetList  # noqa: PLC0415
 
     if spawn is not None and release is not None:
         raise typer.BadParameter("give --spawn or --release, not both")

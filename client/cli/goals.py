@@ -10,7 +10,7 @@ import typer
 from client.cli.session import FAILED, INTERRUPTED, Json, Limit, connect, one_of, print_json
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import GoalView, ParameterView
+    from agentfleet.services.goal_views import GoalView, ParameterView
     from client.api import FleetClient
 
 GoalId = Annotated[str, typer.Argument(metavar="GOAL", help="A goal's id.")]
@@ -143,7 +143,7 @@ def goals(
 ) -> None:
     """List goals, newest first."""
     from agentfleet.domain.goal import GoalState  # noqa: PLC0415
-    from agentfleet.services.views import GoalPage  # noqa: PLC0415
+    from agentfleet.services.goal_views import GoalPage  # noqa: PLC0415
 
     wanted = one_of(GoalState, state, "--state")
     with connect(ctx) as client:

@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from agentfleet.domain.result import TaskState
-from agentfleet.services.views import FINISHED, GoalView, TaskView
+from agentfleet.services.goal_views import FINISHED, GoalView, TaskView
 from client.api import FleetClient
 from client.cli.show import GLYPHS, seconds, state_text
 from client.retries import rhythm

@@ -12,7 +12,8 @@ from client.cli.session import FAILED, Json, connect, print_json, session
 from client.errors import ConfigError
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import AgentView, GoalResult
+    from agentfleet.services.fleet_views import AgentView
+    from agentfleet.services.goal_views import GoalResult
     from client.local import LocalCloud
 
 __all__ = ["demo", "doctor", "down", "status", "up"]

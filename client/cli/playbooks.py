@@ -13,7 +13,7 @@ def playbooks(
     as_json: Json = False,
 ) -> None:
     """List playbooks, or show one."""
-    from agentfleet.services.views import PlaybookList  # noqa: PLC0415
+    from agentfleet.services.goal_views import PlaybookList  # noqa: PLC0415
 
     with connect(ctx) as client:
         if name is None:

@@ -10,7 +10,7 @@ from client.cli.goals import GoalId
 from client.cli.session import FAILED, Json, Limit, connect, one_of, print_json
 
 if TYPE_CHECKING:
-    from agentfleet.services.views import GoalResult, GoalView, TaskView
+    from agentfleet.services.goal_views import GoalResult, GoalView, TaskView
     from client.api import FleetClient
 
 MAX_FILES: Final = 10
@@ -25,7 +25,7 @@ def tasks(
 ) -> None:
     """List a goal's tasks in the order of its plan."""
     from agentfleet.domain.result import TaskState  # noqa: PLC0415
-    from agentfleet.services.views import TaskPage  # noqa: PLC0415
+    from agentfleet.services.goal_views import TaskPage  # noqa: PLC0415
 
     wanted = one_of(TaskState, state, "--state")
     with connect(ctx) as client:

@@ -4,90 +4,83 @@ from typing import Annotated
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
-from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 
-from agentfleet.bootstrap import api
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.budget import Account
+from agentfleet.routes import Routes
 from agentfleet.services import governance_views as views
-from agentfleet.services.authorize import Caller, caller_of
 from agentfleet.services.openapi import answers
 
-router = APIGatewayHttpRouter()  # type: ignore[no-untyped-call]  # its author left out `-> None`
-
-
-def caller() -> Caller:
-    """Whose request this is. Raises Unauthorized."""
-    return caller_of(router.current_event.raw_event)
+routes = Routes()
 
 
 def _shown(*accounts: Account, depth: int | None = None) -> views.BudgetView:
-    budgets = api().governance.budgets
+    budgets = routes.fleet.governance.budgets
     shown = tuple(views.AccountView.of(account, budgets.standing(account)) for account in accounts)
     return views.BudgetView(accounts=shown, depth=depth)
 
 
-@router.get("/budget", tags=["budgets"], summary="Your day: what may be spent and what was", **answers())
+@routes.get("/budget", tags=["budgets"], summary="Your day: what may be spent and what was", **answers())
 def get_day_budget() -> views.BudgetView:
     """UTC."""
-    return _shown(api().governance.budgets.today(caller().tenant))
+    return _shown(routes.fleet.governance.budgets.today(routes.caller().tenant))
 
 
-@router.get("/goals/<goal_id>/budget", tags=["budgets"], summary="What a goal may spend and has spent", **answers(404))
+@routes.get("/goals/<goal_id>/budget", tags=["budgets"], summary="What a goal may spend and has spent", **answers(404))
 def get_goal_budget(goal_id: str) -> views.BudgetView:
     """With the accounts above it: those of goals that it is part of, and your day."""
-    goal = api().control.own(goal_id, caller().tenant)
-    return _shown(*api().governance.budgets.accounts(goal), depth=goal.budget.depth if goal.budget else None)
+    goal = routes.fleet.control.own(goal_id, routes.caller().tenant)
+    return _shown(*routes.fleet.governance.budgets.accounts(goal), depth=goal.budget.depth if goal.budget else None)
 
 
-@router.post("/goals/<goal_id>/budget", tags=["budgets"], summary="Let a goal spend more", **answers(404))
+@routes.post("/goals/<goal_id>/budget", tags=["budgets"], summary="Let a goal spend more", **answers(404))
 def grant_budget(goal_id: str, order: Annotated[views.GrantOrder, Body()]) -> views.BudgetView:
     """Adds to the goal's own limits: not repeatable. Tasks that have failed for want of it do not run again by themselves."""
-    goal = api().control.own(goal_id, caller().tenant)
-    budgets = api().governance.budgets
+    goal = routes.fleet.control.own(goal_id, routes.caller().tenant)
+    budgets = routes.fleet.governance.budgets
     budgets.grant(budgets.own(goal), order.amount)
     return get_goal_budget(goal_id)
 
 
-@router.get("/approvals", tags=["approvals"], summary="Tasks that wait for approval, oldest first", **answers())
+@routes.get("/approvals", tags=["approvals"], summary="Tasks that wait for approval, oldest first", **answers())
 def list_approvals(
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most")] = 50,
     cursor: Annotated[str | None, Query(max_length=1024, description="Where the page before ended")] = None,
 ) -> views.ApprovalPage:
     """Yours."""
-    return views.ApprovalPage.of(api().governance.approvals.waiting(caller().tenant, limit, cursor))
+    return views.ApprovalPage.of(routes.fleet.governance.approvals.waiting(routes.caller().tenant, limit, cursor))
 
 
-@router.post("/approvals/<ref>/approve", tags=["approvals"], summary="Let a task run", **answers(404, 409, 503))
+@routes.post("/approvals/<ref>/approve", tags=["approvals"], summary="Let a task run", **answers(404, 409, 503))
 def approve_task(ref: str, order: Annotated[views.ApproveOrder, Body()]) -> views.ApprovalView:
     """`ref` is goal id, dot, task id. Again changes nothing; 409 if it was rejected."""
-    decide = api().governance.approvals.decide
-    return views.ApprovalView.of(decide(caller().tenant, unquote(ref), Decision.APPROVED, order.note))
+    decide = routes.fleet.governance.approvals.decide
+    return views.ApprovalView.of(decide(routes.caller().tenant, unquote(ref), Decision.APPROVED, order.note))
 
 
-@router.post("/approvals/<ref>/reject", tags=["approvals"], summary="Let a task fail instead", **answers(404, 409, 503))
+@routes.post("/approvals/<ref>/reject", tags=["approvals"], summary="Let a task fail instead", **answers(404, 409, 503))
 def reject_task(ref: str, order: Annotated[views.RejectOrder, Body()]) -> views.ApprovalView:
     """Under its failure policy. Again changes nothing; 409 if it was approved."""
-    decide = api().governance.approvals.decide
-    return views.ApprovalView.of(decide(caller().tenant, unquote(ref), Decision.REJECTED, order.reason))
+    decide = routes.fleet.governance.approvals.decide
+    return views.ApprovalView.of(decide(routes.caller().tenant, unquote(ref), Decision.REJECTED, order.reason))
 
 
-@router.get("/kills", tags=["kill switch"], summary="What is stopped", **answers())
+@routes.get("/kills", tags=["kill switch"], summary="What is stopped", **answers())
 def list_kills() -> views.KillList:
     """As far as it concerns you; all for an operator."""
-    who = caller()
-    found = api().governance.kills.list(None if who.is_operator else who.tenant)
+    who = routes.caller()
+    found = routes.fleet.governance.kills.list(None if who.is_operator else who.tenant)
     return views.KillList(kills=tuple(map(views.KillView.of, found)))
 
 
-@router.post("/kills", tags=["kill switch"], summary="Stop everything, a pool or a tenant", **answers(403, 404))
+@routes.post("/kills", tags=["kill switch"], summary="Stop everything, a pool or a tenant", **answers(403, 404))
 def kill(order: Annotated[views.KillOrder, Body()]) -> views.KillView:
     """Operators only. In effect within seconds: what runs is finished, everything else is kept until it may go on."""
-    return views.KillView.of(api().governance.kills.kill(order.scope, order.reason, caller().operator.tenant))
+    return views.KillView.of(routes.fleet.governance.kills.kill(order.scope, order.reason, routes.caller().operator.tenant))
 
 
-@router.post("/kills/lift", tags=["kill switch"], summary="Let go on what was stopped", **answers(403, 404))
+@routes.post("/kills/lift", tags=["kill switch"], summary="Let go on what was stopped", **answers(403, 404))
 def lift_kill(order: Annotated[views.LiftOrder, Body()]) -> views.KillView:
     """Operators only. What was kept comes back within about as long as it was stopped, five minutes at most."""
-    _ = caller().operator
-    return views.KillView.of(api().governance.kills.lift(order.scope))
+    _ = routes.caller().operator
+    return views.KillView.of(routes.fleet.governance.kills.lift(order.scope))

@@ -229,3 +229,6 @@ def test_the_healer_starts_a_saga_that_nobody_runs(trips: Trips) -> None:
     assert told["RepairsFailed"] == 0  # its schedule may have been quicker to repair
     assert (ended.state, ended.undoing and ended.undoing.attempt) == (GoalState.FAILED, 2)
     assert trips.seats()["h.a"]["state"]["S"] == "BACK"
+    undone = until(lambda: [one for one in trips.client.history(goal).events if one.kind == "TaskCompensated"])
+    assert ("h.a",) in [one.tasks for one in undone]
+    assert trips.client.verify(goal).holds

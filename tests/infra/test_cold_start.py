@@ -1,37 +1,21 @@
 """What a cold start may cost: the CPU of a function's imports, the AWS clients it makes, and the size of what is unpacked."""
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from bench.cold_start import API, BATCHES, FRAMEWORKS, STANDS_ON, import_seconds
+from bench.loading import functions_of, lambda_builtins, make, run_alone, zipped_bytes
 from cdk.catalog import read_fleet
 from cdk.layers import LayerTarget
-from tests.infra.loading import functions_of, lambda_builtins, make, run_alone
 from tests.infra.templates import ROOT
 
-STANDS_ON = "boto3, pynamodb.models, pydantic, aws_lambda_powertools"
-"""What a function of the fleet can't do without, or what comes to the same."""
-BATCHES = f"{STANDS_ON}.utilities.batch"
-API = f"{STANDS_ON}.event_handler.openapi.params, aws_lambda_powertools.event_handler"
-FRAMEWORKS = {"accept_goals": BATCHES, "release_tasks": BATCHES, "serve_api": API}
-"""What the functions stand on that take records one by one, or requests."""
 BUDGET = 2.0
 """Times the CPU of importing that; measured: 1.6 to 1.8."""
 ZIPPED_BYTES = 15 * 1024 * 1024
-TRIES = 4
 POOLS = {"flow", "web", "code", "data", "report"}
-
-TIMED = """
-import time
-begun = time.process_time()
-import {modules}
-print(time.process_time() - begun)
-"""
 
 COUNTED = """
 import botocore.session
@@ -73,14 +57,6 @@ def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def functions() -> dict[str, list[Path]]:
     """Folders that a function imports from, by its name."""
     return {folder.name: [folder, *layers] for folder, layers in functions_of(read_fleet(ROOT)).items()}
-
-
-def import_seconds(modules: str, path: list[Path]) -> Iterator[float]:
-    """CPU seconds of importing modules in a process of their own, time after time."""
-    for _ in range(TRIES):
-        finished = run_alone(TIMED.format(modules=modules), path)
-        assert finished.returncode == 0, finished.stderr
-        yield float(finished.stdout)
 
 
 def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str, list[Path]], builtin: Path) -> None:
@@ -148,13 +124,3 @@ def test_a_core_function_and_its_layers_stay_small() -> None:
     }
 
     assert not {name: size for name, size in sizes.items() if size > ZIPPED_BYTES}
-
-
-@cache
-def zipped_bytes(folder: Path) -> int:
-    """Of everything below a folder."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    return buffer.tell()

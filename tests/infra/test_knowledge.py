@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.loading import lambda_builtins, make
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from cdk.layers import LayerBuilder, LayerTarget
-from tests.infra.loading import lambda_builtins, make
 from tests.infra.projects import FLEET, write_project
 from tests.infra.templates import ROOT, Templates, as_list, flat
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.loading import HERE, functions_of, lambda_builtins, make, run_alone
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from cdk.layers import LayerBuilder, LayerTarget
-from tests.infra.loading import HERE, functions_of, lambda_builtins, make, run_alone
 from tests.infra.projects import write_project
 from tests.infra.templates import ROOT
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
+from agentfleet.domain import ids
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.history import ENDED, Change, EventKind, Segment, read_events, verify
 from agentfleet.domain.result import Result
@@ -33,7 +34,11 @@ class Chronicle:
     def tell_result(self, result: Result) -> None:
         """A result was stored for the first time."""
         facts = {"unit": result.unit, "states": "".join(one.state[0] for one in result.outcomes), "digest": ""}
-        self._tell(result.goal_id, str(result.unit % SHARDS), "result", None, facts)
+        shard = str(result.unit % SHARDS)
+        if undone := ids.undone_goal(result.goal_id):
+            self._tell(undone, f"undo#{shard}", "compensation", None, facts)
+        else:
+            self._tell(result.goal_id, shard, "result", None, facts)
 
     def _tell(self, goal_id: str, part: str, subject: Any, before: Any, after: Any) -> None:
         self.changes.append(Change(goal_id, part, len(self.changes), START, subject, before, after))
@@ -108,9 +113,10 @@ def check_history(simulation: "Simulation", chronicle: Chronicle) -> None:
         if broken := verify(head, segments).broken:
             simulation.world.violate(f"the history of {goal_id} does not hold: {broken.message}")
         events = [event for segment in segments for event in read_events(segment)]
-        moves = [event.facts["state"] for event in events if event.kind is not EventKind.RESULT]
+        moves = [event.facts["state"] for event in events if "state" in event.facts]
         if moves != [change.after["state"] for change in changes if change.subject == "goal" and change.after]:
             simulation.world.violate(f"the history of {goal_id} tells its states as {moves}")
-        units = [event.facts["unit"] for event in events if event.kind is EventKind.RESULT]
-        if sorted(units) != sorted(unit for goal, unit in simulation.results.results if goal == goal_id):
-            simulation.world.violate(f"the history of {goal_id} tells the results of units {sorted(units)}")
+        for kind, kept in ((EventKind.RESULT, goal_id), (EventKind.COMPENSATED, ids.undo_id(goal_id))):
+            units = sorted(event.facts["unit"] for event in events if event.kind is kind)
+            if units != sorted(unit for goal, unit in simulation.results.results if goal == kept):
+                simulation.world.violate(f"the history of {goal_id} tells {kind} of units {units}")

@@ -29,7 +29,7 @@ from tests.simulation import tables
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.reference import Expected, expect
 from tests.simulation.scenario import GoalCase, Scenario, scenario_of
-from tests.simulation.threads import Strands
+from tests.simulation.strands import Strands
 from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, REFUNDED, STAGE
 from tests.simulation.world import INVOCATION, Actor, Killed, World
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from agentfleet.domain import ids, names
+from agentfleet.domain import names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import DeliveryFailed, NotFound
 from agentfleet.domain.goal import Goal, GoalState
@@ -103,7 +103,7 @@ class Results:
         standing = [self.store(result) for result in results[:cut]]
         for result in results[:cut]:
             place = (result.goal_id, result.unit)
-            if place not in self.first and not ids.is_undo_id(result.goal_id):
+            if place not in self.first:
                 self.chronicle.tell_result(self.results[place])
             if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
                 self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tests.fakes.clock import START
 from tests.simulation.scenario import Weather
-from tests.simulation.threads import Strand, Strands
+from tests.simulation.strands import Strand, Strands
 
 INVOCATION: Final = 60.0
 """Seconds that an invocation may take."""

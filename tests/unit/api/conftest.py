@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.serve_api import governance, handler
+from agentfleet import bootstrap
 from tests.unit.api.world import World
 
 
@@ -10,7 +10,6 @@ from tests.unit.api.world import World
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """The API's function, wired to a fleet in this process."""
     made = World()
-    for module in (handler, governance):
-        monkeypatch.setattr(module, "api", lambda: made.api)
-    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "api", lambda: made.api)
+    monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
     return made

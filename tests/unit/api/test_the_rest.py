@@ -65,7 +65,7 @@ def test_an_unexpected_error_tells_nothing_but_where_to_look(world: World, monke
     def explode() -> None:
         raise RuntimeError("the password is swordfish")
 
-    monkeypatch.setattr(handler, "api", explode)
+    monkeypatch.setattr("agentfleet.bootstrap.api", explode)
     answer = world.call("GET", "/goals")
 
     assert (answer.status, answer.body["error"]) == (500, "internal_error")

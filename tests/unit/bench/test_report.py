@@ -18,7 +18,7 @@ from tests.unit.bench.rows import PEERS, RESULTS
 
 def a_page(path: Path) -> Path:
     """A page with a place for every section, and words around them."""
-    marks = "\n".join(f"{BEGIN.format(name=name)}\nold\n{END.format(name=name)}" for name in SECTIONS)
+    marks = "\n".join(f"{BEGIN.format(name=name)}\nstale words\n{END.format(name=name)}" for name in SECTIONS)
     path.write_text(f"# Title\n{marks}\nwords\n", encoding="utf-8")
     return path
 
@@ -41,7 +41,7 @@ def test_only_what_is_between_the_marks_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == once
     assert once.startswith("# Title\n")
     assert once.endswith("words\n")
-    assert "old" not in once
+    assert "stale words" not in once
     assert "| write units | 1.1 (target ≤ 1.3) | 0.12 (target ≤ 0.25) | 1.1 | 1.1 |" in once
 
 

@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 import httpx
 import pytest
 
+from agentfleet import bootstrap
 from agentfleet.agent import Agent
 from client.api import AsyncFleetClient, FleetClient
 from client.config import ClientConfig
-from functions.serve_api import governance, handler
+from functions.serve_api import handler
 from tests.unit.api.world import World, recorded
 
 KEY = "test-key-of-acme"
@@ -73,9 +74,8 @@ def more_agents() -> tuple[Agent, ...]:
 def world(monkeypatch: pytest.MonkeyPatch, more_agents: tuple[Agent, ...]) -> World:
     """A fleet in this process with its API. Whenever a client pauses, the fleet works a little."""
     made = World(*more_agents)
-    for module in (handler, governance):
-        monkeypatch.setattr(module, "api", lambda: made.api)
-    monkeypatch.setattr(handler, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "api", lambda: made.api)
+    monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

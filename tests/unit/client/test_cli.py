@@ -16,7 +16,7 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.healing import Incident, IncidentKind
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.authorize import Caller
-from agentfleet.services.views import FileView, GoalResult
+from agentfleet.services.goal_views import FileView, GoalResult
 from client.api import FleetClient
 from client.cli.app import app
 from client.cli.results import save_result

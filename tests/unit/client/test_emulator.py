@@ -1,9 +1,9 @@
-"""The emulator's missing stream records, completed where they are missing and nowhere else."""
+"""What the emulator lacks of streams, completed where it is missing and nowhere else."""
 
 from types import SimpleNamespace
 from typing import Any
 
-from client.emulator import tell_streams_of_inserts
+from client.emulator import gather_records, tell_streams_of_inserts
 
 
 def emulator() -> tuple[Any, list[Any]]:
@@ -49,3 +49,62 @@ def test_an_emulator_that_tells_by_itself_is_left_alone() -> None:
 
     assert not tell_streams_of_inserts(dynamodb)
     assert dynamodb._partiql_insert is before
+
+
+def streams(window: int, batch: int = 3) -> tuple[Any, Any, list[str]]:
+    """What is used of MiniStack's streams: its tables and triggers, and the records of a table."""
+    records: list[str] = []
+    trigger = {"EventSourceArn": "arn:aws:dynamodb:r:0:table/work/stream/1", "BatchSize": batch}
+    trigger["MaximumBatchingWindowInSeconds"] = window
+
+    def read(_table: str, position: int, limit: int, **_: Any) -> list[str]:
+        return records[position : position + limit]
+
+    def poll() -> None: ...
+
+    functions = SimpleNamespace(_poll_dynamodb_streams=poll, _iter_all_esms=lambda: iter([("0", "r", trigger)]))
+    return SimpleNamespace(stream_records_since=read), functions, records
+
+
+def test_a_trigger_waits_for_its_window_or_a_full_batch() -> None:
+    """From when it saw the first record; the next batch waits for a window of its own."""
+    dynamodb, functions, records = streams(window=2)
+    clock = [10.0]
+    assert gather_records(dynamodb, functions, lambda: clock[0])
+    poll = dynamodb.stream_records_since
+
+    records += ["a", "b"]
+    assert poll("work", 0, 3) == []
+    clock[0] = 11.9
+    assert poll("work", 0, 3) == []
+    clock[0] = 12.0
+    assert poll("work", 0, 3) == ["a", "b"]
+    records += ["c"]
+    assert poll("work", 2, 3) == []
+    records += ["d", "e", "f"]
+    assert poll("work", 2, 3) == ["c", "d", "e"]
+
+
+def test_who_waits_for_nothing_gets_records_at_once() -> None:
+    """A trigger without a window, and whoever reads a stream by its API."""
+    dynamodb, functions, records = streams(window=0)
+    gather_records(dynamodb, functions)
+    records.append("a")
+    assert dynamodb.stream_records_since("work", 0, 3) == ["a"]
+
+    dynamodb, functions, records = streams(window=2)
+    gather_records(dynamodb, functions)
+    records.append("a")
+    assert dynamodb.stream_records_since("work", 0, 3, account_id="0") == ["a"]
+
+
+def test_an_emulator_that_waits_by_itself_is_left_alone() -> None:
+    """Told by its own code."""
+    dynamodb, functions, _ = streams(window=2)
+
+    def poll(esm: Any) -> Any:
+        return esm.get("MaximumBatchingWindowInSeconds")
+
+    functions._poll_dynamodb_streams = poll
+
+    assert not gather_records(dynamodb, functions)

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
-from agentfleet.services.views import FailureView, GoalView, TaskView
+from agentfleet.services.goal_views import GoalView, TaskView
+from agentfleet.services.views import FailureView
 from client.cli.live import Watched, families, watch_goal
 from client.cli.show import ago, seconds, size, value
 from tests.unit.api.world import World

@@ -69,6 +69,7 @@ def rebuilt(segments: list[Segment], rows: list[Any]) -> list[Segment]:
         (result(1), EventKind.RESULT),
         (result(1, before={"unit": 1, "digest": "x"}), EventKind.RESULT_CHANGED),
         (result(1, before={"unit": 1, "digest": "x"}, after=None), EventKind.RESULT_REMOVED),
+        (replace(result(1), subject="compensation"), EventKind.COMPENSATED),
     ],
 )
 def test_every_change_is_an_event(change: Change, kind: EventKind) -> None:

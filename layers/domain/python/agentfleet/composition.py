@@ -1,14 +1,16 @@
 """How the services hang together over any set of adapters: the wiring that production and the tests share."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import random
 from typing import TYPE_CHECKING, Any
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
-from agentfleet.domain.playbook import Playbook
 from agentfleet.ports import (
     AgentStore,
     BlobStore,
@@ -30,29 +32,34 @@ from agentfleet.ports import (
 )
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.services.accept import Accepter
-from agentfleet.services.approval import ApprovalBook, ApprovalDesk, ApprovalGate, ApprovalPolicy, LocalApprovals
+from agentfleet.services.approval import ApprovalBook, ApprovalGate, ApprovalPolicy, LocalApprovals
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.budget import Budgets, LocalBudgets
-from agentfleet.services.cache import CacheManager
 from agentfleet.services.capability import Capability, ModelSource
-from agentfleet.services.control import Controller
-from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.finish import Finisher
-from agentfleet.services.heal import Healer, Standstills
-from agentfleet.services.incidents import IncidentLog
-from agentfleet.services.intake import EventIntake
-from agentfleet.services.kill import KillDesk, KillStage, KillSwitch, LocalKills
+from agentfleet.services.kill import KillStage, KillSwitch, LocalKills
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.routing import LocalRouting, Router, RoutingBoard
 from agentfleet.services.run import Gates, Stores, TaskRunner
-from agentfleet.services.saga import Saga
 from agentfleet.services.undo import Undoer
 
 if TYPE_CHECKING:
+    from agentfleet.domain.playbook import Playbook
+    from agentfleet.services.approval import ApprovalDesk
+    from agentfleet.services.cache import CacheManager
+    from agentfleet.services.control import Controller
+    from agentfleet.services.dead_letters import DeadLetterOffice
     from agentfleet.services.guardrail import Guard
+    from agentfleet.services.heal import Healer
+    from agentfleet.services.incidents import IncidentLog
+    from agentfleet.services.intake import EventIntake
+    from agentfleet.services.kill import KillDesk
+    from agentfleet.services.saga import Saga
+
+# What agents don't need is imported where it is composed: every agent's cold start would pay for it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +136,7 @@ class Platform:
             outside.clock,
             outside.sagas,
         )
-        self.saga = Saga(
-            outside.goals,
-            outside.plans,
-            outside.results,
-            outside.claims,
-            outside.sagas,
-            self.router,
-            self.finisher,
-            outside.clock,
-            catalog.fleet,
-        )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
-        self.control = Controller(
-            outside.goals, outside.plans, outside.results, self.finisher, self.releaser, outside.clock, random_bits, self.switch
-        )
         self.accepter = Accepter(
             catalog,
             playbooks,
@@ -155,8 +148,50 @@ class Platform:
             random_bits,
             self.switch,
         )
-        self.intake = EventIntake(self.accepter, outside.bus)
         self._fraction = fraction
+        self._random_bits = random_bits
+
+    @cached_property
+    def saga(self) -> Saga:
+        """What undoes goals."""
+        from agentfleet.services.saga import Saga
+
+        outside = self.outside
+        return Saga(
+            outside.goals,
+            outside.plans,
+            outside.results,
+            outside.claims,
+            outside.sagas,
+            self.router,
+            self.finisher,
+            outside.clock,
+            self.catalog.fleet,
+        )
+
+    @cached_property
+    def control(self) -> Controller:
+        """What cancels, pauses, resumes and forks goals."""
+        from agentfleet.services.control import Controller
+
+        outside = self.outside
+        return Controller(
+            outside.goals,
+            outside.plans,
+            outside.results,
+            self.finisher,
+            self.releaser,
+            outside.clock,
+            self._random_bits,
+            self.switch,
+        )
+
+    @cached_property
+    def intake(self) -> EventIntake:
+        """What accepts goals that come as events."""
+        from agentfleet.services.intake import EventIntake
+
+        return EventIntake(self.accepter, self.outside.bus)
 
     def runner(
         self,
@@ -167,7 +202,7 @@ class Platform:
         before: Sequence[BeforeHook] = (),
         settings: dict[str, Any] | None = None,
         cache: CacheManager | None = None,
-        guard: "Guard | None" = None,
+        guard: Guard | None = None,
         models: ModelSource | None = None,
     ) -> TaskRunner:
         """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
@@ -224,6 +259,10 @@ class Platform:
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
         """The services that look after goals, over these queues and this memory."""
+        from agentfleet.services.dead_letters import DeadLetterOffice
+        from agentfleet.services.heal import Healer, Standstills
+        from agentfleet.services.incidents import IncidentLog
+
         reach, catalog, clock = self.outside, self.catalog, self.outside.clock
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
@@ -248,6 +287,9 @@ class Platform:
 
     def governance(self) -> Governance:
         """The services by which people hold the fleet within bounds."""
+        from agentfleet.services.approval import ApprovalDesk
+        from agentfleet.services.kill import KillDesk
+
         reach, clock = self.outside, self.outside.clock
         desk = ApprovalDesk(reach.approvals, reach.goals, reach.plans, reach.results, self.releaser, clock)
         return Governance(self.budgets, desk, KillDesk(reach.kills, self.catalog, clock))

@@ -1,22 +1,29 @@
 """What the services need from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from __future__ import annotations
 
-from agentfleet.domain.breaker import Breaker
-from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
-from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
-from agentfleet.domain.fleet import Agent, Fleet, Pool
-from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
-from agentfleet.domain.history import Head, Segment
-from agentfleet.domain.messages import ReleaseMessage, TaskMessage
-from agentfleet.domain.pool_health import PoolHealth, RoutingTable
-from agentfleet.domain.result import Claim, Result, TaskState
-from agentfleet.domain.saga import SagaStatus
-from agentfleet.domain.scaling import ScalingRecord
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    # Who only names a port must not load all that the others speak of: a cold start would pay for it.
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+
+    from agentfleet.domain.breaker import Breaker
+    from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
+    from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
+    from agentfleet.domain.fleet import Agent, Fleet, Pool
+    from agentfleet.domain.goal import Goal, GoalState
+    from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
+    from agentfleet.domain.history import Head, Segment
+    from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+    from agentfleet.domain.pool_health import PoolHealth, RoutingTable
+    from agentfleet.domain.result import Claim, Result, TaskState
+    from agentfleet.domain.saga import SagaStatus
+    from agentfleet.domain.scaling import ScalingRecord
 
 T = TypeVar("T")
 

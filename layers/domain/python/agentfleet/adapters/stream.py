@@ -31,17 +31,16 @@ def read_change(record: Record) -> Change | None:
         return None
     read = _goal_facts if sk == GOAL else _result_facts
     indexes = _index_writes if sk == GOAL else _no_writes
-    goal_id, _, part = pk.partition("#")
-    if ids.is_undo_id(goal_id):
-        return None  # the result of a compensation: the goal's own states tell that it was undone
+    kept_under, _, shard = pk.partition("#")
+    undone = ids.undone_goal(kept_under)
     old, new = stream.get("OldImage"), stream.get("NewImage")
     writes = int(write_units(max(item_size(image) for image in (old, new) if image))) + indexes(old or {}, new or {})
     return Change(
-        goal_id=goal_id,
-        part=part,
+        goal_id=undone or kept_under,
+        part=f"undo#{shard}" if undone else shard,
         sequence=int(stream["SequenceNumber"]),
         at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
-        subject="goal" if sk == GOAL else "result",
+        subject="goal" if sk == GOAL else "compensation" if undone else "result",
         before=read(old, writes) if old else None,
         after=read(new, writes) if new else None,
     )

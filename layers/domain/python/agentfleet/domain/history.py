@@ -30,15 +30,18 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class EventKind(StrEnum):
-    """What can happen to a goal. The last four never happen by the platform's own doing, save expiry, which isn't recorded."""
+    """What can happen to a goal. The last six never happen by the platform's own doing, save expiry, which isn't recorded."""
 
     ACCEPTED = "GoalAccepted"
     MOVED = "GoalMoved"
     RESULT = "ResultStored"
+    COMPENSATED = "TaskCompensated"
     GOAL_CHANGED = "GoalChanged"
     GOAL_REMOVED = "GoalRemoved"
     RESULT_CHANGED = "ResultChanged"
     RESULT_REMOVED = "ResultRemoved"
+    COMPENSATION_CHANGED = "CompensationChanged"
+    COMPENSATION_REMOVED = "CompensationRemoved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Change:
     sequence: int
     """Grows within a part."""
     at: datetime
-    subject: Literal["goal", "result"]
+    subject: Literal["goal", "result", "compensation"]
     before: Mapping[str, Any] | None
     """What is to be remembered of the item (JSON values), None if there was none."""
     after: Mapping[str, Any] | None
@@ -156,7 +159,8 @@ def seal(previous: str, event: Event) -> Event:
 
 def moves_head(event: Event) -> bool:
     """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more."""
-    return bool(event.facts.get(ENDED)) or event.kind not in {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT}
+    own_doing = {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT, EventKind.COMPENSATED}
+    return bool(event.facts.get(ENDED)) or event.kind not in own_doing
 
 
 def event_of(change: Change, number: int) -> Event | None:
@@ -165,6 +169,7 @@ def event_of(change: Change, number: int) -> Event | None:
     kinds = {
         "goal": (EventKind.ACCEPTED, EventKind.GOAL_CHANGED, EventKind.GOAL_REMOVED),
         "result": (EventKind.RESULT, EventKind.RESULT_CHANGED, EventKind.RESULT_REMOVED),
+        "compensation": (EventKind.COMPENSATED, EventKind.COMPENSATION_CHANGED, EventKind.COMPENSATION_REMOVED),
     }
     created, changed, removed = kinds[change.subject]
     if after is None:

@@ -37,9 +37,12 @@ def undo_id(goal_id: str) -> str:
     return f"{goal_id}{_UNDO}"
 
 
-def is_undo_id(name: str) -> bool:
-    """Is it one that `undo_id` gives? A goal's own id holds no full stop."""
-    return name.endswith(_UNDO)
+def undone_goal(name: str) -> str | None:
+    """The goal whose compensations are kept under this id; None if it isn't one that `undo_id` gives.
+
+    A goal's own id holds no full stop.
+    """
+    return name.removesuffix(_UNDO) if name.endswith(_UNDO) else None
 
 
 def task_key(goal_id: str, task_id: str) -> str:

@@ -19,18 +19,9 @@ from agentfleet.domain.result import Result, TaskState
 from agentfleet.ports import AgentStore, BlobStore, Clock, GoalStore, PlanStore, ResultStore
 from agentfleet.services.approval import ApprovalBook
 from agentfleet.services.capability import blob_prefix
-from agentfleet.services.views import (
-    AgentList,
-    AgentView,
-    FailureView,
-    FileView,
-    GoalPage,
-    GoalResult,
-    GoalView,
-    TaskDetail,
-    TaskPage,
-    TaskView,
-)
+from agentfleet.services.fleet_views import AgentList, AgentView
+from agentfleet.services.goal_views import FileView, GoalPage, GoalResult, GoalView, TaskDetail, TaskPage, TaskView
+from agentfleet.services.views import FailureView
 
 EXACT_TASKS: Final = 2_000
 """Up to here every task's state is worked out for a goal's progress."""

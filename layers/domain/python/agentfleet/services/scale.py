@@ -12,8 +12,8 @@ from agentfleet.domain.compile import closest
 from agentfleet.domain.errors import InvalidRequest, NotFound, Problem
 from agentfleet.domain.fleet import Fleet, Pool
 from agentfleet.ports import Clock, FleetStore, PoolControl, ScalingStore
+from agentfleet.services.fleet_views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
 from agentfleet.services.routing import RoutingBoard
-from agentfleet.services.views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
 
 MAX_SIZE: Final = 1_000
 """What Lambda takes at most (AWS, 'Configuring scaling behavior for SQS event source mappings')."""

@@ -16,9 +16,9 @@ from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.task import MAX_WORDS, GoalRequest, parse_request
 from agentfleet.ports import Clock
 from agentfleet.services.control import Controller
+from agentfleet.services.goal_views import GoalView
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.knowledge_views import FindingList
-from agentfleet.services.views import GoalView
 
 CALL_TASK: Final = "call"
 """Id of the one task of a capability that is called as a tool."""

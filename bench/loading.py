@@ -1,15 +1,18 @@
 """Functions as Lambda loads them: their layers, what the runtime brings along, their folder, nothing of this environment."""
 
+import io
 import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
+from functools import cache
 from pathlib import Path
 
+from bench.programs import ROOT
 from cdk.catalog import FleetDefinition
 from cdk.constructs.fleet_layers import MORE
 from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
-from tests.infra.templates import ROOT
 
 HERE = LayerTarget.this_interpreter()
 
@@ -51,3 +54,13 @@ def run_alone(program: str, path: list[Path], environment: dict[str, str] | None
     variables = {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1", **(environment or {})}
     command = [sys.executable, "-I", "-S", "-B", "-c", start + program]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+@cache
+def zipped_bytes(folder: Path) -> int:
+    """Of everything below a folder, as it would be uploaded."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return buffer.tell()

@@ -1,0 +1,85 @@
+"""What a cold start loads: `python -m bench.cold_start`. Sizes of each function and its layers, and the CPU of its imports.
+
+Sizes are those of what is uploaded for Lambda's processors, and of what it unpacks to. CPU is the least of several tries in a
+process of its own, with this machine's Python and bytecode, and as a ratio to what such a function stands on. Results go to
+bench/results/cold_start.json.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from bench.loading import HERE, functions_of, lambda_builtins, make, run_alone, zipped_bytes
+from bench.programs import ROOT, BenchFailed, run_bench
+from bench.report import save
+from cdk.catalog import read_fleet
+from cdk.layers import LayerTarget
+
+STANDS_ON: Final = "boto3, pynamodb.models, pydantic, aws_lambda_powertools"
+"""What a function of the fleet can't do without, or what comes to the same."""
+BATCHES: Final = f"{STANDS_ON}.utilities.batch"
+API: Final = f"{STANDS_ON}.event_handler.openapi.params, aws_lambda_powertools.event_handler"
+FRAMEWORKS: Final = {"accept_goals": BATCHES, "release_tasks": BATCHES, "serve_api": API}
+"""What the functions stand on that take records one by one, or requests."""
+TRIES: Final = 4
+
+_TIMED: Final = """
+import time
+begun = time.process_time()
+import {modules}
+print(time.process_time() - begun)
+"""
+
+
+def import_seconds(modules: str, path: list[Path]) -> Iterator[float]:
+    """CPU seconds of importing modules in a process of their own, time after time. Raises BenchFailed."""
+    for _ in range(TRIES):
+        finished = run_alone(_TIMED.format(modules=modules), path)
+        if finished.returncode:
+            raise BenchFailed(f"{modules} can't be imported: {finished.stderr}")
+        yield float(finished.stdout)
+
+
+def measure() -> dict[str, Any]:
+    """Function → sizes in bytes, milliseconds of CPU, and their ratio to what it stands on."""
+    fleet = read_fleet(ROOT)
+    here, there = functions_of(fleet, HERE), functions_of(fleet, LayerTarget.aws())
+    with tempfile.TemporaryDirectory() as folder:
+        builtin = lambda_builtins(make(Path(folder) / "builtin"))
+        core = [*min(here.values(), key=len), builtin]
+        stands = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, BATCHES, API)}
+        rows = {}
+        for function, layers in here.items():
+            uploaded = [function, *there[function]]
+            seconds = min(import_seconds("handler", [function, *layers, builtin]))
+            rows[function.name] = {
+                "layers": len(layers),
+                "zipped_bytes": sum(map(zipped_bytes, uploaded)),
+                "unpacked_bytes": sum(map(_unpacked_bytes, uploaded)),
+                "import_cpu_ms": round(seconds * 1000, 1),
+                "ratio": round(seconds / stands[FRAMEWORKS.get(function.name, STANDS_ON)], 2),
+            }
+    return {"stands_on_cpu_ms": {name: round(one * 1000, 1) for name, one in stands.items()}, "functions": rows}
+
+
+def _unpacked_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def main() -> int:
+    """Measure, show, and write the results."""
+    results = save("cold_start", measure())
+    for name, row in results["functions"].items():
+        Console().print(
+            f"{name:<18} {row['zipped_bytes'] / 1e6:6.1f} MB, unpacked {row['unpacked_bytes'] / 1e6:6.1f}, "
+            f"imports {row['import_cpu_ms']:6.1f} ms, {row['ratio']:.2f} times what it stands on"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_bench(main))
