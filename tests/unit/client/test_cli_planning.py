@@ -20,7 +20,8 @@ from tests.unit.api.world import World
 from tests.unit.client import test_cli, test_coordinator
 
 fleet = test_cli.fleet
-Fleet, Make = test_cli.Fleet, test_coordinator.Make
+Fleet = test_cli.Fleet
+Make = test_coordinator.Make
 
 planner = Agent("plan")
 FETCH = {"capability": "web.fetch", "input": {"url": "https://example.com/"}}

@@ -134,6 +134,10 @@ def test_the_schema_is_tight() -> None:
         "sentences": {"type": ["number", "string"]},
     }
     assert whatever["properties"]["input"] == {"type": "object"}
+    assert "after" not in fetch["properties"]
+    booking = draft_schema([CATALOG.capabilities[name][0] for name in ("web.fetch", "bank.pay")], [], 3)
+    shapes = booking["properties"]["plan"]["anyOf"][0]["properties"]["tasks"]["items"]["anyOf"]
+    assert all("after" in one["properties"] for one in shapes), "whoever may ask a person may need an order"
     assert len(draft_schema([], [PLAYBOOKS["digest"]], 3)["properties"]["plan"]["anyOf"]) == 1
 
 

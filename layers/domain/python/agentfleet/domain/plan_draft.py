@@ -43,7 +43,10 @@ def draft_schema(capabilities: Sequence[CapabilitySpec], playbooks: Sequence[Pla
     Small models write what the schema lets them: names of fields, and that a playbook has no tasks. It is short, since models
     read it too; what it leaves open the reader checks.
     """
-    tasks = {"type": "array", "items": {"anyOf": [_task_schema(one) for one in capabilities]}, "minItems": 1, "maxItems": most}
+    # Where nobody is asked and nothing is changed, order follows from inputs; small models would put everything into a chain.
+    ordered = any(one.approval for one in capabilities)
+    shapes = [_task_schema(one, ordered=ordered or not one.idempotent) for one in capabilities]
+    tasks = {"type": "array", "items": {"anyOf": shapes}, "minItems": 1, "maxItems": most}
     choices = [_playbook_schema(one) for one in playbooks]
     if capabilities:
         choices.append(_object(["tasks"], tasks=tasks))
@@ -58,7 +61,7 @@ def shown_fields(spec: CapabilitySpec) -> dict[str, Schema]:
     return {name: one for name, one in fields.items() if name in required or name in others}
 
 
-def _task_schema(spec: CapabilitySpec) -> dict[str, Any]:
+def _task_schema(spec: CapabilitySpec, *, ordered: bool) -> dict[str, Any]:
     given: dict[str, Any] = {"type": "object"}
     if "properties" in spec.input:
         required = spec.input.get("required", ())
@@ -68,7 +71,7 @@ def _task_schema(spec: CapabilitySpec) -> dict[str, Any]:
         id={"type": "string"},
         capability={"enum": [spec.name]},
         input=given,
-        after={"type": "array"},
+        **({"after": {"type": "array"}} if ordered else {}),
     )
 
 

@@ -70,7 +70,11 @@ def prompt(
     """The user's turn: what there is, how it looks, what is wanted. `examples` are goals with their drafts."""
     lines = ["Capabilities:", *map(capability_line, capabilities)]
     if playbooks:
-        lines += ["", "Playbooks:", *(f"{one.name}: {_short(one.description)}" for one in playbooks)]
+        lines += [
+            "",
+            "Playbooks (take one if it does all of the goal):",
+            *(f"{one.name}: {_short(one.description)}" for one in playbooks),
+        ]
     for asked, draft in examples:
         lines += ["", "Example", f"Goal: {asked}", as_text(dict(draft))]
     return "\n".join([*lines, "", f"<goal>\n{goal}\n</goal>"])
