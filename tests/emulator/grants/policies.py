@@ -56,6 +56,7 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
         for name in ROUTING
     ),
     ("flow", "WriteObjects", "s3:PutObject blobs", "flow.record writes one: test_goals.py, under enforcement, shows it."),
+    ("code", "WriteObjects", "s3:PutObject blobs", "code.package writes two: test_planning.py, under enforcement, shows it."),
     ("plan", "WriteObjects", "s3:PutObject blobs", "plan.make writes one: test_planning.py, under enforcement, shows it."),
     ("*", "StartSagas", "states:*", "As above."),
     ("*", "WatchSagas", "states:*", "As above."),
