@@ -88,6 +88,12 @@ def test_slips_that_are_safe_to_mend_are_mended() -> None:
         "sentences": 3,
         "about": "3",
     }
+    maybe = fields(
+        ("a",), a={"type": "integer"}, b={"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+    )
+    assert fitted({"a": "", "b": ""}, maybe, outputs) == {"a": ""}
+    assert fitted({"a": 1, "b": "x"}, maybe, outputs) == {"a": 1, "b": ["x"]}
+    assert fitted({"a": 1, "b": None}, maybe, outputs) == {"a": 1, "b": None}
     assert fitted({"texts": ["a"]}, SUM.input, outputs) == {"texts": ["a"]}
 
 

@@ -170,17 +170,25 @@ def types_of(schema: Schema) -> frozenset[str] | None:
 
 
 def fitted(value: Any, schema: Schema, outputs: Outputs) -> Any:
-    """The value, mended where that is safe: what should be a list of one is put into a list, `"3"` is the number 3.
+    """The value, mended where that is safe: a list of one is made of what is alone, `"3"` is the number 3, and an empty
+    value that a field can't have is left out where the field need not be given.
 
     Those are the slips that small models make most.
     """
     if isinstance(value, dict) and not references.is_reference(value):
         fields = schema.get("properties", {})
-        return {name: fitted(inner, fields.get(name, ANYTHING), outputs) for name, inner in value.items()}
+        mended = {name: fitted(inner, fields.get(name, ANYTHING), outputs) for name, inner in value.items()}
+        return {
+            name: inner
+            for name, inner in mended.items()
+            if inner
+            or name in schema.get("required", ())
+            or not any(input_problems(inner, fields.get(name, ANYTHING), outputs))
+        }
     kinds = types_of(schema)
     if kinds is not None and isinstance(value, str) and kinds & {"integer", "number"} and "string" not in kinds:
         return int(value) if _WHOLE.fullmatch(value) else value
-    if kinds != frozenset({"array"}) or isinstance(value, list):
+    if kinds is None or kinds - {"null"} != {"array"} or isinstance(value, list) or not value:
         return value
     alone = list(input_problems(value, schema, outputs))
     return [value] if alone and not list(input_problems([value], schema, outputs)) else value
