@@ -265,7 +265,7 @@ def test_resource_policies_allow_nobody_everything(templates: Templates) -> None
 
 
 def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
-    """`code` asks for no grants in fleet.toml and gets none."""
+    """`think` asks for no grants in fleet.toml and gets none."""
     writers = {
         name
         for name, statement in role_statements(templates, "WriteObjects")
@@ -273,7 +273,7 @@ def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
     }
 
     assert "What fleet-data may do" in writers
-    assert "What fleet-code may do" not in writers
+    assert "What fleet-think may do" not in writers
 
 
 def test_only_the_api_and_the_fleet_manager_move_concurrency(templates: Templates) -> None:
