@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
 from agentfleet.bootstrap import planner
-from agentfleet.domain.task import MAX_WORDS
 
 agent = Agent("plan")
 
@@ -30,7 +29,7 @@ class Strict(BaseModel):
 class MakeInput(Strict):
     """What is wanted, in words."""
 
-    goal: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_WORDS)]
+    goal: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
     dry_run: bool = False
     """Give the plan and what it will take, and don't run it."""
     max_tasks: int | None = Field(default=None, ge=1, le=20)

@@ -77,12 +77,17 @@ def test_schemas_of_all_kinds(value: Any, schema: dict[str, Any], says: str) -> 
     assert any(says in line for line in problems(value, schema)), problems(value, schema)
 
 
-def test_a_lone_value_is_put_into_the_list_that_is_wanted() -> None:
-    """Only where that makes it right; everything else stays as it is."""
+def test_slips_that_are_safe_to_mend_are_mended() -> None:
+    """A lone value where a list is wanted, a number in quotes; only where that makes it right, all else stays as it is."""
     lone = {"texts": {"$from": "page", "path": "text"}, "sentences": "many"}
 
     assert fitted(lone, SUM.input, outputs) == {"texts": [{"$from": "page", "path": "text"}], "sentences": "many"}
     assert fitted({"texts": 5}, SUM.input, outputs) == {"texts": 5}
+    assert fitted({"texts": ["a"], "sentences": "3", "about": "3"}, SUM.input, outputs) == {
+        "texts": ["a"],
+        "sentences": 3,
+        "about": "3",
+    }
     assert fitted({"texts": ["a"]}, SUM.input, outputs) == {"texts": ["a"]}
 
 

@@ -49,6 +49,14 @@ def test_a_draft_becomes_a_plan() -> None:
     assert plan.tasks[3].depends_on == ("fetch-2",)
 
 
+def test_tasks_may_have_names_of_their_own() -> None:
+    """As long as each has another one; what looks like a reference and is none is a text."""
+    read_ = {"id": "read", **FETCH}
+    plan = read([read_, {"id": "say", "capability": "text.any", "input": {"a": "{{read.text}}", "b": "Hello {{name}}"}}])
+
+    assert plan.tasks[1].input == {"a": {"$from": "fetch", "path": "text"}, "b": "Hello {{name}}"}
+
+
 def test_a_draft_may_name_a_playbook() -> None:
     """Its tasks are those of the playbook then."""
     plan = read({"plan": {"playbook": "digest", "parameters": {"urls": ["https://a.example/", "https://b.example/"]}}})
@@ -69,7 +77,9 @@ def test_a_draft_may_name_a_playbook() -> None:
         ([{"capability": "web.fetch", "input": "x"}], "t1: must be an object"),
         ([{"capability": "mail.send", "input": {}}], "t1.capability: must be one of"),
         ([{**FETCH, "retries": 99}], "t1: takes id, capability, input and after, not retries"),
-        ([{**FETCH, "id": "t2"}], "t1.id: must be 't1'"),
+        ([{**FETCH, "id": "a"}, {**FETCH, "id": "a"}], "t2.id: must be one of its own, such as 't2', not 'a'"),
+        ([{**FETCH, "id": "{{x}}"}], "t1.id: must be one of its own"),
+        ([{**FETCH, "id": 1}], "t1.id: must be one of its own"),
         ([FETCH, {**FETCH, "after": ["t2"]}], "t2.after: must be a list of t1"),
         ([{**FETCH, "after": "t0"}], "t1.after: must be a list of nothing: it is the first"),
         ([{"capability": "text.any", "input": {"a": "{{t2.text}}"}}, FETCH], "t2 is no earlier task"),
@@ -112,12 +122,11 @@ def test_the_schema_is_tight() -> None:
     assert playbook["properties"]["parameters"]["properties"] == {"urls": {"type": "array"}}
     assert own["properties"]["tasks"]["maxItems"] == 3
     fetch, summarize, whatever = own["properties"]["tasks"]["items"]["anyOf"]
-    assert fetch["properties"]["id"]["enum"] == ["t1", "t2", "t3"]
-    assert fetch["properties"]["capability"]["enum"] == ["web.fetch"]
-    assert fetch["properties"]["input"]["required"] == ["url"]
-    assert fetch["properties"]["input"]["properties"] == {
-        "url": {"type": "string"},
-        "method": {"type": "string", "enum": ["GET", "HEAD"]},
+    assert fetch["properties"]["capability"] == {"enum": ["web.fetch"]}
+    assert fetch["properties"]["input"] == {
+        "type": "object",
+        "properties": {"url": {"type": "string"}, "method": {"enum": ["GET", "HEAD"]}},
+        "required": ["url"],
     }
     assert summarize["properties"]["input"]["properties"] == {
         "texts": {"type": "array", "items": {"type": "string"}},
@@ -125,6 +134,10 @@ def test_the_schema_is_tight() -> None:
         "sentences": {"type": ["number", "string"]},
     }
     assert whatever["properties"]["input"] == {"type": "object"}
+    assert "after" not in fetch["properties"]
+    booking = draft_schema([CATALOG.capabilities[name][0] for name in ("web.fetch", "bank.pay")], [], 3)
+    shapes = booking["properties"]["plan"]["anyOf"][0]["properties"]["tasks"]["items"]["anyOf"]
+    assert all("after" in one["properties"] for one in shapes), "whoever may ask a person may need an order"
     assert len(draft_schema([], [PLAYBOOKS["digest"]], 3)["properties"]["plan"]["anyOf"]) == 1
 
 

@@ -82,8 +82,8 @@ def test_what_the_model_is_shown(script: Script, task: Task) -> None:
 
     body = script.seen[0].body
     shown = body["messages"][0]["content"][0]["text"]
-    assert "web.fetch(url: text, method?: GET|HEAD) gives url, status, text, links: Get a web page" in shown
-    assert "digest(urls: list)" in shown
+    assert "web.fetch gives url, status, text, links: Get a web page" in shown
+    assert "digest: Fetch web pages and say what they are about" in shown
     assert f"<goal>\n{WORDS}\n</goal>" in shown
     assert '{"id":"t2","capability":' in shown
     for hidden in ("mail.send", "plan.make", "text.any"):

@@ -17,6 +17,7 @@ Outputs = Callable[[str], Schema | None]
 
 ANYTHING: Final[Schema] = {}
 _STEP: Final = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_]*)|\[(-?\d+|\*|-?\d*:-?\d*)?\]")
+_WHOLE: Final = re.compile(r"-?\d{1,15}")
 _PLAIN: Final = re.compile(rf"(?:{_STEP.pattern})*")
 _KINDS: Final[Mapping[type, str]] = {
     bool: "boolean",
@@ -169,11 +170,17 @@ def types_of(schema: Schema) -> frozenset[str] | None:
 
 
 def fitted(value: Any, schema: Schema, outputs: Outputs) -> Any:
-    """The value, with what should be a list of one put into a list: the slip that small models make most."""
+    """The value, mended where that is safe: what should be a list of one is put into a list, `"3"` is the number 3.
+
+    Those are the slips that small models make most.
+    """
     if isinstance(value, dict) and not references.is_reference(value):
         fields = schema.get("properties", {})
         return {name: fitted(inner, fields.get(name, ANYTHING), outputs) for name, inner in value.items()}
-    if types_of(schema) != frozenset({"array"}) or isinstance(value, list):
+    kinds = types_of(schema)
+    if kinds is not None and isinstance(value, str) and kinds & {"integer", "number"} and "string" not in kinds:
+        return int(value) if _WHOLE.fullmatch(value) else value
+    if kinds != frozenset({"array"}) or isinstance(value, list):
         return value
     alone = list(input_problems(value, schema, outputs))
     return [value] if alone and not list(input_problems([value], schema, outputs)) else value

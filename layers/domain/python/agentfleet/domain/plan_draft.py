@@ -1,8 +1,8 @@
 """A plan as a small model can write it, and what becomes of it.
 
-A draft is `{"plan": {"tasks": [...]}}` of tasks t1, t2, … in this order, each with a capability, its input and, where that
-isn't plain from the input, what it comes `after`. `"{{t1.rows[0].name}}"` as a whole value stands for that part of what t1
-gave. Or it is `{"plan": {"playbook": name, "parameters": {...}}}`.
+A draft is `{"plan": {"tasks": [...]}}`, in order, each with an id such as t1, a capability, its input and, where that isn't
+plain from the input, what it comes `after`. `"{{t1.rows[0].name}}"` as a whole value stands for that part of what t1 gave. Or
+it is `{"plan": {"playbook": name, "parameters": {...}}}`.
 """
 
 import json
@@ -22,7 +22,10 @@ from agentfleet.domain.task import PlanSpec, parse_plan
 
 _REFERENCE: Final = re.compile(r"\{\{\s*([A-Za-z0-9_-]+)\s*(?:\.\s*)?([^{}]*?)\s*\}\}")
 _BROKEN: Final = re.compile(r"\{\{\s*t[1-9]\d*\b")
-_TASK: Final = re.compile(r"^t([1-9]\d{0,4})$")
+_NUMBERED: Final = re.compile(r"^t[1-9]\d*$")
+_ID: Final = re.compile(r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")
+OPTIONAL: Final = 3
+"""Fields of an input that a model is shown although they need not be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,42 +40,45 @@ class Drafted:
 def draft_schema(capabilities: Sequence[CapabilitySpec], playbooks: Sequence[Playbook], most: int) -> dict[str, Any]:
     """The JSON schema of a draft of at most so many tasks: so tight that what holds to it is nearly a plan.
 
-    Small models write what the schema lets them: names of fields, that a playbook has no tasks, ids in order.
+    Small models write what the schema lets them: names of fields, and that a playbook has no tasks. It is short, since models
+    read it too; what it leaves open the reader checks.
     """
-    ids = [f"t{number}" for number in range(1, most + 1)]
-    tasks = {
-        "type": "array",
-        "items": {"anyOf": [_task_schema(one, ids) for one in capabilities]},
-        "minItems": 1,
-        "maxItems": most,
-    }
+    # Where nobody is asked and nothing is changed, order follows from inputs; small models would put everything into a chain.
+    ordered = any(one.approval for one in capabilities)
+    shapes = [_task_schema(one, ordered=ordered or not one.idempotent) for one in capabilities]
+    tasks = {"type": "array", "items": {"anyOf": shapes}, "minItems": 1, "maxItems": most}
     choices = [_playbook_schema(one) for one in playbooks]
     if capabilities:
         choices.append(_object(["tasks"], tasks=tasks))
     return _object(["plan"], plan={"anyOf": choices})
 
 
-def _task_schema(spec: CapabilitySpec, ids: Sequence[str]) -> dict[str, Any]:
-    fields = spec.input.get("properties")
-    given = (
-        {"type": "object"}
-        if fields is None
-        else _object(list(spec.input.get("required", ())), **{name: _field_schema(one) for name, one in fields.items()})
-    )
-    after = {"type": "array", "items": {"type": "string", "enum": list(ids)}}
+def shown_fields(spec: CapabilitySpec) -> dict[str, Schema]:
+    """The fields of an input that a model is shown: all that are required, some others."""
+    fields: Mapping[str, Schema] = spec.input.get("properties", {})
+    required = spec.input.get("required", ())
+    others = [name for name in fields if name not in required][:OPTIONAL]
+    return {name: one for name, one in fields.items() if name in required or name in others}
+
+
+def _task_schema(spec: CapabilitySpec, *, ordered: bool) -> dict[str, Any]:
+    given: dict[str, Any] = {"type": "object"}
+    if "properties" in spec.input:
+        required = spec.input.get("required", ())
+        given = _object(required, **{name: _field_schema(one) for name, one in shown_fields(spec).items()})
     return _object(
         ["id", "capability", "input"],
-        id={"type": "string", "enum": list(ids)},
-        capability={"type": "string", "enum": [spec.name]},
+        id={"type": "string"},
+        capability={"enum": [spec.name]},
         input=given,
-        after=after,
+        **({"after": {"type": "array"}} if ordered else {}),
     )
 
 
 def _field_schema(schema: Schema) -> dict[str, Any]:
     """What may stand in a field: its own type, as far as that is simple, or a reference, which is a text."""
     if "enum" in schema:
-        return {"type": "string", "enum": list(schema["enum"])} if types_of(schema) == frozenset({"string"}) else {}
+        return {"enum": list(schema["enum"])}
     kinds = types_of(schema)
     if kinds is not None and kinds <= {"string", "null"}:
         return {"type": "string"}
@@ -89,12 +95,11 @@ def _playbook_schema(playbook: Playbook) -> dict[str, Any]:
     kinds = {"list": "array", "object": "object"}
     fields = {name: {"type": kinds.get(one.type, one.type)} for name, one in playbook.parameters.items()}
     required = [name for name, one in playbook.parameters.items() if one.default is None]
-    name = {"type": "string", "enum": [playbook.name]}
-    return _object(["playbook", "parameters"], playbook=name, parameters=_object(required, **fields))
+    return _object(["playbook", "parameters"], playbook={"enum": [playbook.name]}, parameters=_object(required, **fields))
 
 
 def _object(required: Sequence[str], **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
+    return {"type": "object", "properties": properties} | ({"required": list(required)} if required else {})
 
 
 def read_draft(value: Any, capabilities: Sequence[str], playbooks: Mapping[str, Playbook], most: int) -> Drafted:
@@ -152,15 +157,17 @@ class _Reader:
             key = f"t{place}"
             if not isinstance(task, dict) or not isinstance(task.get("input", {}), dict):
                 self._say(key, "must be an object with id, capability and input, which is an object")
-            elif task.get("id", key) != key:
-                self._say(f"{key}.id", f"must be {key!r}: ids are t1, t2, … in order, not {task['id']!r:.40}")
+                continue
+            name = task.get("id", key)
+            if not isinstance(name, str) or not _ID.match(name) or name in found:
+                self._say(f"{key}.id", f"must be one of its own, such as {key!r}, not {name!r:.40}")
             elif task.get("capability") not in self._capabilities:
                 known = ", ".join(self._capabilities)
                 self._say(f"{key}.capability", f"must be one of {known}, not {task.get('capability')!r:.80}")
             elif rest := sorted(set(task) - {"id", "capability", "input", "after"}):
                 self._say(key, f"takes id, capability, input and after, not {', '.join(map(str, rest))[:80]}")
             else:
-                found[key] = {"input": {}, **task}
+                found[name] = {"input": {}, **task}
         if self._problems:
             raise InvalidRequest(self._problems)
         return found
@@ -188,7 +195,7 @@ class _Reader:
         return value
 
     def _text(self, value: str, where: str, earlier: Sequence[str]) -> Any:
-        found = [one for one in _REFERENCE.finditer(value) if _TASK.match(one[1])]
+        found = [one for one in _REFERENCE.finditer(value) if one[1] in self._tasks or _NUMBERED.match(one[1])]
         if not found:
             if _BROKEN.search(value):
                 self._say(where, f'{value!r:.80} can\'t be read: write "{{{{t1.field}}}}" or "{{{{t1.field[0].name}}}}"')

@@ -5,20 +5,20 @@ from typing import Any, Final
 
 from agentfleet.domain.catalog import CapabilitySpec
 from agentfleet.domain.input_check import types_of
-from agentfleet.domain.plan_draft import as_text
+from agentfleet.domain.plan_draft import as_text, shown_fields
 from agentfleet.domain.plan_rules import Facts
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.ranking import bm25, words
 
-SHOWN: Final = 10
+SHOWN: Final = 8
 """Capabilities."""
 PLAYBOOKS: Final = 3
 EXAMPLES: Final = 2
 EXAMPLE_CHARS: Final = 700
-WORDS: Final = 90
+WORDS: Final = 70
 """Characters of a description."""
-OPTIONAL: Final = 4
-"""Fields of an input that need not be given."""
+OUTPUTS: Final = 6
+"""Fields of an output: the last ones, since those that all outputs of a kind share come first."""
 _PLACES: Final = frozenset({"url", "uri"})
 
 SYSTEM: Final = (
@@ -70,27 +70,23 @@ def prompt(
     """The user's turn: what there is, how it looks, what is wanted. `examples` are goals with their drafts."""
     lines = ["Capabilities:", *map(capability_line, capabilities)]
     if playbooks:
-        lines += ["", "Playbooks:", *map(_playbook_line, playbooks)]
+        lines += [
+            "",
+            "Playbooks (take one if it does all of the goal):",
+            *(f"{one.name}: {_short(one.description)}" for one in playbooks),
+        ]
     for asked, draft in examples:
         lines += ["", "Example", f"Goal: {asked}", as_text(dict(draft))]
     return "\n".join([*lines, "", f"<goal>\n{goal}\n</goal>"])
 
 
 def capability_line(spec: CapabilitySpec) -> str:
-    """`http.fetch(url: text, method?: GET|HEAD) gives url, status, text: Get a web page …`"""
-    fields: Mapping[str, Any] = spec.input.get("properties", {})
-    required = [name for name in fields if name in spec.input.get("required", ())]
-    optional = [name for name in fields if name not in required][:OPTIONAL]
-    shown = [f"{name}: {_kind(fields[name])}" for name in required]
-    shown += [f"{name}?: {_kind(fields[name])}" for name in optional]
-    outputs = ", ".join(list(spec.output.get("properties", {}))[:8])
+    """`http.fetch gives url, status, text: Get a web page …`; with fields whose shape the schema of a draft leaves open."""
+    kinds = {name: _kind(one) for name, one in shown_fields(spec).items()}
+    fields = ", ".join(f"{name}: {kind}" for name, kind in kinds.items() if "{" in kind)
+    outputs = ", ".join(list(spec.output.get("properties", {}))[-OUTPUTS:])
     gives = f" gives {outputs}" if outputs else ""
-    return f"{spec.name}({', '.join(shown) if fields else 'any fields'}){gives}: {_short(spec.description)}"
-
-
-def _playbook_line(playbook: Playbook) -> str:
-    shown = [f"{name}{'' if one.default is None else '?'}: {one.type}" for name, one in playbook.parameters.items()]
-    return f"{playbook.name}({', '.join(shown)}): {_short(playbook.description)}"
+    return f"{spec.name}{f'({fields})' if fields else ''}{gives}: {_short(spec.description)}"
 
 
 def _short(text: str) -> str:
