@@ -1,5 +1,7 @@
 """The playbooks that people want, on the deployed stack without a model: what comes out says how it was made."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from agentfleet.domain.goal import GoalState
@@ -32,8 +34,8 @@ def test_this_projects_client_is_reviewed(client: FleetClient) -> None:
 
 
 @pytest.fixture
-def birds(cloud: LocalCloud, client: FleetClient) -> str:
-    """A domain with one document."""
+def birds(cloud: LocalCloud, client: FleetClient) -> Iterator[str]:
+    """A domain with one document, while the test runs."""
     dynamodb = cloud.client("dynamodb")
 
     def is_active() -> bool:
@@ -41,8 +43,10 @@ def birds(cloud: LocalCloud, client: FleetClient) -> str:
         return bool(index["IndexStatus"] == "ACTIVE")
 
     until(is_active)
-    client.add_document({"domain": "birds", "title": "owls.txt", "text": "Owls hunt by night, for mice are about then."})
-    return "birds"
+    text = "Owls hunt by night, for mice are about then."
+    document = client.add_document({"domain": "birds", "title": "owls.txt", "text": text})
+    yield "birds"
+    client.delete_document("birds", document.id)
 
 
 def test_a_brief_names_what_could_not_be_read(client: FleetClient, birds: str) -> None:

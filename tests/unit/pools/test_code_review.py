@@ -1,5 +1,7 @@
 """The playbook `code-review`, carried out by the whole platform in one process: by rules, and with a model's remarks."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,43 @@ def test_another_tenants_archive_cannot_be_read(context: TaskContext) -> None:
 
     with pytest.raises(PermanentError, match="not a file of this tenant"):
         CODE.unpack_source(CODE.UnpackInput(uri=other), context)
+
+
+class Forge(BaseHTTPRequestHandler):
+    """Sends an archive after a redirect, as GitHub does; its one folder is named after repository and commit."""
+
+    def do_GET(self) -> None:
+        """Here, or there."""
+        body = pack({"owner-repo-1a2b3c/pkg/a.py": POOR, "owner-repo-1a2b3c/README.md": b"# Read me"})
+        if not self.path.startswith("/there"):
+            self.send_response(302)
+            self.send_header("Location", "/there")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "application/zip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence."""
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_an_archive_is_fetched_from_the_web(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its address alone; the folder around everything is taken off."""
+    monkeypatch.setattr(web, "_reachable", lambda address, private: True)
+    fleet = fleet_of()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forge) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/owner/repo/archive/main.zip"
+        goal = fleet.submit({"playbook": "code-review", "parameters": {"url": url}})
+        fleet.settle()
+        server.shutdown()
+        thread.join()
+
+    ended = fleet.goal(goal.id)
+    assert ended.state is GoalState.SUCCEEDED, ended.failure
+    assert [one["place"] for one in ended.output["top"]] == ["pkg/a.py:4"]
