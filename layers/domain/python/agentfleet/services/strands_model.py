@@ -81,9 +81,7 @@ class JournaledModel(Model):
         """Not used: final answers of a shape are given by a tool."""
         raise NotImplementedError("final answers of a shape are given by the tool final_answer")
 
-    def stream(  # type: ignore[override]
-        self, messages: Any, tool_specs: Any = None, system_prompt: str | None = None, **_: Any
-    ) -> AsyncIterable[Any]:
+    def stream(self, messages: Any, tool_specs: Any = None, system_prompt: str | None = None, **_: Any) -> AsyncIterable[Any]:
         """One turn, as the events that Strands makes a message of."""
         return self._stream(messages, tool_specs or (), system_prompt or "")
 
@@ -175,6 +173,8 @@ def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]
     """A turn as Converse would stream it."""
     yield {"messageStart": {"role": "assistant"}}
     for part in parts:
+        start: dict[str, Any]
+        deltas: list[dict[str, Any]]
         match part:
             case Text():
                 start, deltas = {}, [{"text": part.text}]
