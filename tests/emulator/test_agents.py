@@ -114,7 +114,12 @@ def test_a_killed_agent_goes_on_from_its_last_turn_and_waits_through_a_deploymen
     cloud: LocalCloud, client: FleetClient, aws: Aws, modelled: ScriptedServer
 ) -> None:
     """The turn in flight is asked for again and no other; the approval is given to another environment."""
-    task = {"id": "a", "capability": "agent.work", "input": {"task": "Collect, then ask.", "tools": ["flow.*", "ask_person"]}}
+    task = {
+        "id": "a",
+        "capability": "agent.work",
+        "input": {"task": "Collect, then ask.", "tools": ["flow.*", "ask_person"]},
+        "timeout": 40,  # so long nobody else goes on with what the killed agent was at
+    }
     goal = client.submit({"plan": {"tasks": [task], "output": {"$from": "a"}}})
     until(lambda: modelled.asked[1] == 1)
     killed = processes(cloud, "fleet-agents")

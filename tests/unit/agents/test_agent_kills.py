@@ -3,8 +3,8 @@
 import pytest
 
 from agentfleet.domain.goal import GoalState
-from agentfleet.domain.model import Message
-from tests.fakes.models import call, say
+from agentfleet.domain.model import Message, ModelRequest, Reply
+from tests.fakes.models import call, say, turn_of
 from tests.unit.agents.fleet import AgentFleet
 
 SCRIPT = (
@@ -126,3 +126,19 @@ def test_waiting_uses_up_neither_attempts_nor_postponements() -> None:
     assert fleet.rest(goal.id).output["answer"] == "Yes."
     assert fleet.result_of(goal.id, 0).attempt == 1
     assert sum(fleet.model.asked.values()) == 2
+
+
+def test_when_little_time_is_left_the_task_goes_on_in_the_next_invocation() -> None:
+    """Without an attempt, and with the turns that were taken."""
+
+    def slow(request: ModelRequest) -> Reply:
+        fleet.clock.advance(20)
+        return say("Done.") if turn_of(request) == 3 else call(("shop__price", {"thing": "tea"}))
+
+    fleet = AgentFleet(slow)
+
+    goal = fleet.ask()
+
+    assert goal.output["turns"] == 4
+    assert max(fleet.model.asked.values()) == 1
+    assert fleet.result_of(goal.id, 0).attempt == 1

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from agentfleet.domain.errors import PermanentError
 
@@ -17,6 +16,9 @@ _ADDRESS: Final = re.compile(r"(?i)(?<![a-z0-9+.-])([a-z][a-z0-9+.-]{0,30}):[/\\
 """Anything that some reader may take for an address with a host."""
 _OWN: Final = frozenset({"s3"})
 """Schemes of the fleet's own files: whose they are is checked where they are read."""
+_PARTS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
+_CLOSING: Final = ").,;:!?]}*_`"
+"""What may follow an address in a sentence."""
 _PLAIN_HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,252}[a-z0-9])?")
 
 
@@ -70,7 +72,7 @@ def addresses(value: Any) -> Iterable[tuple[str, str | None]]:
             yield whole, _host(whole)  # all of it, as whoever asks for it will read it
         for found in _ADDRESS.finditer(value):
             if found[1].lower() not in _OWN:
-                yield found[0], _host(found[0])
+                yield found[0], _host(found[0].rstrip(_CLOSING))
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from addresses(str(key))
@@ -82,16 +84,11 @@ def addresses(value: Any) -> Iterable[tuple[str, str | None]]:
 
 def _host(address: str) -> str | None:
     """The host that an address leads to; None for what two readers may read in two ways (RFC 3986 and what browsers take)."""
-    if re.search(r"[\\\s\x00-\x1f\x7f]", address) or re.match(r"(?i)[a-z][a-z0-9+.-]*:(?!//[^/])", address):
-        return None
-    try:
-        parts = urlsplit(address)
-        host = (parts.hostname or "").rstrip(".")
-    except ValueError:
-        return None
-    if "@" in parts.netloc or not _PLAIN_HOST.fullmatch(host):
-        return None
-    return host
+    parts = _PARTS.match(address)
+    authority = parts[1].lower() if parts else ""
+    host = authority.partition(":")[0].rstrip(".")
+    # Users, brackets, back-slashes, spaces and characters that are folded into others are no part of a plain authority.
+    return host if re.fullmatch(r"[a-z0-9.-]+(:[0-9]{0,5})?", authority) and _PLAIN_HOST.fullmatch(host) else None
 
 
 def to_json(bounds: Bounds) -> dict[str, Any]:
