@@ -20,6 +20,7 @@ OPTIONS: Final[dict[str, tuple[type, ...]]] = {
     "keep": (int, float),
     "version": (str,),
     "approval": (str,),
+    "undone_by": (str,),
 }
 MAX_CHUNK: Final = 100
 IMPORTED: Final = (Path(__file__).parents[1] / "layers" / "domain" / "python",)
@@ -126,6 +127,8 @@ def _capability(source: _Source, function: FunctionNode, call: ast.Call, pool: s
         raise source.error(call, f"chunk of {name!r} is {capability.chunk}, but each task is approved alone: leave it out")
     if capability.cacheable and not capability.idempotent:
         raise source.error(call, f"{name!r} is cacheable, which needs idempotent=True")
+    if capability.undone_by is not None and not CAPABILITY_NAME.match(capability.undone_by):
+        raise source.error(call, f"undone_by of {name!r} is {capability.undone_by!r}; it must be a capability's name")
     if capability.keep <= 0:
         raise source.error(call, f"keep of {name!r} is {capability.keep:g}; it must be more than 0 seconds")
     return capability

@@ -20,6 +20,7 @@ from pydantic import (
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent, ToolServerSpec
+from agentfleet.domain.estimate import call_dollars
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.model_prices import ModelPrice
@@ -29,7 +30,7 @@ from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
-Grant = Literal["blobs:read", "blobs:write", "knowledge"]
+Grant = Literal["blobs:read", "blobs:write", "knowledge", "memory"]
 
 RESERVED_POOL_NAMES: Final = frozenset(
     {
@@ -37,6 +38,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "archive-history",
         "authorize-request",
         "compensate-goals",
+        "endings",
         "events",
         "heal-work",
         "history",
@@ -45,6 +47,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "registry",
         "release",
         "release-tasks",
+        "remember-goals",
         "saga",
         "serve-api",
         "serve-knowledge",
@@ -123,6 +126,17 @@ class KnowledgeBlock(_Strict):
     def dimensions(self) -> int:
         """Of its vectors."""
         return {"minilm": 384, "titan": 512}[self.embedder]
+
+
+class MemoryBlock(_Strict):
+    """The `[memory]` table: how long and how much agents remember."""
+
+    half_life_days: float = Field(default=30, ge=0.01, le=3650, strict=False)
+    """In which a fact that nobody needs loses half of its strength; it is forgotten after four of them."""
+    facts: int = Field(default=500, ge=1, le=1000)
+    """Of one agent and tenant: the strongest."""
+    session_chars: int = Field(default=24_000, ge=2_000, le=200_000)
+    """Of JSON: a conversation that is longer is summarised."""
 
 
 class ToolServerBlock(_Strict):
@@ -214,6 +228,7 @@ class FleetFile(_Strict):
 
     fleet: FleetBlock
     knowledge: KnowledgeBlock = KnowledgeBlock()
+    memory: MemoryBlock = MemoryBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
     approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
     """What a person must approve before it runs, beside what says so itself."""
@@ -245,6 +260,7 @@ class FleetDefinition:
     catalog: Catalog
     pools: dict[str, PoolDefinition]
     knowledge: KnowledgeBlock = field(default_factory=KnowledgeBlock)
+    memory: MemoryBlock = field(default_factory=MemoryBlock)
 
     @property
     def knows(self) -> bool:
@@ -274,6 +290,7 @@ def read_fleet(root: Path) -> FleetDefinition:
     rules = tuple(file.approvals)
     _check_rules(rules, pools)
     _check_tools(pools)
+    _check_undoing(pools)
     pools = {name: replace(pool, spec=_approved_alone(pool.spec, rules)) for name, pool in pools.items()}
     catalog = Catalog(
         fleet=file.fleet.name,
@@ -283,7 +300,7 @@ def read_fleet(root: Path) -> FleetDefinition:
         tenant_window=file.fleet.tenant_window,
         remotes=tuple(_remote(name, block) for name, block in sorted(file.agents.items())),
     )
-    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
+    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge, memory=file.memory)
 
 
 def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefinition]) -> None:
@@ -305,6 +322,16 @@ def _check_tools(pools: Mapping[str, PoolDefinition]) -> None:
                 f"fleet.toml: pools.{name}.tools: nothing matches {', '.join(map(repr, unknown))}; there are "
                 f"{', '.join((*OWN_TOOLS, *known))}"
             )
+
+
+def _check_undoing(pools: Mapping[str, PoolDefinition]) -> None:
+    """What undoes something must be there when it is needed."""
+    known = sorted({one.name for pool in pools.values() for one in pool.spec.capabilities})
+    for name, pool in pools.items():
+        for one in pool.spec.capabilities:
+            if one.undone_by is not None and one.undone_by not in known:
+                said = f"{one.name} is undone_by {one.undone_by!r}, which no pool offers"
+                raise FleetError(f"pool {name}: {said}; there are {', '.join(known)}")
 
 
 def _approved_alone(spec: PoolSpec, rules: Sequence[ApprovalRule]) -> PoolSpec:
@@ -402,6 +429,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     shared = block.model_dump(include=set(PoolSpec.model_fields) & set(PoolBlock.model_fields))
     shared["scaling"] = block.scaling or fleet.scaling
     shared["models"] = block.model.chain if block.model else ()
+    shared["call_dollars"] = call_dollars(block.model) if block.model else 0.0
     shared["servers"] = tuple(ToolServerSpec(name=server, **one.model_dump()) for server, one in sorted(block.mcp.items()))
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),

@@ -143,7 +143,7 @@ class AgentCoordinator:
         parameters: Mapping[str, Any] | None = None,
         key: str | None = None,
     ) -> GoalView:
-        """Submit a goal: a mapping, a GoalRequest, a file's path, or a playbook's name with `parameters`.
+        """Submit a goal: a mapping, a GoalRequest, a file's path, a playbook's name with `parameters`, or words.
 
         Its label `fleet` says which fleet it was meant for; a released one is refused with ValueError. Raises
         InvalidRequestError.
@@ -156,6 +156,13 @@ class AgentCoordinator:
         view = await self.client.submit(request, key=key)
         self._goals.append(view.id)
         return view
+
+    async def submit(self, *, goal: str, fleet: AgentFleet | None = None, key: str | None = None, **options: Any) -> GoalView:
+        """Submit what is wanted in words, for a planner to plan: `await coordinator.submit(goal="…", budget={"dollars": 1})`.
+
+        `options` are further fields of a GoalRequest. Raises as `distribute_goal` does; `collect_results` collects it too.
+        """
+        return await self.distribute_goal({"goal": goal, **options}, fleet, key=key)
 
     async def collect_results(
         self,

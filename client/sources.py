@@ -1,4 +1,4 @@
-"""Goals as people have them: a mapping, a GoalRequest, a file, or the name of a playbook."""
+"""Goals as people have them: a mapping, a GoalRequest, a file, the name of a playbook, or what is wanted in words."""
 
 import json
 import sys
@@ -16,7 +16,8 @@ SUFFIXES: Final = (".json", ".toml", ".yaml", ".yml")
 
 
 def to_request(source: Source, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What to submit for a goal. A string is a file if it ends like one, else the name of a playbook.
+    """What to submit for a goal. A string of one word is a file if it ends like one, else the name of a playbook; of several
+    words, it is what is wanted.
 
     `parameters` are the playbook's, on top of those the source brings. Raises InvalidRequestError for a file that can't be
     read.
@@ -28,8 +29,10 @@ def to_request(source: Source, parameters: Mapping[str, Any] | None = None) -> d
             request = dict(source)
         case Path():
             request = read_goal(source)
-        case _ if source.endswith(SUFFIXES):
+        case _ if source.endswith(SUFFIXES) and (len(source.split()) == 1 or Path(source).is_file()):
             request = read_goal(Path(source))
+        case _ if len(source.split()) > 1:
+            request = {"goal": source}
         case _:
             request = {"playbook": source}
     if parameters:
@@ -45,7 +48,7 @@ def read_goal(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _invalid(path, f"can't be read: {error}") from error
     if not isinstance(goal, dict):
-        raise _invalid(path, f"must hold a goal with plan or playbook, not {type(goal).__name__}")
+        raise _invalid(path, f"must hold a goal with plan, playbook or goal, not {type(goal).__name__}")
     return goal
 
 

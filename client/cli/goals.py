@@ -20,6 +20,9 @@ def submit(
     ctx: typer.Context,
     file: Annotated[Path | None, typer.Argument(help="A goal in JSON, TOML or YAML; - reads standard input.")] = None,
     playbook: Annotated[str | None, typer.Option("--playbook", "-p", help="Submit this playbook instead of a file.")] = None,
+    words: Annotated[
+        str | None, typer.Option("--goal", "-g", help="Submit what is wanted, in words, instead of a file.")
+    ] = None,
     param: Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="A parameter of the playbook.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the goal.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="K=V", help="A label to keep with it.")] = None,
@@ -31,20 +34,16 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a goal from a file or a playbook."""
-    if (file is None) == (playbook is None):
-        raise typer.BadParameter("give either a file or --playbook NAME")
+    """Submit a goal from a file, a playbook, or in words."""
+    if [file, playbook, words].count(None) != 2:
+        raise typer.BadParameter("give one of a file, --playbook NAME or --goal WORDS")
     with connect(ctx) as client:
         from client.sources import to_request  # noqa: PLC0415
 
         parameters = _parameters(client, playbook, read_pairs(param, "--param")) if param else None
-        request = to_request(file if file is not None else playbook or "", parameters)
-        if label:
-            request["labels"] = {**request.get("labels", {}), **read_pairs(label, "--label")}
-        if budget:
-            limits = {name: _typed(name, text, None) for name, text in read_pairs(budget, "--budget").items()}
-            request["budget"] = {**request.get("budget", {}), **limits}
-        request |= {field: given for field, given in (("name", name), ("priority", priority)) if given}
+        source = {"goal": words} if words is not None else file if file is not None else playbook or ""
+        request = to_request(source, parameters)
+        add_options(request, name=name, label=label, priority=priority, budget=budget)
         goal = client.submit(request, key=key)
         if watch:
             follow(client, goal.id, as_json=as_json)
@@ -52,6 +51,23 @@ def submit(
             print_json(goal)
         else:
             _say_submitted(goal)
+
+
+def add_options(
+    request: dict[str, Any],
+    *,
+    name: str | None,
+    label: Sequence[str] | None,
+    priority: str | None,
+    budget: Sequence[str] | None,
+) -> None:
+    """Put what options say into a request, over what it says itself. Raises BadParameter."""
+    if label:
+        request["labels"] = {**request.get("labels", {}), **read_pairs(label, "--label")}
+    if budget:
+        limits = {name: _typed(name, text, None) for name, text in read_pairs(budget, "--budget").items()}
+        request["budget"] = {**request.get("budget", {}), **limits}
+    request |= {field: given for field, given in (("name", name), ("priority", priority)) if given}
 
 
 def _say_submitted(goal: "GoalView") -> None:

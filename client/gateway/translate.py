@@ -157,7 +157,7 @@ def _messages(body: Mapping[str, Any]) -> Iterator[Json]:
     if forced := forced_tools(body):
         told = {spec["name"]: spec.get("description", "") for spec in _specs(body)}
         words = "; ".join(f"{name}: {told[name]}" if told[name] else name for name in forced)
-        schema = json.dumps(_forced_schema(body, forced))
+        schema = json.dumps(_forced_schema(body, forced), separators=(",", ":"))  # every token counts on a laptop
         system.append(f"Answer with JSON only. It is the input of: {words}\nIts JSON schema: {schema}")
     if system:
         yield {"role": "system", "content": "\n\n".join(system)}

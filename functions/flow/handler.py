@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import jmespath
@@ -108,37 +107,17 @@ class CollectInput(Strict):
     """Lists among the items give their elements; one level, nulls kept."""
 
 
-class Alternative(Strict):
-    """Another way."""
-
-    capability: str = Field(min_length=1)
-    input: dict[str, Any] = Field(default_factory=dict)
-    """What differs from the failed task's input."""
-
-
-class FailedTask(Strict):
-    """What failed for good, and why."""
-
-    task: str
-    capability: str
-    input: dict[str, Any]
-    error: str
-    message: str
-    attempts: int
-    alternatives: list[Alternative] = Field(default_factory=list)
-
-
-class RepairInput(Strict):
-    """What a planner is asked when a task with `on_failure = "replan"` has failed."""
-
-    failed: FailedTask
-
-
 class Collection(BaseModel):
     """What was brought together."""
 
     items: list[Any]
     count: int
+
+
+class ZipInput(Strict):
+    """Lists that go side by side, by the name of what they hold."""
+
+    lists: dict[str, list[Any]] = Field(min_length=1, max_length=20)
 
 
 class RecordInput(Strict):
@@ -198,30 +177,6 @@ async def approve(input: ApproveInput) -> Any:
     return input.value
 
 
-@agent.capability("plan.repair", idempotent=True)
-async def repair(input: RepairInput, context: TaskContext) -> SubPlan:
-    """Find another way to do a failed task by rules: its own alternatives, then those of the pool's settings.
-
-    A rule in the settings is `[[pools.flow.settings.repair]]` with `capability` (a glob), optionally `error` (a glob of the
-    error's name), and `use`: a list of alternatives. What has failed is not tried again.
-
-    Raises PermanentError if no rule helps.
-    """
-    failed = input.failed
-    ways = [*failed.alternatives, *_ruled(failed, context.settings.get("repair", []))]
-    if not ways:
-        raise PermanentError(f"no other way is known to do {failed.capability}, which failed: {failed.error}: {failed.message}")
-    way, *rest = ways
-    task = {
-        "id": failed.task,
-        "capability": way.capability,
-        "input": {**failed.input, **way.input},
-        "alternatives": [one.model_dump() for one in rest],
-        "on_failure": "replan" if rest else "fail",
-    }
-    return SubPlan(tasks=[task], output={"$from": failed.task})
-
-
 @agent.capability("flow.choose", idempotent=True, chunk=10)
 async def choose(input: ChooseInput) -> Choice:
     """Pick the case that a value's text names, else the default."""
@@ -249,6 +204,17 @@ async def collect(input: CollectInput) -> Collection:
     return Collection(items=items, count=len(items))
 
 
+@agent.capability("flow.zip", idempotent=True, chunk=10)
+async def zip_lists(input: ZipInput) -> Collection:
+    """Put lists side by side: one object per place, with what each list has there; null where one is shorter."""
+    longest = max(map(len, input.lists.values()))
+    items = [
+        {name: values[place] if place < len(values) else None for name, values in input.lists.items()}
+        for place in range(longest)
+    ]
+    return Collection(items=items, count=longest)
+
+
 @agent.capability("flow.record")
 def record(input: RecordInput, context: TaskContext) -> Record:
     """Write one value under the task's idempotency key: a side effect that must happen once."""
@@ -256,14 +222,6 @@ def record(input: RecordInput, context: TaskContext) -> Record:
     body = {"value": input.value, "key": context.idempotency_key, "fence": context.fence, "attempt": context.attempt}
     uri = context.blobs.put(name, json.dumps(body).encode(), "application/json")
     return Record(key=context.idempotency_key, fence=context.fence, attempt=context.attempt, uri=uri)
-
-
-def _ruled(failed: FailedTask, rules: list[dict[str, Any]]) -> Iterator[Alternative]:
-    """What the pool's rules offer for this failure, without what the task names itself."""
-    known = {failed.capability, *(one.capability for one in failed.alternatives)}
-    for rule in rules:
-        if fnmatchcase(failed.capability, rule["capability"]) and fnmatchcase(failed.error, rule.get("error", "*")):
-            yield from (way for one in rule["use"] if (way := Alternative.model_validate(one)).capability not in known)
 
 
 def _nested(input: MapInput) -> SubPlan:

@@ -52,7 +52,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "bad-policy": (plan(A, on_failure="explode"), "on_failure", "'fail', 'skip', 'compensate' or 'replan'"),
     "bad-priority": (plan(A, priority="urgent"), "priority", "'high'"),
     "unknown-field": (plan(A, colour="red"), "colour", "not permitted"),
-    "plan-and-playbook": (plan(A, playbook="data-report"), "request", "one of the two"),
+    "plan-and-playbook": (plan(A, playbook="data-report"), "request", "give one of plan"),
     "neither": ({"name": "nothing"}, "request", "plan"),
     "unknown-playbook": ({"playbook": "data-reprot"}, "playbook", "did you mean data-report"),
     "playbook-path": ({"playbook": "../data-report"}, "playbook", "pattern"),

@@ -19,7 +19,7 @@ from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import ModelSource, TaskContext
+from agentfleet.services.capability import MemorySource, ModelSource, TaskContext
 from agentfleet.services.guardrail import Guard
 from agentfleet.services.heal import HealReport
 from agentfleet.services.journal import LocalJournals
@@ -117,6 +117,7 @@ def catalog_of(*agents: Agent, **rest: Any) -> Catalog:
                     timeout=one.timeout,
                     chunk=one.chunk,
                     approval=one.approval,
+                    undone_by=one.undone_by,
                 )
                 for one in agent.capabilities.values()
             ),
@@ -139,6 +140,7 @@ class InProcessFleet:
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
         catalog: Catalog | None = None,
         **rest: Any,
     ) -> None:
@@ -157,6 +159,7 @@ class InProcessFleet:
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.models = models
+        self.memories = memories
         self.guards: dict[str, Guard] = {}
         """By pool."""
         self.refusals: list[tuple[str, str]] = []
@@ -247,6 +250,7 @@ class InProcessFleet:
                 before=agent.before,
                 cache=self.cache,
                 models=self.models,
+                memories=self.memories,
                 guard=self.guards.get(pool),
                 bench=Bench(self._refused, lambda: self.servers, _at_once),
             )

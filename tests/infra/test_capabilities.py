@@ -48,6 +48,12 @@ DOCSTRING = '"""Give back the input, louder."""'
             '@agent.capability("echo.say", idempotent=True, chunk=5, approval="required")',
             "7: chunk of 'echo.say' is 5, but each task is approved alone",
         ),
+        (DECORATOR, '@agent.capability("echo.say", undone_by=True)', "7: option undone_by must be a literal str"),
+        (
+            DECORATOR,
+            '@agent.capability("echo.say", undone_by="Take back")',
+            "7: undone_by of 'echo.say' is 'Take back'; it must",
+        ),
         (DECORATOR, '@agent.capability("echo.say", keep=0)', "7: keep of 'echo.say' is 0; it must be more than 0"),
         (DECORATOR, '@agent.capability("echo.say", retries=2)', "7: unknown capability option 'retries'; allowed are"),
         (DECORATOR, '@agent.capability("echo.say", **OPTIONS)', "7: unknown capability option '**'; allowed are"),
@@ -70,6 +76,21 @@ def test_a_wrong_declaration_is_named_by_line(tmp_path: Path, old: str, new: str
 
     assert str(error.value).startswith("functions/echo/handler.py")
     assert says in str(error.value)
+
+
+def test_what_undoes_a_capability_is_declared_and_must_be_there(tmp_path: Path) -> None:
+    """By any pool of the fleet."""
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad").mkdir()
+    undone = HANDLER.replace('"echo.shout"', '"echo.shout", undone_by="echo.say"')
+
+    say, shout = read_fleet(write_project(tmp_path / "good", handler=undone)).pools["echo"].spec.capabilities
+    with pytest.raises(
+        FleetError, match=r"pool echo: echo.shout is undone_by 'echo.sya', which no pool offers; there are echo.say"
+    ):
+        read_fleet(write_project(tmp_path / "bad", handler=undone.replace('="echo.say"', '="echo.sya"')))
+
+    assert (say.undone_by, shout.undone_by) == (None, "echo.say")
 
 
 def test_a_pool_that_can_do_nothing_is_an_error(tmp_path: Path) -> None:

@@ -34,6 +34,16 @@ def variables(templates: Templates, function: str = "tiny-echo") -> dict[str, An
     return dict(found.properties["Environment"]["Variables"])
 
 
+def test_the_catalog_knows_what_a_call_may_cost(tmp_path: Path) -> None:
+    """With the dearest of the chain, a tenth more in a geography; nothing without models."""
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+
+    pool = fleet_with(tmp_path / "with", MODEL).pools["echo"].spec
+    assert pool.call_dollars == pytest.approx((8_600 * 1.25 + 300 * 5.0) * 1.1 / 1e6)
+    assert fleet_with(tmp_path / "without", "").pools["echo"].spec.call_dollars == 0.0
+
+
 def test_a_pool_may_call_exactly_its_models(tmp_path: Path) -> None:
     """By id here, through a profile in its geography, and through the global one; never by a wildcard."""
     (tmp_path / "project").mkdir()
@@ -75,7 +85,7 @@ def test_the_function_is_told_its_models(tmp_path: Path) -> None:
 def test_a_pool_without_models_has_nothing_of_them(templates: Templates) -> None:
     """Neither variable nor permission."""
     assert "MODEL" in variables(templates, "fleet-think")
-    for function in ("fleet-data", "fleet-flow", "fleet-web"):
+    for function in ("fleet-code", "fleet-flow", "fleet-web"):
         assert "MODEL" not in variables(templates, function)
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from agentfleet import bootstrap
+from agentfleet.agent import Agent
 from client.api import AsyncFleetClient, FleetClient
 from client.config import ClientConfig
 from functions.serve_api import handler
@@ -64,11 +65,18 @@ class Gateway:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def more_agents() -> tuple[Agent, ...]:
+    """Beside those of every world: for tests to override."""
+    return ()
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, more_agents: tuple[Agent, ...]) -> World:
     """A fleet in this process with its API. Whenever a client pauses, the fleet works a little."""
-    made = World()
+    made = World(*more_agents)
     monkeypatch.setattr(bootstrap, "api", lambda: made.api)
     monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "memory", lambda: made.memory)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

@@ -8,7 +8,7 @@ import pytest
 from agentfleet.agent import Agent
 from agentfleet.domain.errors import InvalidRequest, PermanentError
 from agentfleet.domain.goal import Goal, GoalState
-from functions.flow import handler as flow
+from functions.plan import handler as plan
 from tests.fakes.fleet import InProcessFleet, Killed
 
 work = Agent("work")
@@ -46,7 +46,7 @@ BROKEN = {"capability": "work.broken", "input": {}}
 
 def ended(*tasks: dict[str, Any], **request: Any) -> Goal:
     """The goal of these tasks when all is done, on a fleet with and one without a planner's rules."""
-    fleet = InProcessFleet(work, flow.agent)
+    fleet = InProcessFleet(work, plan.agent)
     goal = fleet.submit({"plan": {"tasks": list(tasks)}, **request})
     fleet.settle()
     return fleet.goal(goal.id)
@@ -108,7 +108,7 @@ def test_without_a_planner_a_failure_is_a_failure() -> None:
 @pytest.mark.parametrize("call", range(40))
 def test_a_death_at_any_call_changes_nothing(call: int, before: bool) -> None:
     """Agents die at each of their calls in turn: the outcome is the same."""
-    fleet = InProcessFleet(work, flow.agent)
+    fleet = InProcessFleet(work, plan.agent)
     goal = fleet.submit({"plan": {"tasks": [A, broken_task(ECHO), END]}})
     fleet.faults.arm(call, before=before)
     with suppress(Killed):
@@ -132,8 +132,8 @@ def test_a_pools_rules_know_other_ways() -> None:
         {"capability": "work.*", "error": "Timeout*", "use": [{"capability": "work.late"}]},
         {"capability": "data.*", "use": [{"capability": "data.other"}]},
     ]
-    failed = flow.FailedTask(
+    failed = plan.FailedTask(
         task="x", capability="work.broken", input={"value": 1}, error="PermanentError", message="no", attempts=1
     )
 
-    assert [way.capability for way in flow._ruled(failed, rules)] == ["work.echo"]
+    assert [way.capability for way in plan._ruled(failed, rules)] == ["work.echo"]

@@ -117,6 +117,8 @@ def test_knowledge_is_searched(world: World) -> None:
     ("name", "arguments", "says"),
     [
         ("submit_goal", {"plan": {"tasks": []}}, "plan.tasks: "),
+        ("submit_goal", {"goal": "Fetch a page"}, "goal: needs a planner"),
+        ("submit_goal", {"goal": "Fetch a page", "playbook": "greet"}, "give one of plan"),
         ("submit_goal", {"plan": {"tasks": [{"id": "a", "capability": "no.such"}]}}, "no.such"),
         ("get_goal", {}, "goal_id: must be a text, not None"),
         ("get_goal", {"goal_id": "g-other"}, "there is no goal"),

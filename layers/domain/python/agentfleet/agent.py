@@ -49,6 +49,7 @@ class Agent:
         keep: float = 3600.0,
         version: str = "",
         approval: Literal["required"] | None = None,
+        undone_by: str | None = None,
     ) -> Callable[[F], F]:
         """Declare a function as something this pool's agents can do. The function itself stays as it is.
 
@@ -57,6 +58,7 @@ class Agent:
         `cacheable`: what it gives depends on its input alone, so that a result may answer later tasks of the same tenant for
         `keep` seconds (idempotent ones only); `version` names what made it, by default the handler file's content.
         `approval="required"`: a person must approve each task before it runs, which waits at no cost until then.
+        `undone_by`: the capability that undoes what this one does; planners make it the task's compensation.
         Raises ValueError for a name declared twice or options that don't go together, TypeError for a signature that isn't
         `(input: Model)` or `(input: Model, context: TaskContext)`.
         """
@@ -84,6 +86,7 @@ class Agent:
                 keep=keep,
                 version=version,
                 approval=approval,
+                undone_by=undone_by,
             )
             return function
 

@@ -37,7 +37,7 @@ from agentfleet.services.accept import Accepter
 from agentfleet.services.approval import ApprovalBook, ApprovalGate, ApprovalPolicy, LocalApprovals
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.budget import Budgets, LocalBudgets
-from agentfleet.services.capability import Capability, ModelSource
+from agentfleet.services.capability import Capability, MemorySource, ModelSource
 from agentfleet.services.finish import Finisher
 from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import KillStage, KillSwitch, LocalKills
@@ -225,9 +225,13 @@ class Platform:
         cache: CacheManager | None = None,
         guard: Guard | None = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
         bench: Bench = Bench(),
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
+        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked.
+
+        No memories: its agents remember nothing.
+        """
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -246,6 +250,7 @@ class Platform:
             budgets=self.budgets,
             guard=guard,
             models=models,
+            memories=memories,
             journals=outside.journals,
             workshop=self._workshop(pool, capabilities, guard, bench),
         )

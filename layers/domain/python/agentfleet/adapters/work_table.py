@@ -103,6 +103,7 @@ class GoalItem(Model):
     deadline = MomentAttribute(null=True)
     paused = MomentAttribute(null=True)
     origin = UnicodeAttribute(null=True)
+    words = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)
     bounds = JsonAttribute(null=True)
     finished = MomentAttribute(null=True)

@@ -37,6 +37,8 @@ class CapabilitySpec(BaseModel):
     """What made the results; empty: the content of the handler's file."""
     approval: Literal["required"] | None = None
     """Must a person approve each of its tasks before it runs?"""
+    undone_by: str | None = None
+    """The capability that undoes what it does: what planners give its tasks as compensation."""
     is_remote: bool = False
     """Is it done by remote agents, which the pool calls?"""
 
@@ -99,6 +101,8 @@ class PoolSpec(BaseModel):
     shard_of: str | None = None
     """The pool of fleet.toml that it is a further shard of."""
     capabilities: tuple[CapabilitySpec, ...] = ()
+    call_dollars: float = 0.0
+    """The most that one call of its models costs, as far as that can be said beforehand (`domain.estimate.call_dollars`)."""
     tools: tuple[str, ...] = ()
     """Names and patterns of the tools that its agents may call."""
     hosts: tuple[str, ...] = ()

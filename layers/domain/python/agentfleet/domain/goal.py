@@ -121,6 +121,8 @@ class Goal:
     """Since when its tasks are held back; results of tasks that were running still count."""
     origin: str | None = None
     """The goal that it was forked from."""
+    words: str = ""
+    """What was asked for, if it was asked for in words."""
     budget: Budget | None = None
     """What it may use up, and what the goals above it may; None where nothing limits it."""
     bounds: Bounds | None = None

@@ -20,6 +20,8 @@ from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
 
 MAX_TASKS: Final = 100_000
+MAX_WORDS: Final = 4_000
+"""Characters of a goal in words."""
 MAX_INPUT_BYTES: Final = 65_536
 MAX_RETRIES: Final = 6
 """One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
@@ -115,12 +117,14 @@ class BudgetSpec(_Shape):
 
 
 class GoalRequest(_Shape):
-    """What is submitted, by whichever door: a plan, or the name of a playbook with its parameters."""
+    """What is submitted, by whichever door: a plan, the name of a playbook with its parameters, or what is wanted in words."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     plan: PlanSpec | None = None
     playbook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    goal: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_WORDS)] | None = None
+    """What is wanted, in words; a planner makes the plan."""
     priority: Priority = "normal"
     on_failure: OnFailure = "fail"
     deadline: Annotated[float, Field(gt=0, le=MAX_DEADLINE)] | None = None
@@ -131,10 +135,12 @@ class GoalRequest(_Shape):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.plan is None) == (self.playbook is None):
-            raise ValueError("give either plan (with tasks) or playbook (a name), one of the two")
+        given = [name for name in ("plan", "playbook", "goal") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"not {' and '.join(given)}" if given else "none was given"
+            raise ValueError(f"give one of plan (with tasks), playbook (a name) or goal (what is wanted, in words): {found}")
         if self.parameters and self.playbook is None:
-            raise ValueError("parameters go with playbook; a plan takes none")
+            raise ValueError(f"parameters go with playbook; a {given[0]} takes none")
         return self
 
 
@@ -172,7 +178,7 @@ def _path(location: Sequence[str | int], body: Any) -> str:
 def parse_request(body: Any) -> GoalRequest:
     """Read a submitted JSON value. Raises InvalidRequest with every problem found."""
     if not isinstance(body, dict):
-        raise InvalidRequest.of("request", f"must be a JSON object with plan or playbook, not {type(body).__name__}")
+        raise InvalidRequest.of("request", f"must be a JSON object with plan, playbook or goal, not {type(body).__name__}")
     try:
         return GoalRequest.model_validate(body)
     except ValidationError as error:

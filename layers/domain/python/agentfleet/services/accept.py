@@ -16,7 +16,7 @@ from agentfleet.domain.goal import Goal, GoalState, Parent
 from agentfleet.domain.names import TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
-from agentfleet.domain.task import MAX_DEPTH, BudgetSpec, GoalRequest, PlanSpec, parse_budget, parse_plan
+from agentfleet.domain.task import MAX_DEPTH, BudgetSpec, GoalRequest, PlanSpec, TaskSpec, parse_budget, parse_plan
 from agentfleet.domain.tool_policy import ToolNotAllowed
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
 from agentfleet.services.admission import Admission
@@ -24,6 +24,11 @@ from agentfleet.services.finish import tell_accepted
 from agentfleet.services.kill import KillSwitch
 from agentfleet.services.release import Releaser
 
+MAKE_PLAN: Final = "plan.make"
+"""The capability that turns words into a plan."""
+PLAN_TASK: Final = "plan"
+"""Id of the one task of a goal in words."""
+NAME_CHARS: Final = 80
 PLANNER: Final = "plan.repair"
 """The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
 
@@ -83,7 +88,7 @@ class Accepter:
         goal = Goal(
             id=goal_id,
             tenant=tenant,
-            name=request.name or request.playbook or plan.tasks[0].id,
+            name=request.name or request.playbook or _title(request.goal) or plan.tasks[0].id,
             state=GoalState.SUBMITTED,
             created=now,
             tasks=stored.header.tasks,
@@ -91,6 +96,7 @@ class Accepter:
             priority=request.priority,
             on_failure=request.on_failure,
             labels=request.labels,
+            words=request.goal or "",
             deadline=now + timedelta(seconds=request.deadline) if request.deadline else None,
             budget=self._budget(request.budget),
         ).move(GoalState.PLANNING)
@@ -196,6 +202,15 @@ class Accepter:
             limits = replace(limits, nanodollars=self._catalog.budget.goal.nanodollars)
         return Budget(limits, depth) or None
 
+    def _planning(self, words: str, budget: BudgetSpec | None) -> PlanSpec:
+        """A plan of one task, which makes the plan: what it returns runs as its sub-plan."""
+        if MAKE_PLAN not in self._catalog.capabilities:
+            raise InvalidRequest.of("goal", f"needs a planner, and no pool offers {MAKE_PLAN}; give a plan or a playbook")
+        if budget and budget.depth == 0:
+            raise InvalidRequest.of("budget.depth", "a goal in words runs as a sub-plan of its planner: allow at least 1")
+        task = TaskSpec(id=PLAN_TASK, capability=MAKE_PLAN, input={"goal": words})
+        return PlanSpec(tasks=(task,), output={"$from": PLAN_TASK})
+
     def _store_plan(self, goal_id: str, compiled: CompiledPlan) -> PlanReader:
         """The plan that stands: a key used twice keeps the plan it came with first."""
         return compiled if self._plans.put(goal_id, encode(compiled)) else self._plans.read(goal_id)
@@ -203,11 +218,19 @@ class Accepter:
     def _plan(self, request: GoalRequest) -> PlanSpec:
         if request.plan:
             return request.plan
+        if request.goal:
+            return self._planning(request.goal, request.budget)
         name = request.playbook or ""
         if name not in self._playbooks:
             message = f"there is no playbook {name!r}; {closest(name, list(self._playbooks))}"
             raise InvalidRequest.of("playbook", message)
         return self._playbooks[name].instantiate(dict(request.parameters))
+
+
+def _title(words: str | None) -> str:
+    """What a goal in words is called: how it begins, in one line."""
+    line = " ".join((words or "").split())
+    return line if len(line) <= NAME_CHARS else line[: NAME_CHARS - 1] + "…"
 
 
 def _check_bounds(plan: PlanSpec, bounds: Bounds) -> None:

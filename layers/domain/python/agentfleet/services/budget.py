@@ -26,6 +26,7 @@ from agentfleet.domain.budget import (
     balances,
     day_account,
     goal_account,
+    in_units,
     measure_name,
     room,
 )
@@ -222,6 +223,14 @@ class TaskBudget:
         negative or no number.
         """
         return Held(self._budgets, self._accounts, Spend.of(dollars, tokens, seconds))
+
+    def dollars_left(self) -> float | None:
+        """What may still be set aside, by the account that has least; None where nothing limits it. Reads the accounts."""
+        budgets = self._budgets
+        accounts = self._accounts() if budgets else ()
+        balances = [one for account in accounts for one in (budgets.standing(account) if budgets else ())]
+        left = [one.left for one in balances if one.measure == "nanodollars" and one.left is not None]
+        return in_units("nanodollars", min(left)) if left else None
 
     def _accounts(self) -> Sequence[Account]:
         return self._budgets.accounts(self._goal) if self._budgets and self._goal else ()

@@ -24,6 +24,7 @@ from agentfleet.services.budget import TaskBudget
 if TYPE_CHECKING:
     from agentfleet.ports_agents import JournalStore
     from agentfleet.services.journal import TaskJournal
+    from agentfleet.services.memory import TaskMemory
     from agentfleet.services.model import TaskModel
     from agentfleet.services.task_tools import TaskTools
 
@@ -116,12 +117,29 @@ class TaskContext:
     """What `model` is made by; None: this pool, or this machine, has no models."""
     undoes: Undoes | None = None
     """For compensations: the task that is undone, which `task_id` names too."""
+    memories: "Callable[[TaskContext], TaskMemory] | None" = None
+    """What `memory` is made by; None: this pool has no grant for it."""
     bounds: Bounds | None = None
     """What the task may do, where an agent's model set it going."""
     journals: "JournalStore | None" = None
     """What `journal` is kept in; None: nowhere but in this task's own memory."""
     workshop: "Callable[[TaskContext], TaskTools] | None" = None
     """What `tools` is made by; None: there are no tools here."""
+
+    @property
+    def has_memory(self) -> bool:
+        """May this pool's agents remember?"""
+        return self.memories is not None
+
+    @property
+    def memory(self) -> "TaskMemory":
+        """What is remembered for this tenant: `context.memory.recall("…")`. Its calls block.
+
+        Raises PermanentError if the pool has no grant for it; `has_memory` tells.
+        """
+        if self.memories is None:
+            raise PermanentError('the pool has no grant memory: add "memory" to its grants in fleet.toml')
+        return self.memories(self)
 
     @property
     def journal(self) -> "TaskJournal":
@@ -192,6 +210,8 @@ class TaskContext:
 
 ModelSource = Callable[[TaskContext], "TaskModel"]
 """Gives a task its view of the pool's models."""
+MemorySource = Callable[[TaskContext], "TaskMemory"]
+"""Gives a task its view of what is remembered for its tenant."""
 
 Function = Callable[..., Any]
 
@@ -214,6 +234,7 @@ class Capability:
         keep: float = 3600.0,
         version: str = "",
         approval: Literal["required"] | None = None,
+        undone_by: str | None = None,
     ) -> None:
         self.name = name
         self.function = function
@@ -223,6 +244,7 @@ class Capability:
         self.cacheable = cacheable
         self.keep = timedelta(seconds=keep)
         self.approval = approval
+        self.undone_by = undone_by
         self._version = version
         self.description = (inspect.getdoc(function) or "").partition("\n")[0]
         self.is_async = inspect.iscoroutinefunction(function)

@@ -134,6 +134,7 @@ class Controller:
             priority=source.priority,
             on_failure=source.on_failure,
             labels=source.labels,
+            words=source.words,
             origin=source.id,
             budget=source.budget and replace(source.budget, above=()),
         )

@@ -28,7 +28,11 @@ def tell_accepted(bus: MessageBus, goal: Goal) -> None:
     """
     if goal.parent is None:
         detail = {"goal": goal.id, "tenant": goal.tenant, "name": goal.name, "tasks": goal.tasks, "labels": goal.labels}
-        bus.publish("GoalAccepted", detail)
+        bus.publish("GoalAccepted", detail | _words_of(goal))
+
+
+def _words_of(goal: Goal) -> dict[str, str]:
+    return {"words": goal.words} if goal.words else {}
 
 
 def resolve_template(
@@ -218,6 +222,7 @@ class Finisher:
                 "duration": goal.duration,
                 "counts": goal.counts,
                 "labels": goal.labels,
+                **_words_of(goal),
                 **({"compensated": goal.undoing.done} if goal.undoing else {}),
                 **({"error": goal.failure.error, "message": goal.failure.message} if goal.failure else {}),
             },

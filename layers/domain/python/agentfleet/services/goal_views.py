@@ -48,6 +48,8 @@ class GoalView(View):
     """Since when it has been held back."""
     origin: str | None = None
     """The goal that it was forked from."""
+    words: str = ""
+    """What was asked for, if it was asked for in words."""
     budget: BudgetSpec | None = None
     """The limits of its own, if it has any."""
     finished: datetime | None = None
@@ -75,6 +77,7 @@ class GoalView(View):
             deadline=goal.deadline,
             paused=goal.paused,
             origin=goal.origin,
+            words=goal.words,
             budget=BudgetSpec.of(goal.budget) if goal.budget else None,
             finished=goal.finished,
             duration=goal.duration,

@@ -25,7 +25,7 @@ from agentfleet.ports_agents import JournalStore
 from agentfleet.services.accept import PLANNER, Accepter
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
-from agentfleet.services.capability import Capability, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
@@ -62,6 +62,7 @@ class Performer:
         budgets: Budgets | None = None,
         guard: "Guard | None" = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
         journals: JournalStore | None = None,
         workshop: "Workshop | None" = None,
     ) -> None:
@@ -79,6 +80,7 @@ class Performer:
         self._budgets = budgets
         self._guard = guard
         self._models = models
+        self._memories = memories
         self._journals = journals
         self._workshop = workshop
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
@@ -266,6 +268,7 @@ class Performer:
             breakers=self._breakers,
             budget=TaskBudget(self._budgets, work.goal),
             models=self._models,
+            memories=self._memories,
             bounds=work.goal.bounds,
             journals=self._journals,
             workshop=partial(self._workshop, work.goal, work.unit, self.call_here) if self._workshop else None,

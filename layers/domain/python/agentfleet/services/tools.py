@@ -13,7 +13,7 @@ from typing import Any, Final
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
 from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.task import GoalRequest, parse_request
+from agentfleet.domain.task import MAX_WORDS, GoalRequest, parse_request
 from agentfleet.ports import Clock
 from agentfleet.services.control import Controller
 from agentfleet.services.goal_views import GoalView
@@ -79,6 +79,11 @@ _SUBMIT: Final = _object(
     },
     playbook={"type": "string", "description": "Instead of a plan: the name of one that the fleet knows"},
     parameters={"type": "object", "description": "Of the playbook"},
+    goal={
+        "type": "string",
+        "maxLength": MAX_WORDS,
+        "description": "Instead of both: what is wanted, in words; the fleet plans it",
+    },
 )
 _SEARCH: Final = _object(
     ["query"],
@@ -139,7 +144,14 @@ class ToolBox:
 
     def _own(self) -> dict[str, tuple[Tool, Callable[[Call], Any]]]:
         tools = (
-            (Tool("submit_goal", "Have a plan or a playbook carried out; gives the goal's id at once", _SUBMIT), self._submit),
+            (
+                Tool(
+                    "submit_goal",
+                    "Have a plan, a playbook or a goal in words carried out; gives the goal's id at once",
+                    _SUBMIT,
+                ),
+                self._submit,
+            ),
             (Tool("get_goal", "How far a goal is", _GOAL, read_only=True), self._get),
             (Tool("get_result", "What came of a goal that has ended", _GOAL, read_only=True), self._result),
             (Tool("list_goals", f"The {LISTED} newest goals", _object(), read_only=True), self._list),
