@@ -129,6 +129,8 @@ def test_a_killed_agent_goes_on_from_its_last_turn_and_waits_through_a_deploymen
 
     waiting = until(lambda: [one for one in client.approvals().approvals if one.capability == "flow.approve"], 120)
     renew(aws, "fleet-agents")
+    for process in processes(cloud, "fleet-agents"):
+        process.kill()  # the emulator takes the code away from old environments, but leaves them running
     client.approve(waiting[0].ref, "it is")
     result = client.wait(goal.id, timeout=120)
 
