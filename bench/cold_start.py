@@ -23,7 +23,7 @@ STANDS_ON: Final = "boto3, pynamodb.models, pydantic, aws_lambda_powertools"
 """What a function of the fleet can't do without, or what comes to the same."""
 BATCHES: Final = f"{STANDS_ON}.utilities.batch"
 API: Final = f"{STANDS_ON}.event_handler.openapi.params, aws_lambda_powertools.event_handler"
-FRAMEWORKS: Final = {"accept_goals": BATCHES, "release_tasks": BATCHES, "serve_api": API}
+FRAMEWORKS: Final = {"accept_goals": BATCHES, "release_tasks": BATCHES, "remember_goals": BATCHES, "serve_api": API}
 """What the functions stand on that take records one by one, or requests."""
 TRIES: Final = 4
 

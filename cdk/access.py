@@ -17,13 +17,14 @@ from agentfleet.domain import names
 from cdk.catalog import FleetDefinition, Grant
 from cdk.permissions import Permissions, allow
 
-Table = Literal["work", "registry", "knowledge", "history"]
+Table = Literal["work", "registry", "knowledge", "history", "memory"]
 Prefix = Literal["plans", "outputs", "blobs", "cache", "knowledge"]
 TABLE_VARIABLES: Final[dict[Table, str]] = {
     "work": "WORK_TABLE",
     "registry": "REGISTRY_TABLE",
     "knowledge": "KNOWLEDGE_TABLE",
     "history": "HISTORY_TABLE",
+    "memory": "MEMORY_TABLE",
 }
 
 TITAN: Final = "amazon.titan-embed-text-v2:0"
@@ -36,6 +37,7 @@ _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
     "knowledge": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
+    "memory": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem", "DeleteItem"),
 }
 _BE_PRESENT: Final = ("GetItem", "Query", "PutItem")
 """Of the registry table's items: say that one lives, see where tasks may go, and share circuit breakers."""
@@ -176,6 +178,24 @@ class FleetAccess:
         chosen = self.fleet.knowledge.model_dump_json()
         return {"KNOWLEDGE_TABLE": names.table(self.fleet.name, "knowledge"), "KNOWLEDGE_SETTINGS": chosen}
 
+    @property
+    def memory_environment(self) -> dict[str, str]:
+        """The variables by which a function finds what agents remember."""
+        return {
+            "MEMORY_TABLE": names.table(self.fleet.name, "memory"),
+            "MEMORY_SETTINGS": self.fleet.memory.model_dump_json(),
+        }
+
+    def remember_goals(self) -> Permissions:
+        """Read how a goal in words went, and keep it: for remember_goals only."""
+        return (
+            self.use_table("work", actions=("GetItem", "BatchGetItem"))
+            + self.use_table("registry", actions=("GetItem",))
+            + self.use_table("memory", actions=("Query", "PutItem", "UpdateItem", "BatchWriteItem"))
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+        )
+
     def read_history(self) -> Permissions:
         """Read what happened; only its recorder may write there."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
@@ -233,6 +253,11 @@ class FleetAccess:
         """Let one of the account's Bedrock guardrails (`id:version`) judge texts."""
         arn = self.stack.format_arn(service="bedrock", resource="guardrail", resource_name=guardrail.partition(":")[0])
         return allow("ApplyGuardrail", "bedrock", ("ApplyGuardrail",), arn)
+
+    def read_secrets(self, *names: str) -> Permissions:
+        """Read these secrets, by name: AWS adds six characters of its own to a secret's ARN."""
+        arns = [self._arn("secretsmanager", "secret", f"{name}-??????") for name in dict.fromkeys(names)]
+        return allow("ReadSecrets", "secretsmanager", ("GetSecretValue",), *arns) if arns else Permissions()
 
     def use_key(self) -> Permissions:
         """What SQS, DynamoDB and S3 ask of a caller when the data is encrypted with the fleet's key."""

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from agentfleet.domain.approval import ApprovalRule
-from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent
+from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent, ToolServerSpec
 from agentfleet.domain.estimate import call_dollars
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.model_choice import ModelChoice
@@ -30,7 +30,7 @@ from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
 from cdk.capabilities import read_capabilities
 from cdk.errors import FleetError
 
-Grant = Literal["blobs:read", "blobs:write", "knowledge"]
+Grant = Literal["blobs:read", "blobs:write", "knowledge", "memory"]
 
 RESERVED_POOL_NAMES: Final = frozenset(
     {
@@ -38,6 +38,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "archive-history",
         "authorize-request",
         "compensate-goals",
+        "endings",
         "events",
         "heal-work",
         "history",
@@ -46,6 +47,7 @@ RESERVED_POOL_NAMES: Final = frozenset(
         "registry",
         "release",
         "release-tasks",
+        "remember-goals",
         "saga",
         "serve-api",
         "serve-knowledge",
@@ -79,6 +81,7 @@ def _not_reserved(name: str) -> str:
 
 FleetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,19}$")]
 PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,23}$"), AfterValidator(_not_reserved)]
+ServerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,15}$")]
 Concurrency = Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -125,6 +128,29 @@ class KnowledgeBlock(_Strict):
         return {"minilm": 384, "titan": 512}[self.embedder]
 
 
+class MemoryBlock(_Strict):
+    """The `[memory]` table: how long and how much agents remember."""
+
+    half_life_days: float = Field(default=30, ge=0.01, le=3650, strict=False)
+    """In which a fact that nobody needs loses half of its strength; it is forgotten after four of them."""
+    facts: int = Field(default=500, ge=1, le=1000)
+    """Of one agent and tenant: the strongest."""
+    session_chars: int = Field(default=24_000, ge=2_000, le=200_000)
+    """Of JSON: a conversation that is longer is summarised."""
+
+
+class ToolServerBlock(_Strict):
+    """One `[pools.<name>.mcp.<server>]` table: an MCP server, spoken to by streamable HTTP."""
+
+    url: str = Field(pattern=r"^https?://[^\s/@]+(/\S*)?$", max_length=500)
+    tools: list[str] = Field(default_factory=list, max_length=100)
+    """Names and patterns of its tools that may be called; without it none."""
+    secret: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9/_+=.@-]{1,512}$")] | None = None
+    """Name of the secret that holds the bearer token."""
+    timeout: float = Field(default=30, gt=0, le=300, strict=False)
+    """Seconds that one call may take."""
+
+
 class PoolBlock(_Strict):
     """One `[pools.<name>]` table: what the code of a pool cannot say about itself."""
 
@@ -151,6 +177,12 @@ class PoolBlock(_Strict):
     grants: list[Grant] = Field(default_factory=list)
     tools: list[str] = Field(default_factory=list, max_length=100)
     """Names and patterns of the tools that its agents may call; without it none."""
+    hosts: list[Annotated[str, StringConstraints(pattern=r"^[a-z0-9*?.-]{1,253}$")]] = Field(
+        default_factory=list, max_length=100
+    )
+    """Names and patterns of the hosts that addresses in its agents' calls of tools may lead to; without it none."""
+    mcp: dict[ServerName, ToolServerBlock] = Field(default_factory=dict, max_length=10)
+    """MCP servers whose tools its agents may call."""
     guardrails: Guardrails = Guardrails()
     model: ModelChoice | None = None
     """The language models that its agents may ask; None: none."""
@@ -196,6 +228,7 @@ class FleetFile(_Strict):
 
     fleet: FleetBlock
     knowledge: KnowledgeBlock = KnowledgeBlock()
+    memory: MemoryBlock = MemoryBlock()
     pools: dict[PoolName, PoolBlock] = Field(min_length=1)
     approvals: list[ApprovalRule] = Field(default_factory=list, max_length=100)
     """What a person must approve before it runs, beside what says so itself."""
@@ -227,6 +260,7 @@ class FleetDefinition:
     catalog: Catalog
     pools: dict[str, PoolDefinition]
     knowledge: KnowledgeBlock = field(default_factory=KnowledgeBlock)
+    memory: MemoryBlock = field(default_factory=MemoryBlock)
 
     @property
     def knows(self) -> bool:
@@ -266,7 +300,7 @@ def read_fleet(root: Path) -> FleetDefinition:
         tenant_window=file.fleet.tenant_window,
         remotes=tuple(_remote(name, block) for name, block in sorted(file.agents.items())),
     )
-    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge)
+    return FleetDefinition(root=root, catalog=catalog, pools=pools, knowledge=file.knowledge, memory=file.memory)
 
 
 def _check_rules(rules: Sequence[ApprovalRule], pools: Mapping[str, PoolDefinition]) -> None:
@@ -396,6 +430,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     shared["scaling"] = block.scaling or fleet.scaling
     shared["models"] = block.model.chain if block.model else ()
     shared["call_dollars"] = call_dollars(block.model) if block.model else 0.0
+    shared["servers"] = tuple(ToolServerSpec(name=server, **one.model_dump()) for server, one in sorted(block.mcp.items()))
     return PoolDefinition(
         spec=PoolSpec(name=shard, shard_of=None if shard == name else name, capabilities=capabilities, **shared),
         memory=block.memory,

@@ -11,7 +11,9 @@ from agentfleet.services import audit_views, fleet_views, goal_views, health_vie
 from agentfleet.services import knowledge_views as known
 from client import calls
 from client.errors import WaitTimeout
+from client.files import AsyncUploading, Uploading
 from client.governance import AsyncGoverning, Governing
+from client.memory import AsyncRemembering, Remembering
 from client.retries import rhythm
 
 Submission = GoalRequest | Mapping[str, Any]
@@ -22,7 +24,7 @@ def _late(goal: goal_views.GoalView, timeout: float) -> WaitTimeout:
     return WaitTimeout(f"goal {goal.id} is still {goal.state} after {timeout:g} s; it goes on")
 
 
-class FleetClient(Governing):
+class FleetClient(Governing, Remembering, Uploading):
     """The API, one call at a time: `FleetClient()`, or with a ClientConfig or a mapping of its fields.
 
     Every method raises ApiUnreachable, or the FleetApiError that fits the answer.
@@ -237,7 +239,7 @@ class FleetClient(Governing):
         return self.run(calls.get_health())
 
 
-class AsyncFleetClient(AsyncGoverning):
+class AsyncFleetClient(AsyncGoverning, AsyncRemembering, AsyncUploading):
     """The same for asyncio: every method is a coroutine with FleetClient's parameters, results and errors."""
 
     async def submit(self, goal: Submission, *, key: str | None = None) -> goal_views.GoalView:

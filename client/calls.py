@@ -1,5 +1,6 @@
 """The API's calls as data: what to send and how to read what comes back, shared by the two clients."""
 
+import base64
 import gzip
 import json
 import secrets
@@ -13,7 +14,16 @@ from pydantic import BaseModel, ValidationError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services import audit_views, fleet_views, goal_views, governance_views, health_views, routing_views, views
+from agentfleet.services import (
+    audit_views,
+    fleet_views,
+    goal_views,
+    governance_views,
+    health_views,
+    routing_views,
+    upload_views,
+    views,
+)
 from agentfleet.services import knowledge_views as known
 from client.errors import FleetApiError
 
@@ -272,6 +282,12 @@ def add_document(order: known.DocumentOrder | Mapping[str, Any]) -> Call[known.D
 def delete_document(domain: str, document_id: str) -> Call[None]:
     """Forget a document."""
     return Call("DELETE", f"/knowledge/{_step(domain)}/{_step(document_id)}", _nothing)
+
+
+def upload_file(name: str, body: bytes) -> Call[upload_views.UploadView]:
+    """Take in a file; again it is the same one."""
+    content = base64.b64encode(body).decode()
+    return _send("POST", "/uploads", upload_views.UploadView, _json({"name": name, "content": content}))
 
 
 def heal() -> Call[health_views.HealView]:

@@ -1,5 +1,7 @@
 """Who does the work: the pools and the functions that accept goals and release tasks."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from aws_cdk import Duration, Stack
@@ -19,7 +21,7 @@ from cdk.foundation import Foundation
 from cdk.models import ask_models, model_environment
 from cdk.permissions import Permissions
 from cdk.stacks.cache import CacheStack
-from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT
+from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT, REMEMBER_TIMEOUT
 
 HEAL_RATE: Final = Duration.minutes(2)
 HEAL_TIMEOUT: Final = 110
@@ -27,7 +29,7 @@ HEAL_TIMEOUT: Final = 110
 
 
 class AgentsStack(Stack):
-    """One AgentPool per block of fleet.toml, and a worker each behind the submissions and the release queue."""
+    """One AgentPool per block of fleet.toml, and a worker behind each queue that is no pool's."""
 
     def __init__(
         self,
@@ -59,6 +61,14 @@ class AgentsStack(Stack):
             names.release_queue(fleet.name),
             RELEASE_TIMEOUT,
             self._access.release_plans(),
+        )
+        self.remember_goals = self._worker(
+            "remember_goals",
+            "Keeps what became of goals in words",
+            names.endings_queue(fleet.name),
+            REMEMBER_TIMEOUT,
+            self._access.remember_goals(),
+            self._access.memory_environment,
         )
         self.manage_fleet = FleetManager(
             self, "ManageFleet", foundation=foundation, access=self._access, layers=self._layers.of()
@@ -106,7 +116,7 @@ class AgentsStack(Stack):
         model = pool.model if self._foundation.stage.has_models else None
         cached = model is not None or any(capability.cacheable for capability in pool.spec.capabilities)
         cache = self._cache if cached else None
-        knows = "knowledge" in pool.grants
+        knows, remembers = "knowledge" in pool.grants, "memory" in pool.grants
         queues = [names.task_queue(self._foundation.fleet.name, name, priority) for priority in names.PRIORITIES]
         return AgentPool(
             self,
@@ -120,16 +130,19 @@ class AgentsStack(Stack):
                 environment=self._access.environment("work", "registry")
                 | (self._reach_cache() if cached else {})
                 | (self._access.knowledge_environment if knows else {})
+                | (self._access.memory_environment if remembers else {})
                 | model_environment(model, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + (self._access.use_knowledge() if knows else Permissions())
+                + (self._access.use_table("memory") if remembers else Permissions())
                 + self._access.consume(*queues)
                 + self._access.start_sagas()
                 + self._access.answer_sagas()
                 + self._access.keep_budgets()
                 + (cache.permissions_in(self) if cache else Permissions())
                 + (self._access.apply_guardrail(pool.guardrails.bedrock) if pool.guardrails.bedrock else Permissions())
-                + ask_models(self, model.chain if model else ()),
+                + ask_models(self, model.chain if model else ())
+                + self._access.read_secrets(*(server.secret for server in pool.spec.servers if server.secret)),
                 topic=topic,
                 network=cache.network if cache else None,
             ),
@@ -141,7 +154,15 @@ class AgentsStack(Stack):
         url = self._foundation.stage.cache_url
         return {"CACHE_URL": url} if url else {}
 
-    def _worker(self, folder: str, description: str, queue: str, timeout: int, permissions: Permissions) -> PythonFunction:
+    def _worker(
+        self,
+        folder: str,
+        description: str,
+        queue: str,
+        timeout: int,
+        permissions: Permissions,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> PythonFunction:
         worker = PythonFunction(
             self,
             "".join(part.title() for part in folder.split("_")),
@@ -153,7 +174,7 @@ class AgentsStack(Stack):
                 folder=self._foundation.fleet.root / "functions" / folder,
                 layers=self._layers.of(),
                 permissions=permissions + self._access.consume(queue, hides=False),
-                environment=self._access.environment("work", "registry"),
+                environment={**self._access.environment("work", "registry"), **environment},
                 memory=1024,
                 timeout=timeout,
             ),

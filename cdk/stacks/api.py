@@ -103,9 +103,10 @@ class ApiStack(Stack):
         return self._function(
             "serve_api",
             "Serves the HTTP API",
-            environment=access.environment("work", "registry", "history"),
+            environment=access.environment("work", "registry", "history") | access.memory_environment,
             permissions=access.use_table("work", "goals")
             + access.use_table("registry")
+            + access.use_table("memory")
             + access.keep_budgets()
             + access.read_history()
             + access.send_tasks()
@@ -113,7 +114,7 @@ class ApiStack(Stack):
             + access.use_key()
             + access.read_objects("plans", "outputs", "blobs")
             + access.list_objects("blobs")
-            + access.write_objects("plans", "outputs")
+            + access.write_objects("plans", "outputs", "blobs")
             + access.find_living()
             + access.read_queue_ages()
             + access.tend_dead_letters()

@@ -21,7 +21,7 @@ KEEP_OLD_VERSIONS: Final = Duration.days(30)
 
 
 class DataStack(Stack):
-    """One key with yearly rotation, four tables on demand, one bucket."""
+    """One key with yearly rotation, five tables on demand, one bucket."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, knowledge: KnowledgeBlock, **kwargs: Any
@@ -54,6 +54,7 @@ class DataStack(Stack):
         self.knowledge = self._table(fleet, "knowledge")
         self._index_vectors(knowledge)
         self.history = self._table(fleet, "history")
+        self.memory = self._table(fleet, "memory")
         self.bucket = self._bucket()
         CfnOutput(self, "WorkTable", value=self.work.table_name)
         CfnOutput(self, "WorkStream", value=str(self.work.table_stream_arn), export_name=names.work_stream_export(fleet))

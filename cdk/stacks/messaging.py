@@ -16,11 +16,12 @@ from cdk.stage import Stage
 
 ACCEPT_TIMEOUT: Final = 60
 RELEASE_TIMEOUT: Final = 60
-"""Seconds that accept_goals and release_tasks may take; their queues' visibility follows."""
+REMEMBER_TIMEOUT: Final = 60
+"""Seconds that accept_goals, release_tasks and remember_goals may take; their queues' visibility follows."""
 
 
 class MessagingStack(Stack):
-    """Bus, two queues, the rule between them, and the alarm topic if someone wants to hear."""
+    """Bus, three queues, the rules between them, and the alarm topic if someone wants to hear."""
 
     def __init__(self, scope: Construct, construct_id: str, *, stage: Stage, fleet: str, key_arn: str, **kwargs: Any) -> None:
         super().__init__(scope, construct_id, description="Agent Fleet: bus and queues", **kwargs)
@@ -32,22 +33,42 @@ class MessagingStack(Stack):
         self.bus = events.EventBus(
             self, "EventBus", event_bus_name=names.event_bus(fleet), description="Goals in, outcomes out", kms_key=key
         )
+        self.endings, dead_endings = self._queue("Endings", names.endings_queue(fleet), key, REMEMBER_TIMEOUT)
+        self._rule(
+            "GoalSubmitted",
+            "Goals from the bus wait in the submissions queue",
+            events.EventPattern(detail_type=["GoalSubmitted"]),
+            (self.submissions, dead_submissions),
+        )
+        self._rule(
+            "GoalEnded",
+            "How goals in words ended waits to be remembered",
+            events.EventPattern(
+                source=[names.EVENT_SOURCE],
+                detail_type=["GoalSucceeded", "GoalFailed"],
+                detail={"words": events.Match.exists()},
+            ),
+            (self.endings, dead_endings),
+        )
+        CfnOutput(self, "Bus", value=self.bus.event_bus_name)
+
+    def _rule(
+        self, construct_id: str, description: str, pattern: events.EventPattern, to: tuple[QueueWithDlq, DeadLetterQueue]
+    ) -> None:
+        """Events that match go into a queue, and what can't be delivered for a day into its dead-letter queue."""
+        queue, dead = to
         events.Rule(
             self,
-            "GoalSubmitted",
-            description="Goals from the bus wait in the submissions queue",
+            construct_id,
+            description=description,
             event_bus=self.bus,
-            event_pattern=events.EventPattern(detail_type=["GoalSubmitted"]),
+            event_pattern=pattern,
             targets=[
                 targets.SqsQueue(
-                    self.submissions.queue,
-                    dead_letter_queue=dead_submissions.queue,
-                    max_event_age=Duration.hours(24),
-                    retry_attempts=185,
+                    queue.queue, dead_letter_queue=dead.queue, max_event_age=Duration.hours(24), retry_attempts=185
                 )
             ],
         )
-        CfnOutput(self, "Bus", value=self.bus.event_bus_name)
 
     def _queue(self, construct_id: str, name: str, key: kms.IKey, timeout: int) -> tuple[QueueWithDlq, DeadLetterQueue]:
         dead = DeadLetterQueue(self, f"{construct_id}Dead", queue_name=names.dead_letters(name), key=key, topic=self.topic)

@@ -39,6 +39,7 @@ class ObservabilityStack(Stack):
             for name in (
                 "accept_goals",
                 "release_tasks",
+                "remember_goals",
                 "heal_work",
                 "compensate_goals",
                 "manage_fleet",
@@ -100,10 +101,11 @@ class ObservabilityStack(Stack):
         return [_graph("API: requests", counts), _graph("API: latency, ms", latencies)]
 
     def _flow_row(self) -> list[cloudwatch.IWidget]:
-        queues = [names.submissions_queue(self._fleet.name), names.release_queue(self._fleet.name)]
+        name = self._fleet.name
+        queues = [names.submissions_queue(name), names.release_queue(name), names.endings_queue(name)]
         dead = [names.pool_dead_letters(self._fleet.name, pool) for pool in self._fleet.pools]
         return [
-            _graph("Goals and releases waiting", _visible(queues)),
+            _graph("Goals, releases and endings waiting", _visible(queues)),
             _graph("Dead letters", _visible([*dead, *(names.dead_letters(queue) for queue in queues)])),
         ]
 

@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from client.cli import ask, audit, fleets, goals, governance, healing, knowledge, machine, planning, playbooks, results
+from client.cli import (
+    ask,
+    audit,
+    fleets,
+    goals,
+    governance,
+    healing,
+    knowledge,
+    machine,
+    memory,
+    planning,
+    playbooks,
+    results,
+    review,
+)
 from client.cli.session import EXIT_CODES, FleetGroup, Session
 
 app = typer.Typer(
@@ -64,6 +78,8 @@ for _panel, _commands in {
         app.command(rich_help_panel=_panel)(_command)
 app.command(rich_help_panel="Library")(playbooks.playbooks)
 app.command(rich_help_panel="Library")(ask.ask)
+app.command(rich_help_panel="Library")(review.review)
 app.command(rich_help_panel="Health")(healing.heal)
 app.add_typer(healing.dlq, name="dlq", rich_help_panel="Health")
 app.add_typer(knowledge.app, name="knowledge", rich_help_panel="Library")
+app.add_typer(memory.app, name="memory", rich_help_panel="Library")

@@ -115,7 +115,7 @@ def receipt(ctx: typer.Context, goal: GoalId, as_json: Json = False) -> None:
     counted = view.counted_dollars / view.dollars if view.dollars else 0.0
     console().print(
         f"\n[bold]${view.dollars:.9f}[/] for {view.tasks:,} tasks (${view.dollars_per_million_tasks:.3f} per million), "
-        f"{counted:.0%} of it counted; {view.tokens} model tokens"
+        f"{counted:.0%} of it counted; {view.tokens:,} model tokens"
     )
     console().print(f"[dim]Prices: {view.prices['region']}, {view.prices['day']}, {view.prices['source']}[/]")
     console().print(f"[dim]Not included: {'; '.join(view.not_included)}[/]")

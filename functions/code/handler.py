@@ -1,29 +1,44 @@
-"""Measure Python source: size, complexity, documentation and imports, from the syntax tree and without running any of it."""
+"""Measure and review Python source from its syntax tree, without running any of it: the standard library's, or an archive's."""
 
-import ast
 import json
 import platform
 import re
-import statistics
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.agent import Agent, PermanentError, TaskContext
+from agentfleet.domain.archives import pack, unpack
+from agentfleet.domain.code_review import (
+    RULES,
+    Finding,
+    covered_names,
+    is_test,
+    is_untested,
+    ranked,
+    review,
+)
+from agentfleet.domain.source_measures import FunctionRow, ModuleRow, measure
 
 agent = Agent("code")
 
 MAX_MODULES: Final = 500
 MAX_ROWS: Final = 200
+PART_BYTES: Final = 100_000
+"""Of source that one task reviews."""
+PART_FILES: Final = 40
+AROUND: Final = 3
+"""Lines that an excerpt shows before a finding."""
+NEXT: Final = 25
+"""And from it on."""
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _TESTS = frozenset({"test", "tests", "idle_test"})
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_NESTING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class PackageInput(BaseModel):
@@ -34,42 +49,6 @@ class PackageInput(BaseModel):
     package: str = Field(max_length=100, examples=["asyncio", "email.mime", "argparse"])
     limit: int = Field(default=3, ge=0, le=MAX_ROWS)
     """How many modules, largest first, to return inline as `rows`."""
-
-
-class ModuleRow(BaseModel):
-    """One module. Counts, except `doc_coverage` (0 to 1; null when nothing in it can be documented)."""
-
-    package: str
-    module: str
-    lines: int
-    code_lines: int
-    """Lines that hold code: no blank ones, comments or docstrings."""
-    functions: int
-    classes: int
-    branches: int
-    """Places where the flow of control divides."""
-    max_complexity: int
-    mean_complexity: float
-    documentable: int
-    """The module itself and its public classes and functions."""
-    documented: int
-    doc_coverage: float | None
-    imports: list[str]
-    """Top-level packages imported anywhere in it, sorted."""
-
-
-class FunctionRow(BaseModel):
-    """One function or method."""
-
-    package: str
-    module: str
-    function: str
-    line: int
-    lines: int
-    arguments: int
-    complexity: int
-    """Cyclomatic complexity: 1 + the branches of its own body (McCabe 1976, 'A Complexity Measure')."""
-    documented: bool
 
 
 class Totals(BaseModel):
@@ -97,6 +76,119 @@ class PackageOutput(BaseModel):
     rows: list[ModuleRow]
 
 
+class UnpackInput(BaseModel):
+    """An archive of source code: a .zip, .tar or .tar.gz in a blob."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(max_length=2_000)
+    folder: str = Field(default="", max_length=500)
+    """Only what lies below it."""
+
+
+class Part(BaseModel):
+    """Some of an archive's files, as a .zip of their own."""
+
+    uri: str
+    files: int
+    bytes: int
+    untested: list[str]
+    """Paths of those that no test in the archive covers; empty if it has no tests."""
+
+
+class UnpackOutput(BaseModel):
+    """An archive's Python files without its tests, in parts that can be reviewed side by side."""
+
+    parts: list[Part]
+    files: int
+    bytes: int
+    tests: int
+    left_out: list[str]
+    """What could not be taken, each with the reason; at most 50 of them."""
+
+
+class ReviewInput(BaseModel):
+    """A part of an archive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(min_length=1, max_length=2_000)
+    untested: list[str] = Field(default_factory=list)
+
+
+class ReviewOutput(BaseModel):
+    """What rules found in a part. The URIs name JSON Lines of Finding, ModuleRow and FunctionRow."""
+
+    part: str
+    findings_uri: str
+    modules_uri: str
+    functions_uri: str
+    files: int
+    findings: int
+
+
+class RankInput(BaseModel):
+    """Reviews of parts; null for one that failed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reviews: list[ReviewOutput | None] = Field(min_length=1)
+    limit: int = Field(default=50, ge=1, le=MAX_ROWS)
+    """How many findings to return inline, heaviest first."""
+    worst: int = Field(default=3, ge=0, le=10)
+    """Of how many files to show an excerpt, heaviest first."""
+    chars: int = Field(default=6_000, ge=500, le=20_000)
+    """Of each excerpt, at most."""
+
+
+class RuleRow(BaseModel):
+    """How often a rule found something."""
+
+    rule: str
+    what: str
+    findings: int
+    weight: float
+
+
+class FileRow(BaseModel):
+    """A file and what its findings weigh together."""
+
+    path: str
+    findings: int
+    weight: float
+    code_lines: int | None
+    max_complexity: int | None
+
+
+class Excerpt(BaseModel):
+    """The lines of a file that its findings are about, each with its number, and what the rules say."""
+
+    path: str
+    text: str
+    findings: list[str]
+
+
+class RankOutput(BaseModel):
+    """All findings in order. `uri` names JSON Lines of every one of them."""
+
+    uri: str
+    files: int
+    code_lines: int
+    functions: int
+    documented: float | None
+    """Share of public names with a docstring."""
+    findings: int
+    high: int
+    medium: int
+    low: int
+    top: list[Finding]
+    rules: list[RuleRow]
+    worst: list[FileRow]
+    excerpts: list[Excerpt]
+    missing: int
+    """Parts whose review failed."""
+
+
 @agent.capability("code.package", idempotent=True, timeout=60)
 def package(input: PackageInput, context: TaskContext) -> PackageOutput:
     """Measure each module of a standard library package: lines, functions, classes, complexity, docstrings, imports.
@@ -121,44 +213,148 @@ def package(input: PackageInput, context: TaskContext) -> PackageOutput:
     )
 
 
-def measure(package: str, module: str, source: bytes) -> tuple[ModuleRow, list[FunctionRow]]:
-    """The measures of one module and of each function in it. Raises PermanentError for source that does not parse."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise PermanentError(f"{module}: not Python {platform.python_version()}: {error}") from error
-    functions = [
-        FunctionRow(
-            package=package,
-            module=module,
-            function=name,
-            line=node.lineno,
-            lines=(node.end_lineno or node.lineno) - node.lineno + 1,
-            arguments=_argument_count(node.args),
-            complexity=1 + sum(_branches(inner) for inner in _own(node)),
-            documented=ast.get_docstring(node, clean=False) is not None,
-        )
-        for name, node in _functions(tree)
-    ]
-    public = list(_documentable(tree))
-    nodes = list(ast.walk(tree))
-    documented = sum(ast.get_docstring(node, clean=False) is not None for node in public)
-    row = ModuleRow(
-        package=package,
-        module=module,
-        lines=len(source.splitlines()),
-        code_lines=_code_lines(nodes, source),
-        functions=len(functions),
-        classes=sum(isinstance(node, ast.ClassDef) for node in nodes),
-        branches=sum(map(_branches, nodes)),
-        max_complexity=max((function.complexity for function in functions), default=0),
-        mean_complexity=round(statistics.fmean(function.complexity for function in functions), 2) if functions else 0.0,
-        documentable=len(public),
-        documented=documented,
-        doc_coverage=round(documented / len(public), 4) if public else None,
-        imports=sorted(_imports(nodes, module)),
+@agent.capability("code.unpack", idempotent=True, timeout=90)
+def unpack_source(input: UnpackInput, context: TaskContext) -> UnpackOutput:
+    """Take the Python files out of an archive (.zip, .tar, .tar.gz), in parts for `code.review`; tests are only looked at.
+
+    Nothing is written to a disk or run. Raises PermanentError for what is no archive, holds more than 50 MB of Python, or none.
+    """
+    if not input.uri:
+        raise PermanentError("uri: give the archive's address in the web, or the URI of an uploaded one")
+    found = unpack(context.blobs.get(input.uri), lambda path: path.endswith(".py"), strip=True)
+    below = f"{input.folder.strip('/')}/" if input.folder.strip("/") else ""
+    sources = {path: body for path, body in found.files.items() if not is_test(path) and path.startswith(below)}
+    tests = {path: body for path, body in found.files.items() if is_test(path)}
+    if not sources:
+        where = f" below {below}" if below else ""
+        raise PermanentError(f"uri: the archive holds no Python files{where} (beside tests)")
+    covered = covered_names(tests.values())
+    parts: list[Part] = []
+    for number, files in enumerate(_parts(sources)):
+        uri = context.blobs.put(f"part-{number}.zip", pack(files), "application/zip")
+        untested = [path for path in files if tests and is_untested(path, covered, tests)]
+        parts.append(Part(uri=uri, files=len(files), bytes=sum(map(len, files.values())), untested=untested))
+    return UnpackOutput(
+        parts=parts,
+        files=len(sources),
+        bytes=sum(map(len, sources.values())),
+        tests=len(tests),
+        left_out=[f"{path}: {why}" for path, why in list(found.left_out.items())[:50]],
     )
-    return row, functions
+
+
+@agent.capability("code.review", idempotent=True, timeout=90)
+def review_part(input: ReviewInput, context: TaskContext) -> ReviewOutput:
+    """Measure every file of a part and find what rules know: complexity, bare excepts, mutable defaults, no docstring …"""
+    files = unpack(context.blobs.get(input.uri)).files
+    reviews = [review(path, body, untested=path in input.untested) for path, body in files.items()]
+    findings = [finding for one in reviews for finding in one.findings]
+    modules = [one.module.model_copy(update={"module": one.path}) for one in reviews if one.module]
+    functions = [row.model_copy(update={"module": one.path}) for one in reviews for row in one.functions]
+
+    def put(name: str, rows: Sequence[BaseModel]) -> str:
+        return context.blobs.put(name, _json_lines(rows), "application/x-ndjson")
+
+    return ReviewOutput(
+        part=input.uri,
+        findings_uri=put("findings.jsonl", findings),
+        modules_uri=put("modules.jsonl", modules),
+        functions_uri=put("functions.jsonl", functions),
+        files=len(files),
+        findings=len(findings),
+    )
+
+
+@agent.capability("code.rank", idempotent=True, timeout=90)
+def rank(input: RankInput, context: TaskContext) -> RankOutput:
+    """Put the findings of all parts in order, heaviest first, and show the files that need most care."""
+    done = [one for one in input.reviews if one is not None]
+    findings = ranked(Finding(**row) for one in done for row in _read_lines(context, one.findings_uri))
+    modules = {row["module"]: ModuleRow(**row) for one in done for row in _read_lines(context, one.modules_uri)}
+    by_path: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_path[finding.path].append(finding)
+    weight = {path: sum(one.weight for one in found) for path, found in by_path.items()}
+    heaviest = sorted(by_path, key=lambda path: (-weight[path], path))
+    severities = Counter(one.severity for one in findings)
+    documentable = sum(row.documentable for row in modules.values())
+    return RankOutput(
+        uri=context.blobs.put("findings.jsonl", _json_lines(findings), "application/x-ndjson"),
+        files=sum(one.files for one in done),
+        code_lines=sum(row.code_lines for row in modules.values()),
+        functions=sum(row.functions for row in modules.values()),
+        documented=sum(row.documented for row in modules.values()) / documentable if documentable else None,
+        findings=len(findings),
+        high=severities["high"],
+        medium=severities["medium"],
+        low=severities["low"],
+        top=findings[: input.limit],
+        rules=_by_rule(findings),
+        worst=[
+            FileRow(
+                path=path,
+                findings=len(by_path[path]),
+                weight=round(weight[path], 2),
+                code_lines=modules[path].code_lines if path in modules else None,
+                max_complexity=modules[path].max_complexity if path in modules else None,
+            )
+            for path in heaviest[:20]
+        ],
+        excerpts=_excerpts(context, done, {path: by_path[path] for path in heaviest[: input.worst]}, input.chars),
+        missing=len(input.reviews) - len(done),
+    )
+
+
+def _by_rule(findings: Sequence[Finding]) -> list[RuleRow]:
+    rows = []
+    for rule, what in RULES.items():
+        if found := [one.weight for one in findings if one.rule == rule]:
+            rows.append(RuleRow(rule=rule, what=what, findings=len(found), weight=round(sum(found), 2)))
+    return sorted(rows, key=lambda row: -row.weight)
+
+
+def _excerpts(
+    context: TaskContext, reviews: Sequence[ReviewOutput], wanted: dict[str, list[Finding]], chars: int
+) -> list[Excerpt]:
+    """The lines around the findings of these files."""
+    found: dict[str, Excerpt] = {}
+    for one in reviews:
+        if wanted.keys() <= found.keys():
+            break
+        files = unpack(context.blobs.get(one.part), lambda path: path in wanted).files
+        for path, body in files.items():
+            lines = body.decode("utf-8", "replace").splitlines()
+            said = [f"line {finding.line}: {finding.rule}: {finding.message}" for finding in wanted[path][:12]]
+            found[path] = Excerpt(path=path, text=_numbered(lines, wanted[path], chars), findings=said)
+    return [found[path] for path in wanted if path in found]
+
+
+def _numbered(lines: Sequence[str], findings: Sequence[Finding], chars: int) -> str:
+    """The lines around findings with their numbers, the heaviest first as far as there is room, then in order."""
+    kept: set[int] = set()
+    for finding in findings:
+        near = {number for number in range(finding.line - AROUND, finding.line + NEXT) if 1 <= number <= len(lines)}
+        if sum(len(lines[number - 1]) + 7 for number in kept | near) <= chars:
+            kept |= near
+    if not kept and lines:
+        kept = {1}
+    return "\n".join(f"{number:5d} {lines[number - 1]}" for number in sorted(kept))[:chars]
+
+
+def _parts(files: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
+    part: dict[str, bytes] = {}
+    size = 0
+    for path, body in sorted(files.items()):
+        if part and (size + len(body) > PART_BYTES or len(part) == PART_FILES):
+            yield part
+            part, size = {}, 0
+        part[path] = body
+        size += len(body)
+    yield part
+
+
+def _read_lines(context: TaskContext, uri: str) -> Iterator[dict[str, Any]]:
+    return (json.loads(line) for line in context.blobs.get(uri).splitlines())
 
 
 def _sources(package: str) -> Iterator[tuple[str, Path]]:
@@ -182,98 +378,11 @@ def _sources(package: str) -> Iterator[tuple[str, Path]]:
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
-def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, _Function]]:
-    """Every function with its qualified name, the ones inside classes and other functions too."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, _NESTING):
-            name = f"{prefix}{node.name}"
-            if isinstance(node, _Function):
-                yield name, node
-            yield from _functions(node, f"{name}.")
-        else:
-            yield from _functions(node, prefix)
-
-
-def _own(function: _Function) -> Iterator[ast.AST]:
-    """The nodes of a function's body, without those of the functions and classes defined inside it."""
-    waiting: list[ast.AST] = list(function.body)
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, _NESTING):
-            yield node
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _branches(node: ast.AST) -> int:
-    """How many extra paths this node opens: loops, conditions, handlers, cases, `and`/`or`, filters of comprehensions."""
-    match node:
-        case ast.If() | ast.For() | ast.AsyncFor() | ast.While() | ast.IfExp() | ast.ExceptHandler() | ast.Assert():
-            return 1
-        case ast.BoolOp():
-            return len(node.values) - 1
-        case ast.comprehension():
-            return 1 + len(node.ifs)
-        case ast.Match():
-            # A bare `case _` is the way on when nothing else fits, as `else` is.
-            return sum(not _is_wildcard(case) for case in node.cases)
-        case _:
-            return 0
-
-
-def _is_wildcard(case: ast.match_case) -> bool:
-    return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
-
-
-def _documentable(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | _Function]:
-    """The module and its public classes, functions and methods (no leading underscore anywhere in the name)."""
-    yield tree
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, _NESTING) and not node.name.startswith("_"):
-            yield node
-            if isinstance(node, ast.ClassDef):
-                waiting.extend(node.body)
-
-
-def _code_lines(nodes: list[ast.AST], source: bytes) -> int:
-    """Lines that are neither blank nor a comment nor part of a docstring; every line of any other text counts."""
-    lines = {
-        number
-        for number, line in enumerate(map(bytes.strip, source.splitlines()), start=1)
-        if line and not line.startswith(b"#")
-    }
-    for node in nodes:
-        if isinstance(node, ast.Constant | ast.JoinedStr) and node.end_lineno != node.lineno:
-            lines.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    for node in nodes:
-        if isinstance(node, (ast.Module, *_NESTING)) and ast.get_docstring(node, clean=False) is not None:
-            text = node.body[0]
-            lines.difference_update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
-    return len(lines)
-
-
-def _imports(nodes: list[ast.AST], module: str) -> set[str]:
-    """Top-level names of what a module imports, at its top or later; a relative import names its own package."""
-    found: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found.update(alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            found.add(module.partition(".")[0] if node.level else (node.module or "").partition(".")[0])
-    return found
-
-
-def _argument_count(arguments: ast.arguments) -> int:
-    plain = len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)
-    return plain + (arguments.vararg is not None) + (arguments.kwarg is not None)
-
-
 def _totals(rows: list[ModuleRow]) -> Totals:
     summed = ("lines", "code_lines", "functions", "classes", "branches", "documentable", "documented")
     sums: dict[str, Any] = {field: sum(getattr(row, field) for row in rows) for field in summed}
     return Totals(modules=len(rows), max_complexity=max((row.max_complexity for row in rows), default=0), **sums)
 
 
-def _json_lines(rows: list[ModuleRow] | list[FunctionRow]) -> bytes:
+def _json_lines(rows: Sequence[BaseModel]) -> bytes:
     return "".join(f"{json.dumps(row.model_dump(), separators=(',', ':'))}\n" for row in rows).encode()

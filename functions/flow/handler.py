@@ -114,6 +114,12 @@ class Collection(BaseModel):
     count: int
 
 
+class ZipInput(Strict):
+    """Lists that go side by side, by the name of what they hold."""
+
+    lists: dict[str, list[Any]] = Field(min_length=1, max_length=20)
+
+
 class RecordInput(Strict):
     """What to write down."""
 
@@ -196,6 +202,17 @@ async def collect(input: CollectInput) -> Collection:
     if input.flatten:
         items = [inner for item in items for inner in (item if isinstance(item, list) else [item])]
     return Collection(items=items, count=len(items))
+
+
+@agent.capability("flow.zip", idempotent=True, chunk=10)
+async def zip_lists(input: ZipInput) -> Collection:
+    """Put lists side by side: one object per place, with what each list has there; null where one is shorter."""
+    longest = max(map(len, input.lists.values()))
+    items = [
+        {name: values[place] if place < len(values) else None for name, values in input.lists.items()}
+        for place in range(longest)
+    ]
+    return Collection(items=items, count=longest)
 
 
 @agent.capability("flow.record")

@@ -12,6 +12,7 @@ from agentfleet.domain.errors import InvalidRequest, KnowledgeUnavailable, Postp
 from agentfleet.domain.knowledge import Media, media_of
 from agentfleet.services.knowledge_views import AnswerView, Domain, FindingList
 from agentfleet.services.learn import Draft
+from agentfleet.services.write_answer import ModelWriter
 
 agent = Agent("knowledge")
 
@@ -111,10 +112,16 @@ def search(input: SearchInput, context: TaskContext) -> FindingList:
     return _asked(lambda: knowledge().finder.find(context.tenant, input.query, input.domains, input.limit))
 
 
-@agent.capability("knowledge.ask", idempotent=True, timeout=60)
-def ask(input: AskInput, context: TaskContext) -> AnswerView:
-    """Answer a question from documents, with citations by document and line."""
-    return _asked(lambda: knowledge().answerer.ask(context.tenant, input.question, input.domains))
+@agent.capability("knowledge.ask", idempotent=True, timeout=180)
+async def ask(input: AskInput, context: TaskContext) -> AnswerView:
+    """Answer a question from documents, with citations by document and line; a model words it where there is one."""
+    try:
+        answerer = knowledge().answerer
+        return await answerer.ask_model(context.tenant, input.question, input.domains, ModelWriter(context))
+    except InvalidRequest as error:
+        raise PermanentError(str(error)) from error
+    except KnowledgeUnavailable as error:
+        raise RetryableError(str(error)) from error
 
 
 @agent.capability("knowledge.compact", idempotent=True, timeout=280)

@@ -17,7 +17,7 @@ from agentfleet.services.bodies import UnreadableBody, unpack
 from agentfleet.services.openapi import answers
 
 VERSION: Final = "1.0.0"
-TOPICS: Final = ("goals", "fleets", "documents", "healing", "governance", "errors")
+TOPICS: Final = ("goals", "fleets", "documents", "memory", "healing", "governance", "uploads", "errors")
 
 logger = Logger()
 

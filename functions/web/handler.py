@@ -31,6 +31,7 @@ from zlib import crc32
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.agent import Agent, PermanentError, RemoteCall, RetryableError, TaskContext
+from agentfleet.domain.bounds import EgressRefused
 from agentfleet.domain.catalog import RemoteAgent
 from agentfleet.domain.errors import CircuitOpen
 
@@ -126,7 +127,7 @@ def fetch(input: FetchInput, context: TaskContext) -> FetchOutput:
     lost connection; CircuitOpen for a host that did so too often of late. What the host lets be cached answers later fetches.
     """
     request = _request(input.method, input.headers, None, input.timeout, input.max_bytes, context)
-    url, headers = _checked(input.url, context.settings), request.headers
+    url, headers = _checked(input.url, context), request.headers
     redirects: list[str] = []
     for _ in range(MAX_REDIRECTS + 1):
         with context.breaker(f"http {url.netloc.lower()}", concurrency=context.settings.get("per_host")):
@@ -138,7 +139,7 @@ def fetch(input: FetchInput, context: TaskContext) -> FetchOutput:
             context.keep_for(0.0 if redirects or has_secret else _fresh_seconds(answer))
             return _output(url, answer, redirects, context)
         redirects.append(urlunsplit(url))
-        target = _checked(urljoin(urlunsplit(url), location), context.settings)
+        target = _checked(urljoin(urlunsplit(url), location), context)
         if (target.scheme, target.netloc) != (url.scheme, url.netloc):
             headers = {name: value for name, value in headers.items() if name.lower() not in _SECRET}
         url = target
@@ -155,7 +156,7 @@ def send(input: SendInput, context: TaskContext) -> FetchOutput:
     if input.value is not None:
         body, headers = json.dumps(input.value).encode(), {"Content-Type": "application/json"} | headers
     request = _request(input.method, headers, body, input.timeout, None, context)
-    url = _checked(input.url, context.settings)
+    url = _checked(input.url, context)
     answer = _exchange(url, request, request.headers)
     if answer.status in _REDIRECTS:
         raise PermanentError(f"url: {urlunsplit(url)} moved to {answer.headers.get('Location')}; send there")
@@ -192,7 +193,7 @@ def _ask(remote: RemoteAgent, call: RemoteCall, context: TaskContext) -> Any:
     }
     headers = {"Content-Type": "application/json", "Idempotency-Key": context.idempotency_key}
     request = _request("POST", headers, json.dumps(task).encode(), context.remaining_seconds(), None, context)
-    url = _checked(remote.url, context.settings)
+    url = _checked(remote.url, context, bounded=False)
     answer = _exchange(url, request, request.headers)
     _check_available(url, answer)
     if answer.status != 200:
@@ -224,8 +225,11 @@ def _request(
     )
 
 
-def _checked(url: str, settings: dict[str, Any]) -> SplitResult:
-    """The parts of a URL that may be asked for. Raises PermanentError."""
+def _checked(url: str, context: TaskContext, *, bounded: bool = True) -> SplitResult:
+    """The parts of a URL that may be asked for. Raises PermanentError.
+
+    What an agent set going is `bounded` by that agent's hosts as well, wherever it is redirected to.
+    """
     try:
         parts = urlsplit(url.strip())
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
@@ -235,9 +239,11 @@ def _checked(url: str, settings: dict[str, Any]) -> SplitResult:
         raise PermanentError(f"url: only http and https are allowed, not {parts.scheme or 'a URL without a scheme'!r}")
     if not host or parts.username is not None or parts.password is not None:
         raise PermanentError("url: must name a host and no user or password; give credentials as a header")
-    allow = [str(glob).lower() for glob in settings.get("allow", ["*"])]
+    allow = [str(glob).lower() for glob in context.settings.get("allow", ["*"])]
     if not any(fnmatch.fnmatchcase(host, glob) for glob in allow):
         raise PermanentError(f"url: the host {host} is not among those that this pool may reach: {', '.join(allow) or 'none'}")
+    if bounded and context.bounds and not context.bounds.reaches(host):
+        raise EgressRefused(f"url: the agent that set this going may not reach {host}")
     netloc = f"[{host}]" if ":" in host else host
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~?[]")

@@ -26,12 +26,16 @@ from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.dead_letters import SqsDeadLetters
 from agentfleet.adapters.dynamo_vectors import DynamoVectors
+from agentfleet.adapters.episodes import DynamoEpisodes
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.health import DynamoHealth
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.knowledge import DynamoDocuments
+from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+from agentfleet.adapters.model_use import DynamoUses
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
@@ -66,12 +70,17 @@ from agentfleet.ports import (
     ScalingStore,
     TaskQueues,
 )
+from agentfleet.ports_agents import JournalStore
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.ports_knowledge import DocumentStore, VectorIndex, WordIndex
+from agentfleet.ports_memory import EpisodeStore, FactStore, SessionStore
+from agentfleet.ports_model import UseStore
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
+from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import LocalKills
+from agentfleet.services.model_use import LocalUses
 from agentfleet.services.routing import LocalRouting
 from tests.fakes import (
     FakeAgents,
@@ -80,6 +89,8 @@ from tests.fakes import (
     FakeClaims,
     FakeDeadLetters,
     FakeDocuments,
+    FakeEpisodes,
+    FakeFacts,
     FakeFleets,
     FakeGoals,
     FakeHealth,
@@ -91,6 +102,7 @@ from tests.fakes import (
     FakeQueueWatch,
     FakeResults,
     FakeScalings,
+    FakeSessions,
     FakeVectors,
     FakeWords,
     FixedClock,
@@ -140,8 +152,10 @@ class World(ABC):
     blobs: BlobStore
     breakers: BreakerStore
     budgets: BudgetStore
+    uses: UseStore
     approvals: ApprovalStore
     kills: KillStore
+    journals: JournalStore
     agents: AgentStore
     fleets: FleetStore
     scalings: ScalingStore
@@ -151,6 +165,9 @@ class World(ABC):
     words: WordIndex
     vectors: dict[str, VectorIndex]
     """By what they are made of."""
+    facts: FactStore
+    sessions: SessionStore
+    episodes: EpisodeStore
     health: HealthStore
     watch: QueueWatch
     letters: DeadLetters
@@ -228,6 +245,8 @@ class FakeWorld(World):
         self.blobs = FakeBlobs()
         self.breakers = LocalBreakers()
         self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
+        self.uses = LocalUses()
+        self.journals = LocalJournals()
         self.agents = FakeAgents()
         self.fleets = FakeFleets()
         self.scalings = FakeScalings()
@@ -236,6 +255,7 @@ class FakeWorld(World):
         self.documents = FakeDocuments()
         self.words = FakeWords()
         self.vectors = {"fake": FakeVectors()}
+        self.facts, self.sessions, self.episodes = FakeFacts(), FakeSessions(), FakeEpisodes()
         self.health = FakeHealth()
         self.watch = FakeQueueWatch(self._queues)
         self.letters = FakeDeadLetters(self._queues)
@@ -292,8 +312,10 @@ class AwsWorld(World):
         self.blobs = S3Blobs(files, self.bucket)
         self.breakers = DynamoBreakers(database, f"{FLEET}-registry")
         self.budgets = DynamoBudgets(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
+        self.uses = DynamoUses(database, lambda: clients.dynamodb_once, f"{FLEET}-registry", self.clock)
         self.approvals = DynamoApprovals(database, f"{FLEET}-registry")
         self.kills = DynamoKills(database, f"{FLEET}-registry", self.clock)
+        self.journals = DynamoJournals(database, self.table, self.outputs, self.clock)
         self.bus = EventBridgeBus(clients.events, clients.sqs, f"{FLEET}-events", BACKOFF)
         self.agents = DynamoAgents(database, f"{FLEET}-registry", threads)
         self.fleets = DynamoFleets(database, f"{FLEET}-registry")
@@ -306,6 +328,10 @@ class AwsWorld(World):
         self.vectors = {"files": VectorFiles(self._segments(f"vectors-{model}", join_vectors))}
         if database.describe_table(TableName=knowledge)["Table"].get("VectorIndexes"):
             self.vectors["dynamodb"] = DynamoVectors(database, knowledge, model, threads, BACKOFF)
+        memory = f"{FLEET}-memory"
+        self.facts = DynamoFacts(database, memory, threads, BACKOFF)
+        self.sessions = DynamoSessions(database, memory, threads, BACKOFF)
+        self.episodes = DynamoEpisodes(database, memory, threads, BACKOFF)
         self.url_prefix = clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"].rpartition("/")[0] + "/"
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
         self.health = DynamoHealth(database, f"{FLEET}-registry")
@@ -392,7 +418,7 @@ class AwsWorld(World):
 
 def build(clients: Clients, *, with_vectors: bool = False) -> None:
     """Make the tables, the bucket, the bus and the release queue; a vector index where there is such a thing."""
-    for kind in ("work", "registry", "knowledge", "history"):
+    for kind in ("work", "registry", "knowledge", "history", "memory"):
         _make_table(clients, f"{FLEET}-{kind}", with_goals=kind == "work", with_vectors=with_vectors and kind == "knowledge")
     clients.s3.create_bucket(Bucket=f"{FLEET}-bucket")
     clients.events.create_event_bus(Name=f"{FLEET}-events")

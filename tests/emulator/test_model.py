@@ -68,3 +68,29 @@ def test_tasks_are_answered_by_a_real_model(modelled: LocalCloud, client: FleetC
         assert output["input_tokens"] > 0
         assert output["output_tokens"] > 0
         assert output["dollars"] == 0.0
+
+
+def test_every_pool_that_has_a_model_asks_it_and_the_receipt_says_so(modelled: LocalCloud, client: FleetClient) -> None:
+    """A table's question goes to the model, whatever it makes of it; its calls are counted, those of a sub-plan too."""
+    rows = [{"shop": "ab"[number % 2], "amount": number} for number in range(6)]
+    tasks = [
+        {"id": "table", "capability": "data.ask", "input": {"question": "Total amount by shop?", "table": rows}},
+        {
+            "id": "each",
+            "capability": "flow.map",
+            "input": {"items": [TEXT], "capability": "think.summarize", "input": {"text": {"$item": ""}, "sentences": 1}},
+        },
+    ]
+    goal = client.submit({"plan": {"tasks": tasks, "output": {"table": {"$from": "table"}, "each": {"$from": "each"}}}})
+
+    result = client.wait(goal.id, timeout=300)
+
+    assert result.goal.state is GoalState.SUCCEEDED, result.goal.failure
+    assert "there is no model here" not in result.output["table"]["why"]
+    assert result.output["each"][0]["how"] == "model"
+    bill = client.receipt(goal.id)
+    [use] = bill.models
+    assert use.model.startswith("local/")
+    assert use.calls >= 2
+    assert bill.tokens > 0
+    assert use.output_tokens > result.output["each"][0]["output_tokens"] > 0

@@ -7,6 +7,7 @@ from tests.fakes.clock import START, FixedClock
 from tests.fakes.health import FakeDeadLetters, FakeHealth, FakeQueueWatch
 from tests.fakes.history import FakeHistory
 from tests.fakes.knowledge import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords
+from tests.fakes.memory import FakeEpisodes, FakeFacts, FakeSessions
 from tests.fakes.queues import FakeQueues
 from tests.fakes.registry import FakeAgents, FakeFleets, FakePools, FakeScalings, FakeSignals
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
@@ -21,6 +22,8 @@ __all__ = [
     "FakeDeadLetters",
     "FakeDocuments",
     "FakeEmbedder",
+    "FakeEpisodes",
+    "FakeFacts",
     "FakeFleets",
     "FakeGoals",
     "FakeHealth",
@@ -33,6 +36,7 @@ __all__ = [
     "FakeQueues",
     "FakeResults",
     "FakeScalings",
+    "FakeSessions",
     "FakeSignals",
     "FakeVectors",
     "FakeWords",

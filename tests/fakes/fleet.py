@@ -3,22 +3,26 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from agentfleet.agent import Agent, read_deliveries
-from agentfleet.composition import Outside, Platform
+from agentfleet.composition import Bench, Outside, Platform
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.result import Result
 from agentfleet.domain.task import parse_request
+from agentfleet.ports_agents import ToolServer
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.cache import CacheManager
-from agentfleet.services.capability import ModelSource
+from agentfleet.services.capability import MemorySource, ModelSource, TaskContext
+from agentfleet.services.guardrail import Guard
 from agentfleet.services.heal import HealReport
+from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import LocalKills
 from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
@@ -45,10 +49,26 @@ class Faults:
         self.calls: list[str] = []
         self.kill_at: int | None = None
         self.before = False
+        self.stays_dead = False
+        self._is_dead = False
+        self._mutex = Lock()
 
-    def arm(self, call: int | None, *, before: bool = False) -> None:
-        """Count from zero again and kill at this call (None: never)."""
-        self.calls, self.kill_at, self.before = [], call, before
+    def arm(self, call: int | None, *, before: bool = False, stays_dead: bool = False) -> None:
+        """Count from zero again and kill at this call (None: never).
+
+        `stays_dead`: whatever else the environment still tries dies too, until it is started again, as with several calls
+        under way at once.
+        """
+        self.calls, self.kill_at, self.before, self.stays_dead = [], call, before, stays_dead
+        self._is_dead = False
+
+    def die(self) -> None:
+        """The environment is dead from now on, until another takes over."""
+        self._is_dead = True
+
+    def revive(self) -> None:
+        """Another environment takes over."""
+        self._is_dead = False
 
     def wrap(self, port: Any, name: str) -> Any:
         """The port with every method watched."""
@@ -56,8 +76,13 @@ class Faults:
 
     def step(self, name: str, call: Callable[[], Any]) -> Any:
         """Make one call, or die at it."""
-        number = len(self.calls)
-        self.calls.append(name)
+        with self._mutex:
+            if self._is_dead:
+                raise Killed(f"dead already: {name}")
+            number = len(self.calls)
+            self.calls.append(name)
+            if number == self.kill_at:
+                self._is_dead = self.stays_dead
         if number == self.kill_at and self.before:
             raise Killed(f"before call {number}, {name}")
         value = call()
@@ -102,6 +127,10 @@ def catalog_of(*agents: Agent, **rest: Any) -> Catalog:
     return Catalog(fleet="fleet", pools=pools, **rest)
 
 
+async def _at_once(_: float) -> None:
+    """Nobody else does anything while an agent waits."""
+
+
 class InProcessFleet:
     """Agents, queues and stores; `settle` runs everything to rest, in an order that `shuffle` may choose."""
 
@@ -111,6 +140,7 @@ class InProcessFleet:
         playbooks: Mapping[str, Playbook] | None = None,
         cache: CacheManager | None = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
         catalog: Catalog | None = None,
         **rest: Any,
     ) -> None:
@@ -129,6 +159,14 @@ class InProcessFleet:
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.models = models
+        self.memories = memories
+        self.guards: dict[str, Guard] = {}
+        """By pool."""
+        self.refusals: list[tuple[str, str]] = []
+        """Tools that were not let through, and the error's type."""
+        self.journals = LocalJournals()
+        self.servers: dict[str, ToolServer] = {}
+        """MCP servers by name."""
         self.faults = Faults()
         self.machine = SagaMachine(lambda: self.clock().timestamp(), self.queues.put)
         watched = {
@@ -150,6 +188,7 @@ class InProcessFleet:
                 "sagas": self.machine,
                 "answers": self.machine,
                 "routing": self.routing,
+                "journals": self.journals,
             }.items()
         }
         bits = iter(range(1, 1 << 30))
@@ -211,14 +250,21 @@ class InProcessFleet:
                 before=agent.before,
                 cache=self.cache,
                 models=self.models,
+                memories=self.memories,
+                guard=self.guards.get(pool),
+                bench=Bench(self._refused, lambda: self.servers, _at_once),
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
         return set(batch.returned)
 
+    def _refused(self, _: TaskContext, tool: str, error: Exception) -> None:
+        self.refusals.append((tool, type(error).__name__))
+
     def kill(self) -> None:
         """All environments are gone with what they knew; what they held comes back."""
         self._runners.clear()
+        self.faults.revive()
         self.queues.expire_visibility()
 
     def heal(self, by_person: bool = False) -> HealReport:
@@ -228,6 +274,16 @@ class InProcessFleet:
     def _next_saga(self) -> datetime | None:
         upcoming = self.machine.upcoming()
         return None if upcoming is None else datetime.fromtimestamp(upcoming, UTC)
+
+    def step(self) -> None:
+        """Let whatever is waiting now be received once, and some time pass: to the next hidden message if nothing waits."""
+        busy = self.queues.busy()
+        for queue in busy:
+            self.invoke(queue)
+        upcoming = self.queues.next_visible()
+        self.clock.advance(0.05)
+        if not busy and upcoming:
+            self.clock.now = max(self.clock.now, upcoming)
 
     def settle(self, shuffle: Callable[[list[str]], Iterable[str]] = sorted, limit: int = 100_000) -> None:
         """Invoke until no queue holds anything but dead letters, letting time pass where only hidden messages are left."""

@@ -36,7 +36,7 @@ async def shout(input: dict) -> dict:
 
 WORKERS = (
     *("accept_goals", "release_tasks", "heal_work", "compensate_goals", "manage_fleet"),
-    *("serve_api", "serve_mcp", "authorize_request", "record_history", "archive_history"),
+    *("serve_api", "serve_mcp", "authorize_request", "record_history", "archive_history", "remember_goals"),
 )
 
 

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "REGISTRY_TABLE": "fleet-registry",
     "KNOWLEDGE_TABLE": "fleet-knowledge",
     "HISTORY_TABLE": "fleet-history",
+    "MEMORY_TABLE": "fleet-memory",
     "BUCKET": "bucket",
     "BUS": "fleet-events",
     "RELEASE_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/000000000000/fleet-release",
@@ -95,6 +96,8 @@ def until(allowed: float, tries: Iterator[float]) -> Iterator[float]:
         ("accept_goals", "bootstrap.platform()", {"dynamodb"}),
         ("release_tasks", "bootstrap.platform()", {"dynamodb"}),
         ("heal_work", "bootstrap.healing()", {"dynamodb"}),
+        ("remember_goals", "bootstrap.rememberer()", {"dynamodb"}),
+        ("serve_api", "bootstrap.memory()", {"dynamodb"}),
         ("manage_fleet", "bootstrap.autoscaler()", {"dynamodb"}),
         ("serve_api", "bootstrap.api()", {"dynamodb"}),
         ("flow", "bootstrap.runner('flow', {}, ())", {"dynamodb"}),
@@ -115,12 +118,36 @@ def test_no_aws_client_is_made_before_it_is_called(
     assert set(made) <= allowed
 
 
+def test_a_pool_pays_for_memory_when_it_remembers(functions: dict[str, list[Path]], builtin: Path) -> None:
+    """Nothing of it is imported at a cold start, with the grant or without; models are never imported for it."""
+    program = """
+import json, sys
+import handler
+from agentfleet import bootstrap
+bootstrap.runner("memory", handler.agent.capabilities, ())
+kept = lambda: sorted(name for name in sys.modules if name.startswith("agentfleet.") and ("memory" in name or "epis" in name))
+before = kept()
+bootstrap._memories(bootstrap.PoolSettings.from_env(), "memory")(None)
+print(json.dumps([before, kept(), "agentfleet.services.model" in sys.modules]))
+"""
+    environment = {**ENVIRONMENT, "POOL": "memory", "POOL_SETTINGS": "{}"}
+
+    finished = run_alone(program, [*functions["memory"], builtin], environment)
+
+    assert finished.returncode == 0, finished.stderr
+    before, after, with_models = json.loads(finished.stdout.splitlines()[-1])
+    # Its own handler names the limits of a fact; adapters and services wait.
+    assert before == ["agentfleet.domain.memory"]
+    assert {"agentfleet.adapters.memory", "agentfleet.adapters.episodes", "agentfleet.services.memory"} <= set(after)
+    assert not with_models
+
+
 def test_a_core_function_and_its_layers_stay_small() -> None:
-    """Zipped as they are uploaded, for Lambda's processor. Without the pools that carry DuckDB and a model: each is larger."""
+    """Zipped as they are uploaded, for Lambda's processor. Without the pools that carry DuckDB, a model or Strands."""
     sizes = {
         folder.name: sum(zipped_bytes(part) for part in (folder, *layers))
         for folder, layers in functions_of(read_fleet(ROOT), LayerTarget.aws()).items()
-        if folder.name not in {"data", "knowledge"}
+        if folder.name not in {"agents", "data", "knowledge"}
     }
 
     assert not {name: size for name, size in sizes.items() if size > ZIPPED_BYTES}

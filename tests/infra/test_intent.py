@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from agentfleet.domain import dead_letters, healing
+from agentfleet.domain import dead_letters, healing, names
 from agentfleet.domain.history import LIFETIME
+from cdk.catalog import read_fleet
 from cdk.constructs.queue_with_dlq import MAX_RECEIVES, VISIBILITY_PER_TIMEOUT
-from tests.infra.templates import Resource, Templates, as_list, flat
+from tests.infra.templates import ROOT, Resource, Templates, as_list, flat
 
 DAY = 86_400
 WILDCARDS = {
@@ -264,7 +265,7 @@ def test_resource_policies_allow_nobody_everything(templates: Templates) -> None
 
 
 def test_only_pools_with_the_grant_write_blobs(templates: Templates) -> None:
-    """`think` asks for no such grant in fleet.toml and gets none."""
+    """`think` asks for no grants in fleet.toml and gets none."""
     writers = {
         name
         for name, statement in role_statements(templates, "WriteObjects")
@@ -316,7 +317,7 @@ def test_a_pool_consumes_its_own_queues_only(templates: Templates) -> None:
     for name, statement in role_statements(templates, "ConsumeQueues"):
         own = name.removeprefix("What ").removesuffix(" may do")
         for arn in map(flat, as_list(statement["Resource"])):
-            assert own in {"fleet-accept-goals", "fleet-release-tasks"} or f":{own}-" in arn, name
+            assert own in {"fleet-accept-goals", "fleet-release-tasks", "fleet-remember-goals"} or f":{own}-" in arn, name
 
 
 def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(templates: Templates) -> None:
@@ -331,16 +332,7 @@ def test_a_saga_is_started_by_whoever_ends_goals_and_answered_by_pools_only(temp
         "What fleet-serve-mcp may do",
         "What fleet-compensate-goals may do",
     }
-    assert pools == {
-        "fleet-code",
-        "fleet-data",
-        "fleet-flow",
-        "fleet-knowledge",
-        "fleet-plan",
-        "fleet-report",
-        "fleet-think",
-        "fleet-web",
-    }
+    assert pools == {names.function("fleet", pool) for pool in read_fleet(ROOT).pools}
     for statement in (*starters.values(), *answerers.values()):
         assert flat(statement["Resource"]).endswith(machine)
 
@@ -404,6 +396,7 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
         "fleet-registry",
         "fleet-knowledge",
         "fleet-history",
+        "fleet-memory",
         "fleet-events",
         "fleet-release",
         "fleet-submissions-dead",
@@ -411,14 +404,40 @@ def test_the_names_follow_the_fleets_rule(templates: Templates) -> None:
     assert {"fleet-data", "fleet-data-high", "fleet-data-dead", "fleet-serve-api", "fleet-accept-goals"} <= named
 
 
-def test_goals_from_the_bus_reach_the_submissions_queue(templates: Templates) -> None:
-    """What cannot be delivered is kept beside what could not be accepted."""
-    (rule,) = [rule for rule in templates.of_type("AWS::Events::Rule") if "EventPattern" in rule.properties]
-    (target,) = rule.properties["Targets"]
+@pytest.mark.parametrize(
+    ("queue", "pattern"),
+    [
+        ("fleet-submissions", {"detail-type": ["GoalSubmitted"]}),
+        (
+            "fleet-endings",
+            {
+                "source": ["agentfleet"],
+                "detail-type": ["GoalSucceeded", "GoalFailed"],
+                "detail": {"words": [{"exists": True}]},
+            },
+        ),
+    ],
+)
+def test_events_from_the_bus_reach_their_queue(templates: Templates, queue: str, pattern: dict[str, Any]) -> None:
+    """Goals to accept, and ends of goals in words to remember: what can't be delivered is kept beside what failed."""
+    rules = [rule for rule in templates.of_type("AWS::Events::Rule") if rule.properties.get("EventPattern") == pattern]
+    ((rule, (target,)),) = [(rule, rule.properties["Targets"]) for rule in rules]
 
-    assert rule.properties["EventPattern"] == {"detail-type": ["GoalSubmitted"]}
-    assert templates.target(rule, target["Arn"]).properties["QueueName"] == "fleet-submissions"
-    assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == "fleet-submissions-dead"
+    assert templates.target(rule, target["Arn"]).properties["QueueName"] == queue
+    assert templates.target(rule, target["DeadLetterConfig"]["Arn"]).properties["QueueName"] == f"{queue}-dead"
+
+
+def test_memory_is_for_those_with_the_grant(templates: Templates) -> None:
+    """Pools that ask for it, the API, and what remembers goals; only that adds to figures, and it changes no goal."""
+    users = dict(role_statements(templates, "UseMemoryTable"))
+
+    assert {"What fleet-memory may do", "What fleet-serve-api may do", "What fleet-remember-goals may do"} <= users.keys()
+    assert "What fleet-code may do" not in users
+    assert "What fleet-web may do" not in users
+    adders = {name for name, one in users.items() if "dynamodb:UpdateItem" in one["Action"]}
+    assert adders == {"What fleet-remember-goals may do"}
+    work = dict(role_statements(templates, "UseWorkTable"))["What fleet-remember-goals may do"]
+    assert set(work["Action"]) == {"dynamodb:GetItem", "dynamodb:BatchGetItem"}
 
 
 def test_the_healer_is_started_every_two_minutes(templates: Templates) -> None:

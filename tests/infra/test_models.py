@@ -85,7 +85,7 @@ def test_the_function_is_told_its_models(tmp_path: Path) -> None:
 def test_a_pool_without_models_has_nothing_of_them(templates: Templates) -> None:
     """Neither variable nor permission."""
     assert "MODEL" in variables(templates, "fleet-think")
-    for function in ("fleet-data", "fleet-flow", "fleet-web"):
+    for function in ("fleet-code", "fleet-flow", "fleet-web"):
         assert "MODEL" not in variables(templates, function)
 
 

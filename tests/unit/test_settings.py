@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentfleet.settings import AuthorizerSettings, FleetSettings, MissingSetting, PoolSettings
+from agentfleet.settings import AuthorizerSettings, FleetSettings, MemorySettings, MissingSetting, PoolSettings
 
 ENVIRONMENT = {
     "FLEET": "fleet",
@@ -35,3 +35,17 @@ def test_a_pools_settings_are_read_from_json() -> None:
         PoolSettings.from_env({**ENVIRONMENT, "POOL": "web", "POOL_SETTINGS": "{"})
     with pytest.raises(MissingSetting, match="API_KEYS_SECRET"):
         AuthorizerSettings.from_env({})
+
+
+def test_memory_is_found_by_its_table() -> None:
+    """A pool with the variable remembers; what fleet.toml says of it arrives with it."""
+    chosen = '{"half_life_days": 7, "facts": 10, "session_chars": 5000}'
+
+    read = MemorySettings.from_env({"MEMORY_TABLE": "fleet-memory", "MEMORY_SETTINGS": chosen})
+
+    assert read == MemorySettings("fleet-memory", 7, 10, 5000)
+    assert MemorySettings.from_env({"MEMORY_TABLE": "fleet-memory"}) == MemorySettings("fleet-memory")
+    with pytest.raises(MissingSetting, match="MEMORY_TABLE"):
+        MemorySettings.from_env({})
+    pools = [PoolSettings.from_env({**ENVIRONMENT, "POOL": "web", "MEMORY_TABLE": table}) for table in ("", "fleet-memory")]
+    assert [pool.remembers for pool in pools] == [False, True]

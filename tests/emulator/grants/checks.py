@@ -3,15 +3,26 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any, Final
 from uuid import uuid4
 
-from agentfleet.domain.goal import GoalState
+from agentfleet.adapters.episodes import DynamoEpisodes
+from agentfleet.domain.archives import pack
+from agentfleet.domain.budget import Budget, Limits
+from agentfleet.domain.codec import encode
+from agentfleet.domain.compile import compile_plan
+from agentfleet.domain.episode import EpisodeHead, Measured
+from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.ids import child_goal_id
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.domain.task import PlanSpec
 from tests.emulator.grants.hand import FLEET, LARGE, Hand, Refused, noise, utc_now
 
 Check = Callable[[Hand], None]
+MEMORY_TABLE: Final = f"{FLEET}-memory"
 
 
 def _step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
@@ -106,7 +117,36 @@ def _page() -> Iterator[str]:
             thread.join()
 
 
-CAPABILITIES: Final[dict[str, Check]] = {"data": _data, "report": _report, "flow": _flow, "web": _web}
+def _memory(hand: Hand) -> None:
+    """Facts of its own kept, recalled, dropped."""
+    name = f"a{uuid4().hex[:8]}"
+    keep = {"id": "keep", "capability": "memory.remember", "input": {"text": "A fact.", "agent": name}}
+    find = {"id": "find", "capability": "memory.recall", "input": {"agent": name}, "depends_on": ["keep"]}
+    dropped = {"id": {"$from": "keep", "path": "id"}, "agent": name}
+    goal = hand.submit(keep, find, {"id": "drop", "capability": "memory.forget", "input": dropped, "depends_on": ["find"]})
+    for step in ("keep", "find", "drop"):
+        hand.deliver("memory", hand.pointers(goal, step))
+    if hand.output(goal, "drop") != {"was_there": True}:
+        raise Refused("memory: the fact was not there")
+
+
+def _code(hand: Hand) -> None:
+    """An archive read, its parts written."""
+    body = pack({"pkg/a.py": b"a = 1\n"})
+    uri = hand.platform.outside.blobs.put(f"blobs/default/uploads/{uuid4().hex}/code.zip", body, "application/zip")
+    goal = hand.submit({"id": "u", "capability": "code.unpack", "input": {"uri": uri}})
+    hand.deliver("code", hand.pointers(goal, "u"))
+    hand.output(goal, "u")
+
+
+CAPABILITIES: Final[dict[str, Check]] = {
+    "code": _code,
+    "data": _data,
+    "flow": _flow,
+    "memory": _memory,
+    "report": _report,
+    "web": _web,
+}
 """What pools do beyond what every pool does."""
 
 
@@ -204,9 +244,11 @@ def serve_api(hand: Hand) -> None:
         result = client.result(done.id)
         if [client.download(file) for file in result.files] != [b"text"] or result.output != "x" * LARGE:
             raise Refused(f"result of {done.id}: {result}")
+        client.upload("file.txt", b"text")
         _run_the_fleet(client)
         _tend(hand, client)
         _govern(hand, client)
+        _remember(hand, client)
 
 
 def _run_the_fleet(client: Any) -> None:
@@ -247,6 +289,41 @@ def _govern(hand: Hand, client: Any) -> None:
     client.approvals()
 
 
+def _remember(hand: Hand, client: Any) -> None:
+    """Facts, a conversation and an episode: kept, shown, forgotten one by one and all together."""
+    client.forget_fact("grants", client.remember("A fact.", agent="grants").id)
+    for name in ("one", "two"):
+        client.add_turn(name, [{"role": "user", "content": [{"text": "hello"}]}])
+    client.session("one")
+    client.forget_session("one")
+    client.remember("Another fact.", agent="grants")
+    client.figures()
+    head = EpisodeHead(f"g{uuid4().hex[:21]}", "Some words", True, 1.0, 0.0, utc_now())
+    DynamoEpisodes(hand.clients.dynamodb, MEMORY_TABLE, hand.clients.threads).keep("default", head, {"tasks": []}, {})
+    client.episode(head.goal_id)
+    client.forget_everything()
+
+
+def remember_goals(hand: Hand) -> None:
+    """A goal in words with a budget, a large plan and large outputs becomes an episode."""
+    outside, now = hand.platform.outside, utc_now()
+    budget = Budget(Limits(tokens=1))
+    name = f"g{uuid4().hex[:21]}"
+    goal = Goal(name, "default", "n", GoalState.SUCCEEDED, now, 1, 1, words="Some words", budget=budget, finished=now)
+    planned = replace(goal, id=child_goal_id(name, 0, 0), words="", budget=None, parent=Parent(name, 0, 0, (name,)))
+    spec = PlanSpec.model_validate({"tasks": [_step("a", noise()), _step("b", noise()[:20_000])]})
+    outside.plans.put(planned.id, encode(compile_plan(spec, hand.catalog)))
+    done = TaskOutcome(TaskState.SUCCEEDED, "x" * LARGE)
+    outside.results.put(1, [Result(planned.id, unit, (done,), "flow-1", now, 1.0) for unit in (0, 1)])
+    for one in (goal, planned):
+        outside.goals.create(one)
+    kept = DynamoEpisodes(hand.clients.dynamodb, MEMORY_TABLE, hand.clients.threads)
+    before = kept.sums("default").get("flow.step", Measured()).count
+    hand.deliver("remember-goals", [json.dumps({"id": "e", "detail-type": "GoalSucceeded", "detail": {"goal": name}})])
+    if kept.sums("default")["flow.step"].count != before + 2:
+        raise Refused(f"{name} was not remembered")
+
+
 def authorize_request(hand: Hand) -> None:
     """The right key is known."""
     event = {"headers": {"authorization": f"Bearer {hand.cloud.api_key}"}}
@@ -257,6 +334,7 @@ def authorize_request(hand: Hand) -> None:
 FUNCTIONS: Final[dict[str, Check]] = {
     "accept-goals": accept_goals,
     "release-tasks": release_tasks,
+    "remember-goals": remember_goals,
     "heal-work": heal_work,
     "manage-fleet": manage_fleet,
     "serve-api": serve_api,

@@ -141,7 +141,8 @@ class Hand:
 
     def deliver(self, function: str, bodies: Sequence[Any], *, back: int = 0, attempt: int = 1) -> None:
         """Hand a function messages, of which it must give `back` so many. Raises Refused."""
-        queue = {"accept-goals": "submissions", "release-tasks": "release"}.get(function, f"{function}-normal")
+        queues = {"accept-goals": "submissions", "release-tasks": "release", "remember-goals": "endings"}
+        queue = queues.get(function, f"{function}-normal")
         records = [
             {
                 "messageId": f"{secrets.token_hex(8)}-{number}",

@@ -30,7 +30,8 @@ class Grant:
         return f"{self.function}: {self.sid} {self.action}{' ' + self.resource if self.resource else ''}"
 
 
-ROUTING: Final = ("data", "web", "code", "report", "flow", "plan", "think", "knowledge", "accept-goals", "release-tasks")
+POOLS: Final = ("data", "web", "code", "report", "flow", "plan", "think", "knowledge", "memory")
+ROUTING: Final = (*POOLS, "accept-goals", "release-tasks")
 """Functions that read the pools' health and nothing else of the registry by query."""
 
 NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -55,6 +56,11 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
         (name, "UseRegistryTable", "dynamodb:Query", "Routing fails open: health that can't be read is as last known.")
         for name in ROUTING
     ),
+    ("memory", "UseMemoryTable", "dynamodb:GetItem", "Its agents could converse; its capabilities don't."),
+    ("memory", "UseMemoryTable", "dynamodb:BatchGetItem", "They could look at episodes, likewise."),
+    ("memory", "UseMemoryTable", "dynamodb:BatchWriteItem", "The 501st fact drops one: test_memory.py of the contracts."),
+    ("plan", "UseMemoryTable", "dynamodb:*", "A planner without examples and figures plans all the same."),
+    ("remember-goals", "UseMemoryTable", "dynamodb:BatchWriteItem", "The 201st episode drops one: as above."),
     ("flow", "WriteObjects", "s3:PutObject blobs", "flow.record writes one: test_goals.py, under enforcement, shows it."),
     ("code", "WriteObjects", "s3:PutObject blobs", "code.package writes two: test_planning.py, under enforcement, shows it."),
     ("plan", "WriteObjects", "s3:PutObject blobs", "plan.make writes one: test_planning.py, under enforcement, shows it."),
@@ -62,9 +68,16 @@ NOT_SHOWN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("*", "WatchSagas", "states:*", "As above."),
     ("*", "ApplyGuardrail", "bedrock:*", "The emulator has no guardrails."),
     ("*", "EmbedTexts", "bedrock:*", "The emulator embeds nothing: texts are embedded in the function."),
-    ("think", "*", "bedrock:*", "Without a model the pool quotes; test_model.py has one."),
-    ("plan", "*", "bedrock:*", "Without a model the pool plans by rules."),
     ("plan", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
+    *(
+        (name, "*", "bedrock:*", "Without a model the pool does without; test_model.py has one.")
+        for name in ("think", "plan", "knowledge", "data")
+    ),
+    *(
+        (name, sid, action, "Only answers of models are kept there; caches fail open.")
+        for name in ("knowledge", "data")
+        for sid, action in (("ReadObjects", "s3:GetObject cache"), ("WriteObjects", "s3:PutObject cache"))
+    ),
     ("think", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
     ("web", "ReadObjects", "s3:GetObject cache", "Caches fail open: nothing but the time it takes tells a read refused."),
 )

@@ -12,4 +12,5 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(bootstrap, "api", lambda: made.api)
     monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "memory", lambda: made.memory)
     return made

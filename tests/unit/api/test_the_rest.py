@@ -37,6 +37,7 @@ def test_every_route_that_is_about_a_tenant_needs_one(world: World) -> None:
         "/goals": {"playbook": "greet", "parameters": {"who": "x"}},
         "/knowledge": {"title": "t", "text": "x"},
         "/goals/{goal_id}/fork": {"keep": ["*"]},
+        "/uploads": {"name": "a.zip", "content": "UEs="},
         "/fleets": {"size": 3},
         "/fleets/{fleet_id}": {"size": 3},
         "/pools/{name}": {"concurrency": 3},
@@ -47,6 +48,8 @@ def test_every_route_that_is_about_a_tenant_needs_one(world: World) -> None:
         "/kills": {"kind": "all", "reason": "r"},
         "/kills/lift": {"kind": "all"},
         "/dead-letters/{pool}/bury": {"key": "k", "reason": "r"},
+        "/memory/facts": {"text": "t"},
+        "/memory/sessions/{session_id}": {"messages": [{}]},
     }
     for path, item in document["paths"].items():
         for method in item:
@@ -94,7 +97,7 @@ def test_the_description_is_valid_and_complete(world: World) -> None:
 
     validate(document)
     operations = [(path, operation) for path, item in document["paths"].items() for operation in item.values()]
-    assert len({operation["operationId"] for _, operation in operations}) == len(operations) == 50
+    assert len({operation["operationId"] for _, operation in operations}) == len(operations) == 64
     assert set(document["components"]["securitySchemes"]) == {"bearer"}
     assert document["security"] == [{"bearer": []}]
     for path, operation in operations:

@@ -15,6 +15,7 @@ from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.errors import PermanentError
 from agentfleet.domain.fleet import Agent as AgentEntry
 from agentfleet.domain.fleet import AgentState
+from agentfleet.domain.memory import Policy
 from agentfleet.domain.playbook import Playbook
 from agentfleet.services.authorize import Caller
 from agentfleet.services.discover import Discovery
@@ -22,18 +23,23 @@ from agentfleet.services.history import Historian
 from agentfleet.services.inspect import Inspector
 from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.learn import Indexes
+from agentfleet.services.memory_desk import MemoryDesk
 from agentfleet.services.playbooks import PlaybookShelf
 from agentfleet.services.receipt import Accountant
 from agentfleet.services.scale import Scaler
+from agentfleet.services.upload import Uploader
 from functions.serve_api import handler as function
 from tests.fakes import (
     FakeDocuments,
     FakeEmbedder,
+    FakeEpisodes,
+    FakeFacts,
     FakeFleets,
     FakeHistory,
     FakePages,
     FakePools,
     FakeScalings,
+    FakeSessions,
     FakeVectors,
     FakeWords,
 )
@@ -148,10 +154,13 @@ class World:
             governance=fleet.platform.governance(),
             saga=fleet.platform.saga,
             discovery=Discovery(self.catalog, fleet.platform.router, board, fleet.platform.registry, clock),
+            upload=Uploader(fleet.blobs),
         )
         self.vectors, self.words = FakeVectors(), FakeWords()
         indexes = Indexes(self.vectors, self.words, FakeEmbedder())
         self.knowledge = Knowledge(FakeDocuments(), indexes, FakePages(), clock, node="test")
+        self.facts, self.sessions, self.episodes = FakeFacts(), FakeSessions(), FakeEpisodes()
+        self.memory = MemoryDesk(self.facts, self.sessions, self.episodes, clock, Policy(), 2_000)
 
     def send(self, event: dict[str, Any]) -> Answer:
         """Let the function answer an event."""

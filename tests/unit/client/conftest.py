@@ -76,6 +76,7 @@ def world(monkeypatch: pytest.MonkeyPatch, more_agents: tuple[Agent, ...]) -> Wo
     made = World(*more_agents)
     monkeypatch.setattr(bootstrap, "api", lambda: made.api)
     monkeypatch.setattr(bootstrap, "knowledge", lambda: made.knowledge)
+    monkeypatch.setattr(bootstrap, "memory", lambda: made.memory)
     event = SimpleNamespace(wait=lambda _: made.step())
     monkeypatch.setattr("client.connection.threading", SimpleNamespace(Event=lambda: event))
     return made

@@ -69,3 +69,50 @@ def test_a_file_that_is_no_playbook_is_refused_with_its_name() -> None:
     """So that synth says which file to mend."""
     with pytest.raises(InvalidRequest, match=r"bad\.toml: plan\.tasks"):
         read_playbook({"name": "bad", "plan": {"tasks": []}}, "bad.toml")
+
+
+MAP: dict[str, Any] = {
+    "name": "each",
+    "parameters": {"urls": {"type": "list", "description": "Pages"}, "about": {"type": "string", "default": "owls"}},
+    "plan": {
+        "tasks": [
+            {
+                "id": "gist",
+                "capability": "flow.map",
+                "input": {
+                    "items": {"$param": "urls"},
+                    "capability": "think.summarize",
+                    "input": {"text": {"$item": "text"}, "about": "{{ about }}: {{ item }}", "n": {"$index": True}},
+                },
+            }
+        ]
+    },
+}
+
+
+def test_what_a_map_fills_in_is_left_to_it() -> None:
+    """Its items are not known yet; parameters are, and everything else is filled in as ever."""
+    [task] = read_playbook(MAP, "each.toml").instantiate({"urls": ["a"]}).tasks
+
+    assert task.input["items"] == ["a"]
+    assert task.input["input"] == {"text": {"$item": "text"}, "about": "owls: {{ item }}", "n": {"$index": True}}
+
+
+def test_a_map_inside_a_family_has_its_own_items() -> None:
+    """Outside its input the family's element stands, inside the map's."""
+    task = {**MAP["plan"]["tasks"][0], "foreach": [["x"], ["y", "z"]]}
+    task["input"] = {**task["input"], "items": {"$item": ""}}
+    body = {**MAP, "plan": {"tasks": [task]}}
+
+    first, second = read_playbook(body, "each.toml").instantiate({"urls": []}).tasks
+
+    assert (first.id, first.input["items"], second.input["items"]) == ("gist.0", ["x"], ["y", "z"])
+    assert second.input["input"]["text"] == {"$item": "text"}
+
+
+def test_only_a_map_leaves_items() -> None:
+    """Elsewhere an item that nobody gives is a mistake."""
+    body = {**MAP, "plan": {"tasks": [{**MAP["plan"]["tasks"][0], "capability": "flow.collect"}]}}
+
+    with pytest.raises(InvalidRequest, match="no parameter 'item'"):
+        read_playbook(body, "each.toml").instantiate({"urls": []})

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,20 @@ from moto import mock_aws
 from agentfleet import bootstrap
 from agentfleet.adapters.clients import Clients
 from agentfleet.domain import ids
+from agentfleet.domain.codec import encode
+from agentfleet.domain.compile import compile_plan
+from agentfleet.domain.episode import Figure
 from agentfleet.domain.errors import FleetError
-from agentfleet.domain.goal import GoalState
+from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.domain.task import PlanSpec, parse_request
 from cdk.catalog import read_fleet
 from cdk.playbooks import playbooks_json, read_playbooks
 from functions.accept_goals import handler as accept_goals
 from functions.flow import handler as flow
+from functions.memory import handler as memory
 from functions.release_tasks import handler as release_tasks
+from functions.remember_goals import handler as remember_goals
 from tests.contract.moto_inserts import conditional_inserts
 from tests.contract.world import FLEET, build
 
@@ -51,21 +60,23 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
     (tmp_path / "catalog.json").write_text(read_fleet(ROOT).catalog.model_dump_json(), encoding="utf-8")
     (tmp_path / "playbooks.json").write_text(playbooks_json(read_playbooks(ROOT)), encoding="utf-8")
     monkeypatch.setattr(bootstrap, "PACKAGE", tmp_path)
-    monkeypatch.setattr(flow.agent, "_runner", None)
-    monkeypatch.setattr(flow.agent, "_loop", None)
-    made = (bootstrap.clients, bootstrap.platform)
+    for agent in (flow.agent, memory.agent):
+        monkeypatch.setattr(agent, "_runner", None)
+        monkeypatch.setattr(agent, "_loop", None)
+    made = (bootstrap.clients, bootstrap.platform, bootstrap.memory, bootstrap.rememberer)
     for one in made:
         one.cache_clear()
     with mock_aws(), conditional_inserts():
         clients = bootstrap.clients()
         build(clients)
-        for queue in ("flow-high", "flow-normal", "flow-low"):
+        for queue in ("flow-high", "flow-normal", "flow-low", "memory-normal"):
             clients.sqs.create_queue(QueueName=f"{FLEET}-{queue}")
         for name, value in {
             "FLEET": FLEET,
             "WORK_TABLE": f"{FLEET}-work",
             "REGISTRY_TABLE": f"{FLEET}-registry",
             "BUCKET": f"{FLEET}-bucket",
+            "MEMORY_TABLE": f"{FLEET}-memory",
             "BUS": f"{FLEET}-events",
             "RELEASE_QUEUE_URL": clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"],
             "POOL": "flow",
@@ -73,8 +84,9 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
             monkeypatch.setenv(name, value)
         yield clients
         clients.threads.shutdown()
-        if flow.agent._loop:
-            flow.agent._loop.close()
+        for agent in (flow.agent, memory.agent):
+            if agent._loop:
+                agent._loop.close()
     for one in made:
         one.cache_clear()
 
@@ -168,3 +180,40 @@ def test_a_shard_runs_its_pools_code(aws: Clients, monkeypatch: pytest.MonkeyPat
     assert flow.agent({"Records": []}, Invocation()) == {"batchItemFailures": []}
     assert flow.agent._runner is not None
     assert flow.agent._runner._pool == "flow-s2"
+
+
+def test_an_agent_with_the_grant_remembers_and_the_api_shows_it(aws: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the pool's real function, into the table, and out of it."""
+    monkeypatch.setenv("POOL", "memory")
+    remembering = {"id": "a", "capability": "memory.remember", "input": {"text": "The door is green."}}
+    goal, _ = bootstrap.platform().accepter.accept(parse_request({"plan": {"tasks": [remembering]}}), "acme", None)
+
+    assert memory.agent(delivered(aws, f"{FLEET}-memory-normal"), Invocation()) == {"batchItemFailures": []}
+
+    (fact,) = bootstrap.memory().facts("acme", None, "", 10)
+    assert (fact.text, fact.agent, fact.source) == ("The door is green.", "shared", f"{goal.id}/a")
+
+
+def test_a_goal_in_words_is_remembered_and_a_bad_event_returned(aws: Clients) -> None:
+    """remember_goals reads the goal and the plan that was made of it, once however often the event comes."""
+    outside, catalog = bootstrap.platform().outside, bootstrap.platform().catalog
+    now = bootstrap.utc_now()
+    goal = Goal("g1", "acme", "n", GoalState.SUCCEEDED, now, 1, 1, words="Open the door", finished=now + timedelta(seconds=3))
+    planned = replace(goal, id=ids.child_goal_id("g1", 0, 0), words="", parent=Parent("g1", 0, 0, ("g1",)))
+    spec = PlanSpec.model_validate({"tasks": [{"id": "a", "capability": "flow.step", "input": {"value": 1}}]})
+    outside.plans.put(planned.id, encode(compile_plan(spec, catalog)))
+    outside.results.put(1, [Result(planned.id, 0, (TaskOutcome(TaskState.SUCCEEDED, {"dollars": 0.5}),), "flow-1", now, 2.0)])
+    for one in (goal, planned):
+        assert outside.goals.create(one)
+    body = json.dumps({"id": "e", "detail-type": "GoalSucceeded", "detail": {"goal": "g1", "words": "Open the door"}})
+    record = {**submitted()["Records"][0], "body": body}
+
+    answers = [remember_goals.handler({"Records": [record, {**record, "messageId": "bad", "body": "{}"}]}, Invocation())] * 2
+
+    assert answers == [{"batchItemFailures": [{"itemIdentifier": "bad"}]}] * 2
+    (head,) = bootstrap.memory().episodes("acme", 10)
+    assert (head.goal_id, head.goal, head.succeeded, head.seconds, head.dollars) == ("g1", "Open the door", True, 3.0, 0.5)
+    assert bootstrap.memory().figures("acme")["flow.step"] == Figure(1, 2.0, 0.5)
+    assert bootstrap.memory().episode("acme", "g1").plan["tasks"] == [
+        {"id": "a", "capability": "flow.step", "input": {"value": 1}}
+    ]

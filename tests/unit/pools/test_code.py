@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentfleet.agent import PermanentError, TaskContext
+from agentfleet.domain.source_measures import FunctionRow, ModuleRow, measure
 from functions.code import handler as code
 from tests.fakes.blobs import FakeBlobs
 
@@ -63,9 +64,9 @@ SAMPLE = textwrap.dedent(
 )
 
 
-def measured(source: str) -> tuple[code.ModuleRow, dict[str, code.FunctionRow]]:
+def measured(source: str) -> tuple[ModuleRow, dict[str, FunctionRow]]:
     """A module's row, and its functions' rows by name."""
-    row, functions = code.measure("sample", "sample.part", source.encode())
+    row, functions = measure("sample", "sample.part", source.encode())
     return row, {function.function: function for function in functions}
 
 
@@ -127,7 +128,7 @@ def test_code_lines_are_those_that_the_tokenizer_sees(package: str) -> None:
                 text = node.body[0]
                 seen.difference_update(range(text.lineno, (text.end_lineno or 0) + 1))
 
-        assert code.measure(package, path.stem, path.read_bytes())[0].code_lines == len(seen), path.name
+        assert measure(package, path.stem, path.read_bytes())[0].code_lines == len(seen), path.name
 
 
 def test_an_empty_module_has_no_functions() -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from agentfleet import workbench
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
 from functions.data import handler as data
 from tests.fakes.blobs import FakeBlobs
@@ -230,13 +231,13 @@ def test_query_stays_within_its_memory(make_context: MakeContext) -> None:
 
 def test_query_waits_for_a_slot_only_as_long_as_it_has(make_context: MakeContext) -> None:
     """With every slot taken, a task without time is handed back to be retried."""
-    assert data._SLOTS.acquire(blocking=False)
-    assert data._SLOTS.acquire(blocking=False)
+    assert workbench.SLOTS.acquire(blocking=False)
+    assert workbench.SLOTS.acquire(blocking=False)
     try:
         with pytest.raises(RetryableError, match="no time was left"):
             query(make_context(seconds=0.05), "SELECT 1")
     finally:
-        data._SLOTS.release(2)
+        workbench.SLOTS.release(2)
 
 
 def test_profile_describes_columns(context: TaskContext) -> None:

@@ -197,3 +197,12 @@ def test_unknown_fields_are_refused() -> None:
     """A misspelt field is a mistake that is said."""
     with pytest.raises(ValidationError, match="itmes"):
         flow.CollectInput.model_validate({"itmes": []})
+
+
+def test_lists_are_put_side_by_side() -> None:
+    """One object per place; a shorter list leaves nulls, and empty ones give nothing."""
+    found = asyncio.run(flow.zip_lists(flow.ZipInput(lists={"url": ["a", "b"], "page": [{"n": 1}]})))
+    none = asyncio.run(flow.zip_lists(flow.ZipInput(lists={"url": [], "page": []})))
+
+    assert found.items == [{"url": "a", "page": {"n": 1}}, {"url": "b", "page": None}]
+    assert (found.count, none.items, none.count) == (2, [], 0)

@@ -1,5 +1,6 @@
 """The pool `knowledge` as tasks reach it: documents learned in parts, questions answered, errors of the right kind."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
-from agentfleet.domain.errors import Postponed
+from agentfleet.domain.errors import ModelBusy, ModelRefused, ModelThrottled, Postponed
 from agentfleet.domain.goal import GoalState
+from agentfleet.domain.model import Text
 from agentfleet.services.knowledge import Knowledge
 from agentfleet.services.learn import Indexes
 from cdk.playbooks import read_playbooks
 from functions.knowledge import handler
 from tests.fakes import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords
 from tests.fakes.fleet import InProcessFleet
+from tests.unit.pools.test_think import with_model
 
 PLAYBOOKS = read_playbooks(Path(__file__).parents[3])
 
@@ -95,9 +98,48 @@ def test_errors_are_of_the_right_kind(context: TaskContext, vectors: FakeVectors
     with pytest.raises(PermanentError, match="topics: \\['nope'\\] are none"):
         handler.add_python_docs(handler.PythonDocsInput(topics=["nope"]), context)
     with pytest.raises(PermanentError, match="at least one word"):
-        handler.ask(handler.AskInput(question="?"), context)
+        asyncio.run(handler.ask(handler.AskInput(question="?"), context))
     vectors.down.add("notes")
     with pytest.raises(RetryableError, match="it is down"):
         handler.add(note("Text."), context)
     vectors.down.clear()
     assert handler.compact(handler.CompactInput(domain="notes"), context) == {"domain": "notes"}
+
+
+@pytest.mark.parametrize(
+    ("says", "method", "answer", "why"),
+    [
+        ("They hunt by night [1].", "model", "They hunt by night [1].", ""),
+        ("NO ANSWER.", "model", None, ""),
+        ("They hunt by night [3].", "extractive", "Owls hunt by night. [1]", "it cited [3]"),
+        (ModelRefused("not that"), "extractive", "Owls hunt by night. [1]", "not that"),
+    ],
+)
+def test_a_model_words_the_answer(says: object, method: str, answer: str | None, why: str) -> None:
+    """From what was found, with its place; a refusal and a wrong citation leave the documents' own sentences."""
+    context, model = with_model(lambda request: says)
+    handler.add(note("Owls hunt by night."), context)
+
+    found = asyncio.run(handler.ask(handler.AskInput(question="When do owls hunt?"), context))
+
+    assert (found.method, found.answer) == (method, answer)
+    assert why in found.why
+    [shown] = model.seen[0].messages[0].parts
+    assert isinstance(shown, Text)
+    assert "[1] note, line 1\nOwls hunt by night." in shown.text
+    if not isinstance(says, Exception):
+        assert (found.input_tokens, found.output_tokens) == (100, 10)
+        assert found.dollars > 0
+
+
+def test_without_a_model_the_documents_answer_and_it_is_said(context: TaskContext) -> None:
+    """How to get one, too; a model that is only busy has the task come again."""
+    handler.add(note("Owls hunt by night."), context)
+
+    found = asyncio.run(handler.ask(handler.AskInput(question="When do owls hunt?"), context))
+
+    assert (found.method, found.model) == ("extractive", None)
+    assert "[pools.<name>.model]" in found.why
+    busy, _ = with_model(lambda request: ModelThrottled("slow down", 600.0))
+    with pytest.raises(ModelBusy):
+        asyncio.run(handler.ask(handler.AskInput(question="When do owls hunt?"), busy))

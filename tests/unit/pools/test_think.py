@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentfleet.agent import PermanentError, TaskContext
 from agentfleet.domain.errors import ModelAnswerInvalid, ModelBusy, ModelInputTooLong, ModelRefused, ModelUnavailable
 from agentfleet.domain.model import ModelRequest, Reply, StopReason, Text, ToolCall, Usage
-from agentfleet.domain.sentences import best, central, scores, sentences_of
+from agentfleet.domain.sentences import agreement, best, central, scores, sentences_of
 from agentfleet.ports_model import ModelPort
 from functions.think import handler as think
 from tests.unit.model.conftest import Environment
@@ -236,3 +239,84 @@ def test_ranking_knows_what_is_rare_and_what_is_common() -> None:
     assert scores("trees of the forest", texts)[:3] == [0.0, 0.0, 0.0]
     assert best("", texts, 3) == []
     assert central([], 3) == []
+
+
+WORDS = st.lists(st.sampled_from(["owls", "hunt", "mice", "by", "night", "cats", "sleep", "the", "of"]), max_size=6).map(
+    " ".join
+)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=6), st.randoms())
+def test_agreement_is_a_share_and_does_not_depend_on_order(texts: list[str], random: Random) -> None:
+    """From 0 to 1; equal texts agree wholly; shuffled texts keep their shares."""
+    shares = agreement(texts)
+    order = random.sample(range(len(texts)), len(texts))
+
+    assert all(0.0 <= share <= 1.0 for share in shares)
+    assert agreement([texts[place] for place in order]) == pytest.approx([shares[place] for place in order])
+    assert agreement(["owls hunt"] * 3) == [1.0, 1.0, 1.0]
+
+
+def judge(context: TaskContext, *candidates: str) -> think.JudgeOutput:
+    """The outcome of one think.judge."""
+    return asyncio.run(think.judge(think.JudgeInput(question="Why?", candidates=list(candidates)), context))
+
+
+def test_without_a_model_the_answer_that_most_agree_with_wins() -> None:
+    """It says so, and why."""
+    found = judge(without(), "Cats sleep.", "Owls hunt mice by night.", "By night owls hunt mice and voles.")
+
+    assert (found.how, found.model, found.winner) == ("rules", None, 1)
+    assert found.text == "Owls hunt mice by night."
+    assert [one.candidate for one in found.scores] == [0, 1, 2]
+    assert "fleet up --model" in found.why
+
+
+def test_a_judge_scores_each_candidate_once() -> None:
+    """What it leaves out or doubles is told to it; of equals the first wins."""
+    said = iter([[0, 0], [1, 0]])
+
+    def says(request: ModelRequest) -> Any:
+        scores = [{"candidate": number, "score": 8, "reason": "fine"} for number in next(said)]
+        return (ToolCall(id="t", name="Scores", input={"scores": scores}),)
+
+    context, model = with_model(says)
+
+    assert (judge(context, "a", "b").winner, len(model.seen)) == (0, 2)
+    with pytest.raises(PermanentError, match="none to judge"):
+        judge(context)
+    with pytest.raises(ModelUnavailable):
+        judge(without())
+
+
+def test_a_critic_that_wants_a_revision_says_which() -> None:
+    """A bare no is told to it; a critic needs a model, and so does a writer, who must write something."""
+    said = iter([{"revise": True}, {"revise": True, "remarks": ["Shorter."]}])
+    context, _ = with_model(lambda request: (ToolCall(id="t", name="Critique", input=next(said)),))
+    task = think.CriticizeInput(task="Write.", text="A text.")
+    silent, _ = with_model(lambda request: "  ")
+
+    found = asyncio.run(think.criticize(task, context))
+
+    assert (found.revise, found.remarks, found.how) == (True, ["Shorter."], "model")
+    with pytest.raises(ModelUnavailable):
+        asyncio.run(think.criticize(task, without()))
+    with pytest.raises(ModelUnavailable):
+        asyncio.run(think.write(think.WriteInput(task="Write."), without()))
+    with pytest.raises(ModelAnswerInvalid, match="wrote nothing"):
+        asyncio.run(think.write(think.WriteInput(task="Write."), silent))
+
+
+def test_a_remark_that_no_model_makes_is_none() -> None:
+    """Neither without one nor by one that can't keep to the lines."""
+    task = think.RemarkInput(path="a.py", text="    1 x = 1")
+    stubborn, _ = with_model(
+        lambda request: (
+            ToolCall(id="t", name="Remarks", input={"remarks": [{"line": 9, "severity": "low", "remark": "Hm."}]}),
+        )
+    )
+
+    for context in (without(), stubborn):
+        found = asyncio.run(think.remark(task, context))
+        assert (found.how, found.remarks) == ("rules", [])
+        assert found.why

@@ -21,6 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentfleet.agent import PermanentError, RetryableError, TaskContext
+from agentfleet.domain.bounds import Bounds, EgressRefused
 from functions.web import handler as web
 from tests.fakes.blobs import FakeBlobs
 from tests.unit.pools.conftest import MakeContext
@@ -580,3 +581,17 @@ def test_a_response_says_how_long_it_may_be_kept(control: str, seconds: float) -
     assert web._fresh_seconds(web._Answer(200, headers, b"")) == max(0.0, seconds - 10)
     headers["Set-Cookie"] = "id=1"
     assert web._fresh_seconds(web._Answer(200, headers, b"")) == 0.0
+
+
+def test_what_an_agent_set_going_is_bounded_at_every_hop(site: str, make_context: MakeContext) -> None:
+    """A host that the agent may not reach is asked neither first nor by a redirect."""
+    port = site.rpartition(":")[2]
+    settings = {"allow_private": True}
+    elsewhere = make_context(settings=settings, bounds=Bounds(hosts=(("docs.example.com",),)))
+    here = make_context(settings=settings, bounds=Bounds(hosts=(("127.0.0.1",),)))
+
+    with pytest.raises(EgressRefused, match=r"may not reach 127\.0\.0\.1"):
+        fetch(elsewhere, f"{site}/")
+    with pytest.raises(EgressRefused, match="may not reach localhost"):
+        fetch(here, f"{site}/?status=302&header.Location=http://localhost:{port}/")
+    assert len(Site.seen) == 1

@@ -1,15 +1,16 @@
 """Keeping, finding and answering: what only shows when writers meet, domains fail, or a model words the answers."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from agentfleet.domain.errors import KnowledgeUnavailable
 from agentfleet.domain.knowledge import Document, Match, Space, Vector
-from agentfleet.ports_knowledge import Passage
+from agentfleet.ports_knowledge import Passage, Written
 from agentfleet.services.find import Finder
 from agentfleet.services.knowledge import Knowledge
-from agentfleet.services.knowledge_views import DocumentView
+from agentfleet.services.knowledge_views import AnswerView, DocumentView
 from agentfleet.services.learn import Draft, Indexes
 from tests.fakes import FakeDocuments, FakeEmbedder, FakePages, FakeVectors, FakeWords, FixedClock
 
@@ -23,9 +24,13 @@ class Shelf:
         self.indexes = Indexes(self.vectors, self.words, self.embedder)
         self.known = self.process("one")
 
-    def process(self, node: str, writer: "Model | None" = None) -> Knowledge:
+    def process(self, node: str) -> Knowledge:
         """Another process over the same stores."""
-        return Knowledge(self.documents, self.indexes, FakePages(), self.clock, node=node, writer=writer)
+        return Knowledge(self.documents, self.indexes, FakePages(), self.clock, node=node)
+
+    def ask(self, question: str, writer: "Model") -> AnswerView:
+        """What the model makes of what is found."""
+        return asyncio.run(self.known.answerer.ask_model("acme", question, None, writer))
 
     def add(self, text: str, domain: str = "d", title: str = "t") -> DocumentView:
         """Keep a text."""
@@ -40,11 +45,11 @@ class Model:
         self.says = says
         self.passages: Sequence[Passage] = ()
 
-    def write(self, question: str, passages: Sequence[Passage]) -> str | None:
+    async def write(self, question: str, passages: Sequence[Passage]) -> Written:
         self.passages = passages
         if isinstance(self.says, KnowledgeUnavailable):
             raise self.says
-        return self.says
+        return Written(self.says, "tiny", 100, 10, 0.25, 1.5)
 
 
 class Meeting(FakeDocuments):
@@ -145,9 +150,10 @@ def test_a_model_words_the_answer_from_what_was_found() -> None:
     shelf.add("Owls hunt by night.", title="owls.txt")
     model = Model("At night [1].")
 
-    answer = shelf.process("one", model).answerer.ask("acme", "When do owls hunt?", None)
+    answer = shelf.ask("When do owls hunt?", model)
 
     assert (answer.answer, answer.method) == ("At night [1].", "model")
+    assert (answer.model, answer.input_tokens, answer.output_tokens, answer.dollars) == ("tiny", 100, 10, 0.25)
     assert model.passages == [Passage("Owls hunt by night.", "owls.txt, line 1")]
     assert [(one.number, one.text) for one in answer.citations] == [(1, "Owls hunt by night.")]
 
@@ -157,17 +163,32 @@ def test_a_model_may_say_that_there_is_no_answer() -> None:
     shelf = Shelf()
     shelf.add("Owls hunt by night.")
 
-    answer = shelf.process("one", Model(None)).answerer.ask("acme", "When do owls hunt?", None)
+    answer = shelf.ask("When do owls hunt?", Model(None))
 
     assert (answer.answer, answer.method, answer.citations) == (None, "model", ())
 
 
-@pytest.mark.parametrize("says", ["At night.", "At night [7].", KnowledgeUnavailable("no model")])
-def test_without_a_usable_model_the_documents_speak(says: str | KnowledgeUnavailable) -> None:
-    """A model that does not answer, cites nothing, or what it was not given, is not believed."""
+@pytest.mark.parametrize(
+    ("says", "why", "dollars"),
+    [
+        ("At night.", "it cited nothing of 1 passages", 0.25),
+        ("At night [7].", "it cited [7] of 1 passages", 0.25),
+        (KnowledgeUnavailable("no model"), "no model", 0.0),
+    ],
+)
+def test_without_a_usable_model_the_documents_speak(says: str | KnowledgeUnavailable, why: str, dollars: float) -> None:
+    """A model that does not answer, cites nothing, or what it was not given, is not believed; what it cost is told."""
     shelf = Shelf()
     shelf.add("Owls hunt by night.")
 
-    answer = shelf.process("one", Model(says)).answerer.ask("acme", "When do owls hunt?", None)
+    answer = shelf.ask("When do owls hunt?", Model(says))
 
     assert (answer.answer, answer.method) == ("Owls hunt by night. [1]", "extractive")
+    assert (answer.why, answer.dollars) == (why, dollars)
+
+
+def test_where_nothing_is_found_no_model_is_asked() -> None:
+    """It would have to make something up."""
+    answer = Shelf().ask("When do owls hunt?", Model("At night [1]."))
+
+    assert (answer.answer, answer.method, answer.model) == (None, "extractive", None)

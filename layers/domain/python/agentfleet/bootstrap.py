@@ -20,6 +20,7 @@ from agentfleet.adapters.claims import DynamoClaims
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.joins import DynamoJoins
+from agentfleet.adapters.journal import DynamoJournals
 from agentfleet.adapters.kills import DynamoKills
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
@@ -28,14 +29,14 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
-from agentfleet.composition import Governance, Healing, Outside, Platform
+from agentfleet.composition import Bench, Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
 from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability, ModelSource, TaskContext
+from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.control import Controller
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
@@ -45,12 +46,18 @@ from agentfleet.settings import (
     ArchiverSettings,
     FleetSettings,
     KnowledgeSettings,
+    MemorySettings,
     MissingSetting,
     PoolSettings,
     RecorderSettings,
 )
 
 if TYPE_CHECKING:
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+    from agentfleet.adapters.model_use import DynamoUses
+    from agentfleet.domain.memory import Policy as MemoryPolicy
+    from agentfleet.ports_agents import ToolServer
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
@@ -60,14 +67,18 @@ if TYPE_CHECKING:
     from agentfleet.services.knowledge import Knowledge
     from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
+    from agentfleet.services.memory import TaskMemory
+    from agentfleet.services.memory_desk import MemoryDesk
     from agentfleet.services.model import TaskModel
     from agentfleet.services.planner import Planner
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
+    from agentfleet.services.remember import Rememberer
     from agentfleet.services.remote import RemoteCaller, RemoteWatch
     from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
+    from agentfleet.services.upload import Uploader
 
 # What only one function needs is imported where it is wired: every other function's cold start would pay for it.
 
@@ -115,6 +126,7 @@ def outside(settings: FleetSettings) -> Outside:
         approvals=DynamoApprovals(aws.dynamodb, settings.registry_table),
         kills=DynamoKills(aws.dynamodb, settings.registry_table, utc_now),
         routing=DynamoRouting(aws.dynamodb, settings.registry_table),
+        journals=DynamoJournals(aws.dynamodb, settings.work_table, outputs, utc_now),
     )
 
 
@@ -179,7 +191,71 @@ def runner(
         cache=cache,
         guard=_guard(settings),
         models=models,
+        memories=_memories(settings, pool) if settings.remembers else None,
+        bench=_bench(settings, fleet.catalog),
     )
+
+
+def _memories(settings: PoolSettings, pool: str) -> MemorySource:
+    """What makes the pool's memory when a task first asks for it: till then nothing of it is imported."""
+
+    @lru_cache(maxsize=1)
+    def made() -> MemorySource:
+        from agentfleet.domain.guardrails import Guardrails
+        from agentfleet.services.memory import Memories
+
+        chosen = MemorySettings.from_env()
+        facts, sessions, episodes, policy = _remembering(chosen)
+        rules = Guardrails.model_validate(settings.guardrails)
+        return Memories(facts, sessions, episodes, utc_now, pool, policy, rules, chosen.session_chars)
+
+    def source(context: TaskContext) -> "TaskMemory":
+        return made()(context)
+
+    return source
+
+
+def _remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]":
+    """Where it is remembered, and by which rules."""
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
+    from agentfleet.domain.memory import Policy
+
+    aws, table = clients(), chosen.table
+    return (
+        DynamoFacts(aws.dynamodb, table, aws.threads),
+        DynamoSessions(aws.dynamodb, table, aws.threads),
+        DynamoEpisodes(aws.dynamodb, table, aws.threads),
+        Policy(timedelta(days=chosen.half_life_days), chosen.facts),
+    )
+
+
+def _bench(settings: PoolSettings, catalog: Catalog) -> Bench:
+    """What the tools of a pool's tasks reach out to: imported where a task asks for its tools."""
+
+    def refused(context: TaskContext, tool: str, error: Exception) -> None:
+        from agentfleet.adapters.tool_signals import RefusalMetric
+
+        RefusalMetric(settings.fleet, settings.pool, utc_now)(context, tool, error)
+
+    def servers() -> "Mapping[str, ToolServer]":
+        specs = catalog.pools[settings.pool].servers
+        if not specs:
+            return {}
+        from agentfleet.adapters.mcp_servers import StrandsToolServer
+
+        return {spec.name: StrandsToolServer(spec, _token(spec.secret), utc_now) for spec in specs}
+
+    return Bench(refused, servers)
+
+
+def _token(secret: str | None) -> Callable[[], str | None]:
+    """What gives a server's bearer token, read anew for each connection: it may have been rotated."""
+
+    def read() -> str | None:
+        return clients().secrets.get_secret_value(SecretId=secret)["SecretString"] if secret else None
+
+    return read
 
 
 def _guard(settings: PoolSettings) -> "Guard | None":
@@ -208,6 +284,7 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         from agentfleet.ports_model import FreeSpending
         from agentfleet.services.budget import GoalSpending
         from agentfleet.services.model import Circumstances, Models
+        from agentfleet.services.model_use import UseRecorder
 
         try:
             choice = ModelChoice.model_validate_json(settings.model)
@@ -216,7 +293,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
         spending = GoalSpending(fleet.budgets, fleet.outside.goals) if fleet else FreeSpending()
         given = Circumstances(
-            settings.pool, choice, random, spending=spending, cache=cache or _cache(settings), throttled=throttled
+            settings.pool,
+            choice,
+            random,
+            spending=spending,
+            cache=cache or _cache(settings),
+            throttled=throttled,
+            used=UseRecorder(_uses(settings), fleet.outside.goals) if fleet else None,
         )
         return Models(BedrockModels(clients().bedrock), given)
 
@@ -224,6 +307,13 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
         return made()(context)
 
     return source
+
+
+def _uses(settings: FleetSettings) -> "DynamoUses":
+    from agentfleet.adapters.model_use import DynamoUses
+
+    aws = clients()
+    return DynamoUses(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now)
 
 
 def _cache(settings: PoolSettings) -> CacheManager:
@@ -264,6 +354,7 @@ class Api:
     governance: Governance
     saga: "Saga"
     discovery: "Discovery"
+    upload: "Uploader"
 
 
 @lru_cache(maxsize=1)
@@ -317,6 +408,7 @@ def api() -> Api:
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.scale import Scaler
+    from agentfleet.services.upload import Uploader
 
     settings = ApiSettings.from_env()
     aws = clients()
@@ -336,11 +428,12 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
-        account=Accountant(reach.plans, reach.results, history, fleet.catalog),
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog, uses=_uses(settings)),
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
         saga=fleet.saga,
         discovery=Discovery(fleet.catalog, fleet.router, fleet.board, fleet.registry, utc_now),
+        upload=Uploader(reach.blobs),
     )
 
 
@@ -402,6 +495,27 @@ def knowledge() -> "Knowledge":
         vectors = DynamoVectors(aws.dynamodb, settings.table, embedder.name, aws.threads)
     documents = DynamoDocuments(aws.dynamodb, settings.table, aws.threads, utc_now)
     return Knowledge(documents, Indexes(vectors, words, embedder), PdfPages(), utc_now)
+
+
+@lru_cache(maxsize=1)
+def memory() -> "MemoryDesk":
+    """For the API's memory routes."""
+    from agentfleet.services.memory_desk import MemoryDesk
+
+    chosen = MemorySettings.from_env()
+    facts, sessions, episodes, policy = _remembering(chosen)
+    return MemoryDesk(facts, sessions, episodes, utc_now, policy, chosen.session_chars)
+
+
+@lru_cache(maxsize=1)
+def rememberer() -> "Rememberer":
+    """For remember_goals."""
+    from agentfleet.adapters.episodes import DynamoEpisodes
+    from agentfleet.services.remember import Rememberer
+
+    fleet, aws = outside(FleetSettings.from_env()), clients()
+    episodes = DynamoEpisodes(aws.dynamodb, MemorySettings.from_env().table, aws.threads)
+    return Rememberer(fleet.goals, fleet.plans, fleet.results, fleet.budgets, episodes)
 
 
 @lru_cache(maxsize=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from random import random
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,15 @@ from agentfleet.ports import (
     TaskQueues,
     UndoAnswers,
 )
+from agentfleet.ports_agents import JournalStore
 from agentfleet.ports_governance import ApprovalStore, BudgetStore, KillStore
 from agentfleet.services.accept import Accepter
 from agentfleet.services.approval import ApprovalBook, ApprovalGate, ApprovalPolicy, LocalApprovals
 from agentfleet.services.breaker import Breakers, LocalBreakers, read_policy
 from agentfleet.services.budget import Budgets, LocalBudgets
-from agentfleet.services.capability import Capability, ModelSource
+from agentfleet.services.capability import Capability, MemorySource, ModelSource
 from agentfleet.services.finish import Finisher
+from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import KillStage, KillSwitch, LocalKills
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
@@ -47,9 +50,13 @@ from agentfleet.services.run import Gates, Stores, TaskRunner
 from agentfleet.services.undo import Undoer
 
 if TYPE_CHECKING:
+    from agentfleet.domain.goal import Goal
+    from agentfleet.domain.plan import Unit
     from agentfleet.domain.playbook import Playbook
+    from agentfleet.ports_agents import ToolServer
     from agentfleet.services.approval import ApprovalDesk
     from agentfleet.services.cache import CacheManager
+    from agentfleet.services.capability import TaskContext
     from agentfleet.services.control import Controller
     from agentfleet.services.dead_letters import DeadLetterOffice
     from agentfleet.services.guardrail import Guard
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
     from agentfleet.services.intake import EventIntake
     from agentfleet.services.kill import KillDesk
     from agentfleet.services.saga import Saga
+    from agentfleet.services.task_tools import CallHere, Refused, TaskTools, Workshop
 
 # What agents don't need is imported where it is composed: every agent's cold start would pay for it.
 
@@ -83,6 +91,7 @@ class Outside:
     approvals: ApprovalStore = field(default_factory=LocalApprovals)
     kills: KillStore = field(default_factory=LocalKills)
     routing: RoutingStore = field(default_factory=LocalRouting)
+    journals: JournalStore = field(default_factory=LocalJournals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,18 @@ class Governance:
     budgets: Budgets
     approvals: ApprovalDesk
     kills: KillDesk
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What the tools of a pool's tasks reach out to."""
+
+    refused: Refused | None = None
+    """Told of every call that was not let through."""
+    servers: Callable[[], Mapping[str, ToolServer]] = dict
+    """MCP servers by name, made when a task first asks for its tools."""
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Let so many seconds pass."""
 
 
 class Platform:
@@ -204,8 +225,13 @@ class Platform:
         cache: CacheManager | None = None,
         guard: Guard | None = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
+        bench: Bench = Bench(),
     ) -> TaskRunner:
-        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked."""
+        """The runner of one execution environment of a pool; no cache: nothing is cached; no models: none is asked.
+
+        No memories: its agents remember nothing.
+        """
         outside = self.outside
         now = outside.clock()
         entry = Agent(agent_id, pool, tuple(sorted(capabilities)), AgentState.STARTING, now, now)
@@ -224,6 +250,9 @@ class Platform:
             budgets=self.budgets,
             guard=guard,
             models=models,
+            memories=memories,
+            journals=outside.journals,
+            workshop=self._workshop(pool, capabilities, guard, bench),
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)
@@ -256,6 +285,37 @@ class Platform:
             undoer,
             gates,
         )
+
+    def _workshop(
+        self, pool: str, capabilities: Mapping[str, Capability], guard: Guard | None, bench: Bench
+    ) -> Workshop | None:
+        """What makes the tools of a pool's tasks, where it has any, when a task first asks for them."""
+        spec = self.catalog.pools[pool]
+        if not spec.tools and not spec.servers:
+            return None
+
+        @lru_cache(maxsize=1)
+        def made() -> Workshop:
+            from agentfleet.services.task_tools import ToolShop
+
+            return ToolShop(
+                spec,
+                self.catalog,
+                self.accepter,
+                self.outside.goals,
+                self.outside.clock,
+                capabilities,
+                self.approval_policy,
+                guard,
+                bench.refused,
+                bench.servers(),
+                bench.pause,
+            )
+
+        def tools_of(goal: Goal, unit: Unit, call_here: CallHere, context: TaskContext) -> TaskTools:
+            return made()(goal, unit, call_here, context)
+
+        return tools_of
 
     def healing(self, watch: QueueWatch, letters: DeadLetters, health: HealthStore) -> Healing:
         """The services that look after goals, over these queues and this memory."""

@@ -97,11 +97,24 @@ class Passage:
     place: str
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model wrote from passages, and what it took."""
+
+    text: str | None
+    """With `[1]` for the first passage; None if they don't hold an answer."""
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float = 0.0
+    seconds: float = 0.0
+
+
 class Writer(Protocol):
     """A model that puts passages into an answer."""
 
-    def write(self, question: str, passages: Sequence[Passage]) -> str | None:
-        """An answer that cites passages as `[1]`, `[2]` …, by their order; None if they don't hold one.
+    async def write(self, question: str, passages: Sequence[Passage]) -> Written:
+        """An answer that cites passages as `[1]`, `[2]` …, by their order.
 
-        Raises KnowledgeUnavailable if the model does not answer.
+        Raises KnowledgeUnavailable if there is no model, or none that will.
         """

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from agentfleet.domain.batch_inference import BatchRecord, BatchResult, BatchStatus
 from agentfleet.domain.model import Cost, ModelRequest, Reply
+from agentfleet.domain.model_use import ModelUse
 
 
 class ModelPort(Protocol):
@@ -51,6 +52,16 @@ class FreeSpending:
 
     def settle(self, reservation: str, spent: Cost | None) -> None:
         """Nothing was set aside."""
+
+
+class UseStore(Protocol):
+    """What goals have used of language models, themselves and through their sub-plans."""
+
+    def add(self, goals: Sequence[str], use: ModelUse) -> None:
+        """Count calls of a model for each of these goals. Tried once: what is counted twice would be paid twice."""
+
+    def read(self, goal: str) -> Sequence[ModelUse]:
+        """What a goal has used, a row per model by name; read consistently."""
 
 
 class BatchInference(Protocol):

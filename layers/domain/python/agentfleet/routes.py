@@ -10,6 +10,7 @@ from agentfleet.services.authorize import Caller, caller_of
 
 if TYPE_CHECKING:
     from agentfleet.services.knowledge import Knowledge
+    from agentfleet.services.memory_desk import MemoryDesk
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most")]
 Cursor = Annotated[str | None, Query(max_length=1024, description="Where the page before ended")]
@@ -30,6 +31,11 @@ class Routes(APIGatewayHttpRouter):
     def knowledge(self) -> "Knowledge":
         """What the fleet knows."""
         return bootstrap.knowledge()
+
+    @property
+    def memory(self) -> "MemoryDesk":
+        """What agents remember."""
+        return bootstrap.memory()
 
     def caller(self) -> Caller:
         """Whose request this is, as the authorizer says. Raises Unauthorized."""

@@ -59,6 +59,23 @@ class KnowledgeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """Where agents remember, how long and how much: `[memory]` of fleet.toml."""
+
+    table: str
+    half_life_days: float = 30.0
+    facts: int = 500
+    """Of one agent."""
+    session_chars: int = 24_000
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Raises MissingSetting naming the variable."""
+        given = os.environ if environment is None else environment
+        return cls(_required(given, "MEMORY_TABLE"), **_json(given, "MEMORY_SETTINGS"))
+
+
+@dataclass(frozen=True, slots=True)
 class FleetSettings:
     """What every function that works on goals needs."""
 
@@ -102,6 +119,8 @@ class PoolSettings(FleetSettings):
     """`[pools.<name>.guardrails]`."""
     model: str = ""
     """JSON of `[pools.<name>.model]`, a ModelChoice; empty where there is no model to ask."""
+    remembers: bool = False
+    """Has the pool the grant `memory`?"""
 
     @classmethod
     def _read(cls, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -112,6 +131,7 @@ class PoolSettings(FleetSettings):
             "cache_group": environment.get("CACHE_GROUP", ""),
             "cache_user": environment.get("CACHE_USER", ""),
             "model": environment.get("MODEL", ""),
+            "remembers": bool(environment.get("MEMORY_TABLE")),
         }
 
 

@@ -15,6 +15,7 @@ from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
 from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
+from agentfleet.domain import bounds
 from agentfleet.domain import budget as budgets
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
@@ -175,6 +176,7 @@ class DynamoGoals:
             origin=goal.origin,
             words=goal.words or None,
             budget=budgets.to_json(goal.budget) if goal.budget else None,
+            bounds=bounds.to_json(goal.bounds) if goal.bounds else None,
             finished=goal.finished,
             output=None if is_large else goal.output,
             output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
@@ -207,6 +209,7 @@ def _to_goal(found: dict[str, Any]) -> Goal:
         origin=found.get("origin"),
         words=found.get("words") or "",
         budget=budgets.from_json(found["budget"]) if found.get("budget") else None,
+        bounds=bounds.from_json(found["bounds"]) if found.get("bounds") else None,
         finished=found.get("finished"),
         output=found.get(_OUTPUT),
         counts=found.get("counts", {}),

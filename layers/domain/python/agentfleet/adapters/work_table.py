@@ -8,6 +8,7 @@ Key rules (pk, sk):
     RESULT  goal#(unit mod shards)   R000042    short names: it is by far the most frequent item
     CLAIM   goal#(unit mod shards)   C000042
     JOIN    goal#(join mod shards)   J000007
+    JOURNAL goal#journal#task        0003.01    what a task wrote down of what it has done so far
 """
 
 import json
@@ -59,6 +60,11 @@ def join_key(number: int) -> str:
     return f"J{number:06d}"
 
 
+def journal_partition(goal_id: str, task_id: str) -> str:
+    """Partition key of what a task has written down."""
+    return f"{goal_id}#journal#{task_id}"
+
+
 def living_key(goal_id: str) -> str:
     """Partition key of a living goal in the index `living`."""
     return str(crc32(goal_id.encode()) % LIVING_PARTS)
@@ -99,6 +105,7 @@ class GoalItem(Model):
     origin = UnicodeAttribute(null=True)
     words = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)
+    bounds = JsonAttribute(null=True)
     finished = MomentAttribute(null=True)
     output = JsonAttribute(null=True)
     output_digest = UnicodeAttribute(null=True)

@@ -58,6 +58,21 @@ class RemoteAgent(BaseModel):
     """Which calls it."""
 
 
+class ToolServerSpec(BaseModel):
+    """An MCP server: `[pools.<name>.mcp.<server>]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+    tools: tuple[str, ...] = ()
+    """Names and patterns of its tools that may be called; none without it."""
+    secret: str | None = None
+    """Name of the secret that holds the bearer token; None: it asks for none."""
+    timeout: float = 30.0
+    """Seconds that one call may take."""
+
+
 class PoolSpec(BaseModel):
     """A pool of agents: one function, fed by one queue per priority."""
 
@@ -90,6 +105,10 @@ class PoolSpec(BaseModel):
     """The most that one call of its models costs, as far as that can be said beforehand (`domain.estimate.call_dollars`)."""
     tools: tuple[str, ...] = ()
     """Names and patterns of the tools that its agents may call."""
+    hosts: tuple[str, ...] = ()
+    """Names and patterns of the hosts that addresses in calls of tools may lead to."""
+    servers: tuple[ToolServerSpec, ...] = ()
+    """MCP servers whose tools its agents may call, by name."""
 
 
 class BudgetDefaults(BaseModel):

@@ -71,6 +71,10 @@ class Postponed(RetryableError):
         super().__init__(message, delay)
 
 
+class Waiting(Postponed):
+    """The task waits for something that it has set going: it comes again after `delay` seconds, however often that is."""
+
+
 class CircuitOpen(Postponed):
     """A dependency has failed too often of late to be called now."""
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.budget import Budget
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
@@ -71,6 +72,8 @@ class Parent:
     slot: int
     ancestors: tuple[str, ...]
     """Goal ids from the outermost goal down to `goal_id`."""
+    reports: bool = True
+    """Is the goal's end the end of that task? Not where the task called for it and waits for its output itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,8 @@ class Goal:
     """What was asked for, if it was asked for in words."""
     budget: Budget | None = None
     """What it may use up, and what the goals above it may; None where nothing limits it."""
+    bounds: Bounds | None = None
+    """What it and its sub-plans may do, where an agent's model set it going."""
     finished: datetime | None = None
     output: Any = None
     counts: dict[str, int] = field(default_factory=dict)

@@ -30,11 +30,15 @@ class Guardrails(BaseModel):
     output: dict[Check, OutputAction] = Field(default_factory=dict)
     """`mask`: what was found is replaced by its rule's name; a mark of injection takes its whole text with it."""
 
+    tools: dict[Check, OutputAction] = Field(default_factory=dict)
+    """Of agents that call tools: `block` and `mask` refuse a call whose arguments hold it; what a tool answers is refused by
+    `block` and masked by `mask` before the agent reads it."""
+
     bedrock: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)$")] | None = None
     """`id:version` of a guardrail of Amazon Bedrock that must not intervene, whatever it does then. None: none is asked."""
 
     def __bool__(self) -> bool:
-        return bool(self.input or self.output or self.bedrock)
+        return bool(self.input or self.output or self.tools or self.bedrock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,11 @@ def submissions_queue(fleet: str) -> str:
     return f"{fleet}-submissions"
 
 
+def endings_queue(fleet: str) -> str:
+    """Name of the queue between the bus and remember_goals."""
+    return f"{fleet}-endings"
+
+
 def dead_letters(queue: str) -> str:
     """Name of the dead-letter queue of a queue that has one of its own."""
     return f"{queue}-dead"
@@ -63,7 +68,7 @@ def cache(fleet: str) -> str:
     return f"{fleet}-cache"
 
 
-def table(fleet: str, kind: Literal["work", "registry", "knowledge", "history"]) -> str:
+def table(fleet: str, kind: Literal["work", "registry", "knowledge", "history", "memory"]) -> str:
     """Name of one of the fleet's tables."""
     return f"{fleet}-{kind}"
 

@@ -3,6 +3,8 @@
 `{"$param": "uri"}` stands for a parameter and `"{{ uri }}"` for its text inside a string. A task with `foreach` (a list,
 or a parameter that is one) becomes one task per element, `id.0`, `id.1` …, in which `{"$item": "name"}` is that part of
 the element (JMESPath, "" for all of it), `{"$index": true}` its number, and `{{ item }}`, `{{ index }}` their texts.
+
+What a task of `flow.map` has as its own `input` is the map's: there these four are left for its items, which are not known yet.
 """
 
 import re
@@ -26,6 +28,8 @@ _PYTHON: Final[dict[str, tuple[type, ...]]] = {
     "list": (list,),
     "object": (dict,),
 }
+_MAP: Final = "flow.map"
+_OF_ITEMS: Final = frozenset({"item", "index"})
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
@@ -95,31 +99,44 @@ class Playbook(BaseModel):
 def _expand(task: dict[str, Any], values: dict[str, Any]) -> list[Any]:
     name = task.get("id", "?")
     if "foreach" not in task:
-        return [_fill(task, values, f"tasks[{name}]")]
+        return [_fill_task(task, values, f"tasks[{name}]")]
     template = {key: value for key, value in task.items() if key != "foreach"}
     items = _fill(task["foreach"], values, f"tasks[{name}].foreach")
     if not isinstance(items, list) or not items:
         raise InvalidRequest.of(f"tasks[{name}].foreach", f"must be a list with at least one element, not {items!r:.80}")
     return [
-        _fill({**template, "id": f"{name}.{index}"}, {**values, "item": item, "index": index}, f"tasks[{name}.{index}]")
+        _fill_task({**template, "id": f"{name}.{index}"}, {**values, "item": item, "index": index}, f"tasks[{name}.{index}]")
         for index, item in enumerate(items)
     ]
 
 
-def _fill(value: Any, values: dict[str, Any], where: str) -> Any:
+def _fill_task(task: dict[str, Any], values: dict[str, Any], where: str) -> Any:
+    given = task.get("input")
+    if task.get("capability") != _MAP or not isinstance(given, dict) or "input" not in given:
+        return _fill(task, values, where)
+    outer = {key: value for key, value in given.items() if key != "input"}
+    filled = _fill({**task, "input": outer}, values, where)
+    filled["input"]["input"] = _fill(given["input"], values, f"{where}.input.input", left=_OF_ITEMS)
+    return filled
+
+
+def _fill(value: Any, values: dict[str, Any], where: str, left: frozenset[str] = frozenset()) -> Any:
+    """The value with its holes filled; those named in `left` stay as they are."""
     match value:
         case {"$param": name, **rest} if not rest:
             return _value(name, values, where)
-        case {"$item": path, **rest} if not rest:
+        case {"$item": path, **rest} if not rest and "item" not in left:
             return _search(path, _value("item", values, where), where)
-        case {"$index": True, **rest} if not rest:
+        case {"$index": True, **rest} if not rest and "index" not in left:
             return _value("index", values, where)
         case dict():
-            return {key: _fill(inner, values, f"{where}.{key}") for key, inner in value.items()}
+            return {key: _fill(inner, values, f"{where}.{key}", left) for key, inner in value.items()}
         case list():
-            return [_fill(inner, values, f"{where}[{index}]") for index, inner in enumerate(value)]
+            return [_fill(inner, values, f"{where}[{index}]", left) for index, inner in enumerate(value)]
         case str():
-            return _PLACEHOLDER.sub(lambda found: _text(_value(found[1], values, where)), value)
+            return _PLACEHOLDER.sub(
+                lambda found: found[0] if found[1] in left else _text(_value(found[1], values, where)), value
+            )
     return value
 
 

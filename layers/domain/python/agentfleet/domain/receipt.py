@@ -12,6 +12,7 @@ from typing import Final
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.history import ENDED, Event, EventKind, moves_head
+from agentfleet.domain.model_use import ModelUse
 from agentfleet.domain.plan import CompiledPlan, Range, count
 from agentfleet.domain.prices import PriceTable
 
@@ -220,6 +221,18 @@ def _is_idempotent(capability: str, catalog: Catalog) -> bool:
 
 def _line(service: str, what: str, quantity: float, unit: str, per_million: float, how: str, *, counted: bool = False) -> Line:
     return Line(service, what, quantity, unit, quantity * per_million / MILLION, counted, how)
+
+
+def model_line(use: ModelUse) -> Line:
+    """The line of a language model: what its calls took, as they were settled one by one."""
+    parts = [f"{use.input:,} in", f"{use.output:,} out"]
+    if use.cache_read or use.cache_write:
+        parts.append(f"{use.cache_read:,} read from and {use.cache_write:,} written to its prompt cache")
+    calls = f"{use.calls:,} call{'' if use.calls == 1 else 's'}"
+    unknown = f", {use.unknown:,} of unknown cost counted at most" if use.unknown else ""
+    how = f"{calls}{unknown}: {', '.join(parts)}; sub-plans included"
+    service = "Local model" if use.model.startswith("local/") else "Bedrock"
+    return Line(service, use.model, use.tokens, "tokens", use.dollars, not use.unknown, how)
 
 
 def total(lines: Iterable[Line]) -> Mapping[str, float]:

@@ -66,6 +66,21 @@ def central(texts: Sequence[str], limit: int) -> list[int]:
     return sorted(-number for _, number in sorted(weighed, reverse=True)[:limit])
 
 
+def agreement(texts: Sequence[str]) -> list[float]:
+    """How much each text agrees with the others, 0 to 1: the mean share of their words that it has in common with each.
+
+    The share is that of Jaccard (words of both over words of either); a text alone agrees with itself.
+    """
+    sets = [set(terms_of(text)) for text in texts]
+    found = []
+    for number, own in enumerate(sets):
+        shares = [
+            len(own & other) / len(own | other) if own | other else 0.0 for place, other in enumerate(sets) if place != number
+        ]
+        found.append(sum(shares) / len(shares) if shares else 1.0)
+    return found
+
+
 def _stem(word: str) -> str:
     for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 3:

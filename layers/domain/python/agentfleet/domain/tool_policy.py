@@ -7,7 +7,7 @@ from typing import Final
 
 from agentfleet.domain.errors import PermanentError
 
-OWN_TOOLS: Final = ("knowledge.search",)
+OWN_TOOLS: Final = ("knowledge.search", "ask_person", "hand_off", "recall", "remember")
 """Tools of the platform itself, beside the fleet's capabilities."""
 
 

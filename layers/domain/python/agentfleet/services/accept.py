@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from agentfleet.domain import ids
+from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.budget import Budget, Limits, goal_account, narrowed
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import encode
@@ -16,6 +17,7 @@ from agentfleet.domain.names import TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import MAX_DEPTH, BudgetSpec, GoalRequest, PlanSpec, TaskSpec, parse_budget, parse_plan
+from agentfleet.domain.tool_policy import ToolNotAllowed
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
 from agentfleet.services.admission import Admission
 from agentfleet.services.finish import tell_accepted
@@ -27,6 +29,8 @@ MAKE_PLAN: Final = "plan.make"
 PLAN_TASK: Final = "plan"
 """Id of the one task of a goal in words."""
 NAME_CHARS: Final = 80
+PLANNER: Final = "plan.repair"
+"""The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
 
 
 class Accepter:
@@ -101,39 +105,76 @@ class Accepter:
         return self.resume(goal, stored), True
 
     def delegate(
-        self, goal: Goal, unit: int, slot: int, plan: Mapping[str, Any], budget: Mapping[str, Any] | None = None
+        self,
+        goal: Goal,
+        unit: int,
+        slot: int,
+        plan: Mapping[str, Any],
+        budget: Mapping[str, Any] | None = None,
+        bounds: Bounds | None = None,
     ) -> Goal:
-        """Start the sub-plan that a task returned, within `budget` if it gave one, and within all that the goal itself may.
+        """Start the sub-plan that a task returned, within `budget` and `bounds` if it gave any, and all that hold for the goal.
 
         Raises PermanentError if it can't be accepted.
         """
+        child_id = ids.child_goal_id(goal.id, unit, slot)
+        link = Parent(goal.id, unit, slot, ())
+        return self._start_within(goal, child_id, f"{goal.name}/{unit}", link, plan, budget or {}, bounds)
+
+    def call(self, goal: Goal, unit: int, key: str, name: str, task: Mapping[str, Any], bounds: Bounds) -> Goal:
+        """Start a goal of one task, at high priority, that a task of `goal` calls for and waits for itself.
+
+        The same `key` gives the same goal, as it stands by now. Its output is the task's. Raises PermanentError if it can't
+        be accepted, DeliveryFailed if a queue did not take the task (call again).
+        """
+        child_id = ids.derived_goal_id(goal.id, f"call:{key}")
+        if known := self._goals.get([child_id]).get(child_id):
+            return self.resume(known)
+        link = Parent(goal.id, unit, 0, (), reports=False)
+        plan = {"tasks": [dict(task)], "output": {"$from": task["id"]}}
+        called = replace(goal, priority="high", on_failure="fail")
+        return self._start_within(called, child_id, name, link, plan, {}, bounds)
+
+    def _start_within(
+        self,
+        goal: Goal,
+        child_id: str,
+        name: str,
+        link: Parent,
+        plan: Mapping[str, Any],
+        budget: Mapping[str, Any],
+        bounds: Bounds | None,
+    ) -> Goal:
+        """Start a goal that belongs to a task of another one, within all that this one may. Raises PermanentError."""
         ancestors = (*(goal.parent.ancestors if goal.parent else ()), goal.id)
         if len(ancestors) > MAX_DEPTH:
             raise PermanentError(f"the sub-plan would be {len(ancestors)} goals deep; at most {MAX_DEPTH}")
         if goal.budget and goal.budget.depth == 0:
             raise PermanentError(f"the budget of goal {goal.id} allows no sub-plan (depth 0)")
         try:
-            own = parse_budget(budget or {})
+            own = parse_budget(budget)
             spec = parse_plan(plan)
+            within = (bounds or Bounds()).within(goal.bounds)
+            _check_bounds(spec, within)
             window = self._admission.window_within(len(spec.tasks))
             compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
             raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
-        child_id = ids.child_goal_id(goal.id, unit, slot)
         stored = self._store_plan(child_id, compiled)
         child = Goal(
             id=child_id,
             tenant=goal.tenant,
-            name=f"{goal.name}/{unit}",
+            name=name,
             state=GoalState.PLANNING,
             created=self._clock(),
             tasks=stored.header.tasks,
             shards=stored.header.shards,
             priority=goal.priority,
             on_failure=goal.on_failure,
-            parent=Parent(goal.id, unit, slot, ancestors),
+            parent=replace(link, ancestors=ancestors),
             deadline=goal.deadline,
             budget=_within(goal, own),
+            bounds=within or None,
         )
         if not self._goals.create(child):
             child = self._goals.get([child_id])[child_id]
@@ -190,6 +231,15 @@ def _title(words: str | None) -> str:
     """What a goal in words is called: how it begins, in one line."""
     line = " ".join((words or "").split())
     return line if len(line) <= NAME_CHARS else line[: NAME_CHARS - 1] + "…"
+
+
+def _check_bounds(plan: PlanSpec, bounds: Bounds) -> None:
+    """Raises ToolNotAllowed for the first capability of a plan, in whatever role, that is out of bounds."""
+    for task in plan.tasks:
+        undoing = (task.compensation.capability,) if task.compensation else ()
+        for name in (task.capability, *undoing, *(one.capability for one in task.alternatives)):
+            if name != PLANNER and not bounds.allows(name):
+                raise ToolNotAllowed(f"task {task.id}: {name} is not among what the agent that set this going may call")
 
 
 def _within(goal: Goal, own: BudgetSpec) -> Budget | None:

@@ -1,7 +1,8 @@
 """Answer questions from documents, with citations: in the documents' own sentences, or in a model's words."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from agentfleet.domain.answers import best_sentences, cited, sentences
 from agentfleet.domain.errors import KnowledgeUnavailable
@@ -14,38 +15,56 @@ PASSAGES: Final = 5
 
 
 class Answerer:
-    """`Answerer(finder, embedder)`; with a `writer`, a model words the answers."""
+    """`Answerer(finder, embedder)`: in the documents' own sentences, or in a model's words where one is given."""
 
-    def __init__(self, finder: Finder, embedder: Embedder, writer: Writer | None = None) -> None:
+    def __init__(self, finder: Finder, embedder: Embedder) -> None:
         self._finder = finder
         self._embedder = embedder
-        self._writer = writer
 
     def ask(self, tenant: str, question: str, domains: Sequence[str] | None) -> AnswerView:
-        """An answer that says where each part of it stands, how it was made, and which domains could not be asked.
+        """An answer in the documents' own sentences, with where each stands and which domains could not be asked.
 
-        A model that does not answer, or cites what it was not given, is not used: the documents' own sentences are.
         Raises InvalidRequest and KnowledgeUnavailable as a search does.
         """
         found = self._finder.find(tenant, question, domains, PASSAGES)
-        written = self._written(question, found.findings)
-        if written is not None:
-            return written.model_copy(update={"missing": found.missing})
         return self._extracted(question, found.findings).model_copy(update={"missing": found.missing})
 
-    def _written(self, question: str, findings: Sequence[Finding]) -> AnswerView | None:
-        if self._writer is None or not findings:
-            return None
-        passages = [Passage(finding.text, finding.place.place) for finding in findings]
+    async def ask_model(self, tenant: str, question: str, domains: Sequence[str] | None, writer: Writer) -> AnswerView:
+        """An answer that a model words from what is found.
+
+        A model that does not answer, or cites nothing or what it was not given, is not used: the documents' own sentences are,
+        and the answer says why; what it has cost stands there all the same. Raises as `ask` does.
+        """
+        found = await asyncio.to_thread(self._finder.find, tenant, question, domains, PASSAGES)
+        answer = await self._written(question, found.findings, writer)
+        return answer.model_copy(update={"missing": found.missing})
+
+    async def _written(self, question: str, findings: Sequence[Finding], writer: Writer) -> AnswerView:
+        if not findings:
+            return AnswerView(question=question, answer=None, method="extractive", why="nothing was found to answer from")
         try:
-            text = self._writer.write(question, passages)
-        except KnowledgeUnavailable:
-            return None
-        numbers = [] if text is None else cited(text)
-        if text is not None and not (numbers and set(numbers) <= set(range(1, len(findings) + 1))):
-            return None
+            written = await writer.write(question, [Passage(finding.text, finding.place.place) for finding in findings])
+        except KnowledgeUnavailable as error:
+            return await self._instead(question, findings, why=str(error)[:500])
+        took: dict[str, Any] = {
+            "model": written.model or None,
+            "input_tokens": written.input_tokens,
+            "output_tokens": written.output_tokens,
+            "dollars": written.dollars,
+            "seconds": written.seconds,
+        }
+        if written.text is None:
+            return AnswerView(question=question, answer=None, method="model", **took)
+        numbers = cited(written.text)
+        if not numbers or not set(numbers) <= set(range(1, len(findings) + 1)):
+            said = ", ".join(f"[{number}]" for number in numbers) or "nothing"
+            return await self._instead(question, findings, why=f"it cited {said} of {len(findings)} passages", **took)
         places = tuple(_cited(findings[number - 1], number, findings[number - 1].text) for number in sorted(numbers))
-        return AnswerView(question=question, answer=text, method="model", citations=places)
+        return AnswerView(question=question, answer=written.text, method="model", citations=places, **took)
+
+    async def _instead(self, question: str, findings: Sequence[Finding], **more: Any) -> AnswerView:
+        answer = await asyncio.to_thread(self._extracted, question, findings)
+        return answer.model_copy(update=more)
 
     def _extracted(self, question: str, findings: Sequence[Finding]) -> AnswerView:
         given = sentences([finding.text for finding in findings])

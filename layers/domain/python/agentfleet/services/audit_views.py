@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.history import Event, EventKind, Verdict
+from agentfleet.domain.model_use import ModelUse
 
 
 class _View(BaseModel):
@@ -99,6 +100,36 @@ class ReceiptLine(_View):
     """Where the number is from."""
 
 
+class ModelUseView(_View):
+    """What calls of one language model took."""
+
+    model: str
+    calls: int
+    unknown: int = 0
+    """Of them, calls of which nobody knows what they took: they count with the most that it can be."""
+    input_tokens: int
+    """That were neither read from nor written to a prompt cache."""
+    output_tokens: int
+    cached_tokens: int
+    """Read from a prompt cache, at a lower price."""
+    cache_write_tokens: int
+    dollars: float
+
+    @classmethod
+    def of(cls, use: ModelUse) -> Self:
+        """The view of a use."""
+        return cls(
+            model=use.model,
+            calls=use.calls,
+            unknown=use.unknown,
+            input_tokens=use.input,
+            output_tokens=use.output,
+            cached_tokens=use.cache_read,
+            cache_write_tokens=use.cache_write,
+            dollars=use.dollars,
+        )
+
+
 class ReceiptView(_View):
     """What a goal cost, at list prices."""
 
@@ -111,7 +142,9 @@ class ReceiptView(_View):
     """The part of it that rests on counted numbers."""
     dollars_per_million_tasks: float
     tokens: int = 0
-    """Of language models. No task has used any."""
+    """Of language models, sub-plans included."""
+    models: tuple[ModelUseView, ...] = ()
+    """By model, sub-plans included."""
     is_complete: bool
     """Are all tasks that ended in the history? If not, results that it lacks
     are taken from the work table, and their sizes are estimated."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentfleet.domain import ids
+from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
@@ -21,7 +22,11 @@ from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 from agentfleet.services.budget import TaskBudget
 
 if TYPE_CHECKING:
+    from agentfleet.ports_agents import JournalStore
+    from agentfleet.services.journal import TaskJournal
+    from agentfleet.services.memory import TaskMemory
     from agentfleet.services.model import TaskModel
+    from agentfleet.services.task_tools import TaskTools
 
 LINK_LIFETIME: Final = timedelta(hours=1)
 
@@ -34,6 +39,8 @@ class SubPlan:
     output: Any = None
     budget: dict[str, Any] | None = None
     """`dollars`, `tokens`, `seconds`, `depth`: what it may use up, within all that the goal itself may."""
+    bounds: Bounds | None = None
+    """What its tasks may be and where their addresses may lead, within what holds for the goal itself."""
 
 
 def blob_prefix(tenant: str, goal_id: str = "", task: str = "") -> str:
@@ -110,6 +117,49 @@ class TaskContext:
     """What `model` is made by; None: this pool, or this machine, has no models."""
     undoes: Undoes | None = None
     """For compensations: the task that is undone, which `task_id` names too."""
+    memories: "Callable[[TaskContext], TaskMemory] | None" = None
+    """What `memory` is made by; None: this pool has no grant for it."""
+    bounds: Bounds | None = None
+    """What the task may do, where an agent's model set it going."""
+    journals: "JournalStore | None" = None
+    """What `journal` is kept in; None: nowhere but in this task's own memory."""
+    workshop: "Callable[[TaskContext], TaskTools] | None" = None
+    """What `tools` is made by; None: there are no tools here."""
+
+    @property
+    def has_memory(self) -> bool:
+        """May this pool's agents remember?"""
+        return self.memories is not None
+
+    @property
+    def memory(self) -> "TaskMemory":
+        """What is remembered for this tenant: `context.memory.recall("…")`. Its calls block.
+
+        Raises PermanentError if the pool has no grant for it; `has_memory` tells.
+        """
+        if self.memories is None:
+            raise PermanentError('the pool has no grant memory: add "memory" to its grants in fleet.toml')
+        return self.memories(self)
+
+    @property
+    def journal(self) -> "TaskJournal":
+        """What this task writes down of what it has done, to go on from there when it is carried out again."""
+        from agentfleet.services.journal import LocalJournals, TaskJournal  # noqa: PLC0415 - for those who keep one
+
+        return TaskJournal(self.journals or LocalJournals(), self.goal_id, self.task_id, self.clock)
+
+    @property
+    def tools(self) -> "TaskTools":
+        """What this task may call by name: the fleet's capabilities that `[pools.<name>] tools` lists, and a few more.
+
+        Raises PermanentError where there are none: in compensations, and in calls within an agent.
+        """
+        if self.workshop is None:
+            raise PermanentError(
+                "there are no tools here: the pool needs [pools.<name>] tools in fleet.toml; compensations, and what an agent "
+                "calls within its own invocation, have none"
+            )
+        return self.workshop(self)
 
     @property
     def model(self) -> "TaskModel":
@@ -160,6 +210,8 @@ class TaskContext:
 
 ModelSource = Callable[[TaskContext], "TaskModel"]
 """Gives a task its view of the pool's models."""
+MemorySource = Callable[[TaskContext], "TaskMemory"]
+"""Gives a task its view of what is remembered for its tenant."""
 
 Function = Callable[..., Any]
 

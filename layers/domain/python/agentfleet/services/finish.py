@@ -209,7 +209,8 @@ class Finisher:
             self._sagas.start(goal.id, goal.undoing.attempt)
             return
         if goal.parent and goal.state.is_final:
-            self._report_to_parent(goal, goal.parent)
+            if goal.parent.reports:
+                self._report_to_parent(goal, goal.parent)
             return
         self._bus.publish(
             EVENTS[goal.state],

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from agentfleet.domain.codec import dumps
@@ -38,6 +38,20 @@ class Guard:
             return output
         self._judge(context, found, [check for check, action in self._rules.output.items() if action == "block"])
         return mask(output, [check for check, action in self._rules.output.items() if action == "mask"])
+
+    def check_call(self, context: TaskContext, arguments: Mapping[str, Any]) -> None:
+        """Look at what a tool is about to be given. Raises GuardrailViolation for what may not leave, masked or not."""
+        if self._rules.tools:
+            found = scan(dict(arguments), self._rules.tools, "arguments")
+            self._judge(context, found, [check for check, action in self._rules.tools.items() if action != "note"])
+
+    def clean_answer(self, context: TaskContext, answer: Any) -> Any:
+        """What a tool gave (plain JSON) as an agent may read it. Raises GuardrailViolation."""
+        found = scan(answer, self._rules.tools, "answer") if self._rules.tools else []
+        if not found:
+            return answer
+        self._judge(context, found, [check for check, action in self._rules.tools.items() if action == "block"])
+        return mask(answer, [check for check, action in self._rules.tools.items() if action == "mask"])
 
     async def moderate(
         self, capability: Capability, context: TaskContext, value: Any, side: Literal["input", "output"]

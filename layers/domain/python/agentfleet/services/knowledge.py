@@ -3,7 +3,7 @@
 import secrets
 
 from agentfleet.ports import Clock
-from agentfleet.ports_knowledge import DocumentStore, PageReader, Writer
+from agentfleet.ports_knowledge import DocumentStore, PageReader
 from agentfleet.services.answer import Answerer
 from agentfleet.services.find import Finder
 from agentfleet.services.learn import Indexes, Librarian
@@ -20,9 +20,8 @@ class Knowledge:
         clock: Clock,
         *,
         node: str | None = None,
-        writer: Writer | None = None,
     ) -> None:
-        """`node` names this process among all that write; `writer` is a model that words answers, where there is one."""
+        """`node` names this process among all that write."""
         self.librarian = Librarian(documents, indexes, pages, clock, node or secrets.token_hex(6))
         self.finder = Finder(documents, indexes)
-        self.answerer = Answerer(self.finder, indexes.embedder, writer)
+        self.answerer = Answerer(self.finder, indexes.embedder)

@@ -184,6 +184,15 @@ class AnswerView(View):
     """With `[1]` for the first citation; None if the documents don't hold one."""
     method: Literal["extractive", "model"]
     """Made of the documents' own sentences, or written by a model from them."""
+    why: str = ""
+    """Why a model that was to be asked did not write it."""
+    model: str | None = None
+    """That was asked, also if its answer was not used."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float = 0.0
+    seconds: float = 0.0
+    """That the model took."""
     citations: tuple[Cited, ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
     """Domains that could not be asked, or only in part → why."""

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
+from agentfleet.domain.budget import Spend
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import (
     ModelBusy,
@@ -35,6 +36,7 @@ from agentfleet.domain.errors import (
 from agentfleet.domain.model import NOTHING, Answer, Cost, Message, ModelRequest, Reply, StopReason, Tool
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.model_prices import price_of
+from agentfleet.domain.model_use import ModelUse
 from agentfleet.ports_model import FreeSpending, ModelPort, Purpose, Spending
 from agentfleet.services.breaker import Guard
 from agentfleet.services.cache import CacheManager, CachePolicy, Loaded
@@ -73,6 +75,8 @@ class Circumstances:
     throttled: Callable[[str], None] | None = None
     """Told of every call that a model refused; the fleet manager halves a pool whose models do."""
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    used: Callable[[Purpose, ModelUse], None] | None = None
+    """Told of every call that was made, and what it took."""
 
 
 class Models:
@@ -331,13 +335,15 @@ class _Payment:
         self._purpose = Purpose(context.tenant, context.goal_id, context.task_id, self._given.pool, model)
         self.timeout = context.call_timeout(self._given.choice.timeout)
         self._spent: Cost | None = None
+        self._most = NOTHING
+        self._use: ModelUse | None = None
         self._reservation = ""
 
     async def __aenter__(self) -> "_Payment":
         price = self._given.choice.price_of(self._model)
         assert price is not None  # noqa: S101 - ModelChoice takes no chain with an unknown price
-        most = price.at_most(self._request, self.timeout)
-        self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, most)
+        self._most = price.at_most(self._request, self.timeout)
+        self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, self._most)
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -346,6 +352,10 @@ class _Payment:
         if isinstance(error, ModelThrottled | ModelUnavailable | ModelInputTooLong | ModelRequestInvalid | Postponed):
             self._spent = NOTHING  # refused before it began
         await asyncio.shield(self._threaded(self._given.spending.settle, self._reservation, self._spent))
+        if self._given.used and self._spent is not NOTHING:
+            most = Spend.of(self._most.dollars).nanodollars
+            use = self._use or ModelUse(self._model, calls=1, unknown=1, nanodollars=most)
+            await asyncio.shield(self._threaded(self._given.used, self._purpose, use))
 
     def made(self, reply: Reply, seconds: float) -> Answer:
         """The answer with its price. Raises ModelRefused, ModelFailed for a reply that holds none; those are paid too."""
@@ -353,6 +363,16 @@ class _Payment:
         price = (price_of(reply.served) if reply.served else None) or self._given.choice.price_of(self._model)
         dollars = price.dollars(reply.usage) if price else 0.0
         self._spent = Cost(dollars=dollars, tokens=reply.usage.total, seconds=seconds)
+        usage = reply.usage
+        self._use = ModelUse(
+            model=answered,
+            calls=1,
+            input=usage.input,
+            output=usage.output,
+            cache_read=usage.cache_read,
+            cache_write=usage.cache_write,
+            nanodollars=Spend.of(dollars).nanodollars,
+        )
         if reply.stop is StopReason.REFUSED:
             raise ModelRefused(f"{answered} gave no answer: it, its filter or a guardrail refused{_words(reply)}")
         if reply.stop is StopReason.MALFORMED:

@@ -7,27 +7,35 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from agentfleet.domain.errors import DeliveryFailed, FleetError, NotFound, PermanentError, Postponed, RetryableError
+from agentfleet.domain.errors import (
+    DeliveryFailed,
+    FleetError,
+    NotFound,
+    PermanentError,
+    Postponed,
+    RetryableError,
+    Waiting,
+)
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.plan import Place, PlannedCompensation, PlannedTask
 from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskState, postpone_delay, retry_delay
 from agentfleet.domain.task import MAX_DEPTH
 from agentfleet.ports import BlobStore, Clock, ResultStore
-from agentfleet.services.accept import Accepter
+from agentfleet.ports_agents import JournalStore
+from agentfleet.services.accept import PLANNER, Accepter
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
-from agentfleet.services.capability import Capability, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
 
 if TYPE_CHECKING:
     from agentfleet.services.guardrail import Guard
+    from agentfleet.services.task_tools import Workshop
 
 MESSAGE_LIMIT: Final = 1000
 THREADS: Final = 16
-PLANNER: Final = "plan.repair"
-"""The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
 REPAIR: Final = "repair"
 
 BeforeHook = Callable[[TaskContext, Any], None]
@@ -54,6 +62,9 @@ class Performer:
         budgets: Budgets | None = None,
         guard: "Guard | None" = None,
         models: ModelSource | None = None,
+        memories: MemorySource | None = None,
+        journals: JournalStore | None = None,
+        workshop: "Workshop | None" = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -69,6 +80,9 @@ class Performer:
         self._budgets = budgets
         self._guard = guard
         self._models = models
+        self._memories = memories
+        self._journals = journals
+        self._workshop = workshop
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -88,7 +102,10 @@ class Performer:
     def _prepare(self, work: Work, task: PlannedTask, outcome_at: Callable[[Place], TaskOutcome | None]) -> Any:
         if task.when is not None and not resolve_template(task.when, task.sources, outcome_at):
             return TaskOutcome(TaskState.SKIPPED)
-        return self._capability(work.unit.capability).read_input(resolve_template(task.input, task.sources, outcome_at))
+        resolved = resolve_template(task.input, task.sources, outcome_at)
+        if work.goal.bounds:
+            work.goal.bounds.check_hosts(resolved)
+        return self._capability(work.unit.capability).read_input(resolved)
 
     def _capability(self, name: str) -> Capability:
         capability = self._capabilities.get(name)
@@ -133,6 +150,9 @@ class Performer:
                 return
             raw = [refusal for _ in raw]
         refused = [value for value in raw if isinstance(value, Postponed)]
+        if refused and isinstance(refused[0], Waiting):
+            batch.postpone(work, refused[0], timedelta(seconds=refused[0].delay or 0.0))
+            return
         if refused and work.delivery.postponed < POSTPONEMENTS:
             wanted = refused[0].delay or 0.0
             batch.postpone(work, refused[0], postpone_delay(wanted, work.delivery.postponed, self._fraction()))
@@ -199,6 +219,8 @@ class Performer:
     ) -> Any:
         """Run a compensation on a resolved input; gives its output. Raises what it raises, TaskTimeout, PermanentError."""
         capability = self._capability(compensation.capability)
+        if goal.bounds:
+            goal.bounds.check_hosts(value)
         context = TaskContext(
             goal_id=goal.id,
             task_id=undoes.task_id,
@@ -211,6 +233,7 @@ class Performer:
             settings=self._settings,
             breakers=self._breakers,
             undoes=undoes,
+            bounds=goal.bounds,
         )
         checked = self._call_hooks(capability, context, capability.read_input(value))
         output = await self._in_time(self._run(capability, checked, context), context, compensation.timeout)
@@ -245,7 +268,17 @@ class Performer:
             breakers=self._breakers,
             budget=TaskBudget(self._budgets, work.goal),
             models=self._models,
+            memories=self._memories,
+            bounds=work.goal.bounds,
+            journals=self._journals,
+            workshop=partial(self._workshop, work.goal, work.unit, self.call_here) if self._workshop else None,
         )
+
+    async def call_here(self, name: str, value: Any, context: TaskContext) -> Any:
+        """Carry out one of this pool's own capabilities for a task that calls it, with all checks; plain JSON or a SubPlan."""
+        capability = self._capability(name)
+        checked = self._call_hooks(capability, context, capability.read_input(value))
+        return await self._in_time(self._run(capability, checked, context), context, capability.timeout)
 
     def _replan(self, work: Work, error: Exception) -> bool:
         """Have a planner find another way to do a task that failed for good; False if nobody can be asked.
@@ -284,7 +317,8 @@ class Performer:
         if len(raw) > 1 or not isinstance(plan, SubPlan):
             return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
         try:
-            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": plan.tasks, "output": plan.output}, plan.budget)
+            body = {"tasks": plan.tasks, "output": plan.output}
+            self._accepter.delegate(work.goal, work.unit.number, 0, body, plan.budget, plan.bounds)
         except DeliveryFailed:
             raise
         except FleetError as error:

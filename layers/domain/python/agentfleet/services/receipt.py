@@ -7,12 +7,14 @@ from agentfleet.domain.codec import encode
 from agentfleet.domain.errors import InvalidRequest
 from agentfleet.domain.history import Event, EventKind, canonical, pack
 from agentfleet.domain.prices import PRICES, PriceTable
-from agentfleet.domain.receipt import Sizes, price_goal, total
+from agentfleet.domain.receipt import Sizes, model_line, price_goal, total
 from agentfleet.domain.result import Result
 from agentfleet.domain.units import write_units
 from agentfleet.ports import PlanStore, ResultStore
-from agentfleet.services.audit_views import ReceiptLine, ReceiptView
+from agentfleet.ports_model import UseStore
+from agentfleet.services.audit_views import ModelUseView, ReceiptLine, ReceiptView
 from agentfleet.services.history import Historian
+from agentfleet.services.model_use import LocalUses
 
 MAX_TASKS: Final = 20_000
 """A receipt reads the goal's whole plan and history; above this an answer would take longer than the API may."""
@@ -23,14 +25,14 @@ _SEGMENT_FIELDS: Final = 230
 NOT_INCLUDED: Final = (
     "requests that look at the goal (GET), empty receives of idle queues, and what the fleet costs per month",
     "Lambda's time of attempts that failed and were tried again",
-    "the goals of sub-plans: each has a receipt of its own",
+    "the goals of sub-plans, other than their calls of models: each has a receipt of its own",
     "S3, KMS and CloudWatch Logs, other than the outputs and plan parts above; data transfer",
     "the function that records the history, about a millisecond per event",
 )
 
 
 class Accountant:
-    """Receipts as a tenant may see them: `Accountant(plans, results, historian, catalog, prices=PRICES)`."""
+    """Receipts as a tenant may see them: `Accountant(plans, results, historian, catalog, prices=PRICES, uses=…)`."""
 
     def __init__(
         self,
@@ -39,12 +41,16 @@ class Accountant:
         historian: Historian,
         catalog: Catalog,
         prices: PriceTable = PRICES,
+        *,
+        uses: UseStore | None = None,
     ) -> None:
+        """`uses` knows what goals took of language models; without it nothing is said of them."""
         self._plans = plans
         self._results = results
         self._historian = historian
         self._catalog = catalog
         self._prices = prices
+        self._uses = uses or LocalUses()
 
     def receipt(self, tenant: str, goal_id: str) -> ReceiptView:
         """What the goal has cost. Raises NotFound; raises InvalidRequest for a goal of more than 20,000 tasks."""
@@ -60,6 +66,7 @@ class Accountant:
         missing = [number for number in range(plan.header.units) if number not in known]
         others = self._results.get(goal_id, goal.shards, missing, outputs=False) if missing else {}
         events += [_stand_in(result) for result in others.values()]
+        used = self._uses.read(goal_id)
         lines = price_goal(
             events,
             stored,
@@ -69,7 +76,7 @@ class Accountant:
             self._prices,
             results_counted=not others,
             is_sub_plan=goal.parent is not None,
-        )
+        ) + tuple(map(model_line, used))
         dollars = total(lines)
         recorded = sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")
         prices = self._prices
@@ -92,6 +99,8 @@ class Accountant:
             dollars=dollars["all"],
             counted_dollars=dollars["counted"],
             dollars_per_million_tasks=dollars["all"] / goal.tasks * 1e6,
+            tokens=sum(use.tokens for use in used),
+            models=tuple(map(ModelUseView.of, used)),
             is_complete=goal.state.is_final and not others and recorded >= sum(goal.counts.values()),
             prices={"region": prices.region, "day": prices.day.isoformat(), "source": prices.source},
             not_included=NOT_INCLUDED,

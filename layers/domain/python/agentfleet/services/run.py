@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
@@ -271,8 +271,8 @@ class TaskRunner:
                 work.unit.priority,
                 delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
                 spent=delivery.attempt - 1,
-                # What is stopped may be so for days; that says nothing about a dependency that can't be called.
-                postponed=max(1, delivery.postponed) if isinstance(error, Stopped) else delivery.postponed + 1,
+                # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
+                postponed=max(1, delivery.postponed) if isinstance(error, Stopped | Waiting) else delivery.postponed + 1,
             )
             try:
                 self._stores.queues.send_tasks([message])

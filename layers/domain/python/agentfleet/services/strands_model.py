@@ -1,0 +1,227 @@
+"""The pool's models as Strands Agents asks them: turns that were taken before come out of the task's journal.
+
+Strands speaks Bedrock's Converse; what goes in and out is put into the words of domain/model.py and back.
+"""
+
+import base64
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from strands.models.model import Model
+
+from agentfleet.domain.errors import PermanentError, Waiting
+from agentfleet.domain.model import Answer, Message, Part, Reasoning, StopReason, Text, Tool, ToolCall, ToolResult, Usage
+from agentfleet.services.capability import TaskContext
+from agentfleet.services.journal import TaskJournal
+
+RESERVE: Final = 30.0
+"""Seconds that must be left of an invocation for another turn; with less the task goes on in the next one."""
+LAST_TURN: Final = (
+    "This is your last turn. Give your final answer now; call no tool but the one that takes it, if there is one."
+)
+STOPS: Final = {StopReason.TOOLS: "tool_use", StopReason.LENGTH: "end_turn"}
+
+_PARTS: Final[TypeAdapter[tuple[Part, ...]]] = TypeAdapter(tuple[Part, ...])
+_NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+class TurnsUsedUp(PermanentError):
+    """The agent had not finished after as many turns as it may take."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """The turns taken so far, replayed ones among them, and what they came to."""
+
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    dollars: float = 0.0
+    seconds: float = 0.0
+    model: str = ""
+    is_truncated: bool = False
+    """Was the last one cut off?"""
+    made: int = 0
+    """What was done in this very invocation, turns and tool calls: none of it was there before."""
+
+
+class JournaledModel(Model):
+    """A Strands model over `context.model`. What goes wrong is kept in `error` and ends the loop quietly: raise it then."""
+
+    def __init__(
+        self,
+        context: TaskContext,
+        journal: TaskJournal,
+        *,
+        max_turns: int,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        self._context = context
+        self._journal = journal
+        self._max_turns = max_turns
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self.taken = Taken()
+        self.error: Exception | None = None
+        self.malformed: dict[str, str] = {}
+        """Tool calls whose input was no JSON object: id → what is wrong."""
+
+    def update_config(self, **model_config: Any) -> None:
+        """Nothing is configured here: `[pools.<name>.model]` is."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Nothing is configured here."""
+        return {}
+
+    def structured_output(self, *_: Any, **__: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """Not used: final answers of a shape are given by a tool."""
+        raise NotImplementedError("final answers of a shape are given by the tool final_answer")
+
+    def stream(self, messages: Any, tool_specs: Any = None, system_prompt: str | None = None, **_: Any) -> AsyncIterable[Any]:
+        """One turn, as the events that Strands makes a message of."""
+        return self._stream(messages, tool_specs or (), system_prompt or "")
+
+    async def _stream(self, messages: Any, tool_specs: Any, system: str) -> AsyncGenerator[dict[str, Any], None]:
+        try:
+            parts, stop = await self._turn(messages, tool_specs, system)
+        except Exception as error:
+            # Raised through Strands it would be wrapped and logged once for every turn that was taken.
+            self.error = error
+            parts, stop = (Text(text="(stopped)"),), StopReason.END
+        for event in _events(parts, stop):
+            yield event
+
+    async def _turn(self, messages: Any, tool_specs: Any, system: str) -> tuple[tuple[Part, ...], StopReason]:
+        number = self.taken.turns + 1
+        if number > self._max_turns:
+            raise TurnsUsedUp(f"it had not finished after {self._max_turns} turns; raise max_turns, or ask for less")
+        name = f"{number:04d}"
+        entry = self._journal.find(name)
+        if entry is None:
+            if self.taken.made and self._context.remaining_seconds() < RESERVE:
+                raise Waiting(f"turn {number} is taken in the next invocation", 0.0)
+            await self._journal.hold(self._context.deadline)
+            if number == self._max_turns:
+                system = f"{system}\n\n{LAST_TURN}"
+            entry = await self._journal.record(name, _to_entry(await self._ask(messages, tool_specs, system), number))
+            self.taken.made += 1
+        self._count(entry, number)
+        parts = _PARTS.validate_python(entry["parts"])
+        self.malformed |= {
+            one.id: f"the input must be a JSON object, not {type(one.input).__name__}"
+            for one in parts
+            if isinstance(one, ToolCall) and not isinstance(one.input, dict)
+        }
+        return parts, StopReason(entry["stop"])
+
+    async def _ask(self, messages: Any, tool_specs: Any, system: str) -> Answer:
+        return await self._context.model.converse(
+            [to_message(one) for one in messages],
+            system=system,
+            tools=[_to_tool(one) for one in tool_specs],
+            max_tokens=self._max_tokens,
+            temperature=self._temperature,
+            cache_prompt=True,
+        )
+
+    def _count(self, entry: dict[str, Any], number: int) -> None:
+        taken = self.taken
+        taken.turns = number
+        taken.usage += Usage.model_validate(entry["usage"])
+        taken.dollars += entry["dollars"]
+        taken.seconds += entry["seconds"]
+        taken.model = entry["model"]
+        taken.is_truncated = entry["stop"] == StopReason.LENGTH
+
+
+def tool_id(turn: int, index: int) -> str:
+    """The id of a turn's tool call: made here, because not every model's server gives each call one of its own."""
+    return f"t{turn}-{index}"
+
+
+def _to_entry(answer: Answer, turn: int) -> dict[str, Any]:
+    """A turn as it is written down: tool calls by our ids, under names that a conversation may hold."""
+    parts: list[Part] = []
+    calls = 0
+    for part in answer.parts:
+        if isinstance(part, Text) and not part.text.strip():
+            continue
+        if isinstance(part, ToolCall):
+            if answer.is_truncated:
+                continue  # its input may be cut off
+            name = _NAME.sub("_", part.name.replace(".", "__"))[:64] or "unnamed"
+            parts.append(part.model_copy(update={"id": tool_id(turn, calls), "name": name}))
+            calls += 1
+        else:
+            parts.append(part)
+    stop = answer.stop if calls or answer.stop is not StopReason.TOOLS else StopReason.END
+    return {
+        "parts": [part.model_dump(mode="json") for part in parts],
+        "stop": (StopReason.TOOLS if calls else stop).value,
+        "usage": answer.usage.model_dump(mode="json"),
+        "model": answer.model,
+        "dollars": answer.dollars,
+        "seconds": answer.seconds,
+    }
+
+
+def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]:
+    """A turn as Converse would stream it."""
+    yield {"messageStart": {"role": "assistant"}}
+    for part in parts:
+        start: dict[str, Any]
+        deltas: list[dict[str, Any]]
+        match part:
+            case Text():
+                start, deltas = {}, [{"text": part.text}]
+            case Reasoning():
+                start, deltas = {}, list(_reasoning(part))
+            case ToolCall():
+                start = {"toolUse": {"toolUseId": part.id, "name": part.name}}
+                deltas = [{"toolUse": {"input": json.dumps(part.input if isinstance(part.input, dict) else {})}}]
+            case _:
+                continue
+        yield {"contentBlockStart": {"start": start}}
+        for delta in deltas:
+            yield {"contentBlockDelta": {"delta": delta}}
+        yield {"contentBlockStop": {}}
+    yield {"messageStop": {"stopReason": STOPS.get(stop, "end_turn")}}
+
+
+def _reasoning(part: Reasoning) -> Iterator[dict[str, Any]]:
+    if part.redacted is not None:
+        yield {"reasoningContent": {"redactedContent": base64.b64decode(part.redacted)}}
+        return
+    yield {"reasoningContent": {"text": part.text}}
+    if part.signature is not None:
+        yield {"reasoningContent": {"signature": part.signature}}
+
+
+def to_message(message: Any) -> Message:
+    """A message in Converse's shape as ours."""
+    return Message(role=message["role"], parts=tuple(_to_part(block) for block in message["content"]))
+
+
+def _to_part(block: Any) -> Part:
+    match block:
+        case {"text": str(text)}:
+            return Text(text=text)
+        case {"toolUse": use}:
+            return ToolCall(id=use["toolUseId"], name=use["name"], input=use["input"])
+        case {"toolResult": result}:
+            words = "\n".join(one["text"] if "text" in one else json.dumps(one["json"]) for one in result["content"])
+            return ToolResult(id=result["toolUseId"], content=words or "(nothing)", is_error=result["status"] == "error")
+        case {"reasoningContent": {"redactedContent": bytes(redacted)}}:
+            return Reasoning(redacted=base64.b64encode(redacted).decode())
+        case {"reasoningContent": {"reasoningText": told}}:
+            return Reasoning(text=told["text"], signature=told.get("signature"))
+    raise PermanentError(f"a conversation can't hold {', '.join(block)}: only text, tools and reasoning")
+
+
+def _to_tool(spec: Any) -> Tool:
+    schema = spec["inputSchema"]
+    return Tool(name=spec["name"], description=spec["description"], input_schema=schema.get("json", schema))

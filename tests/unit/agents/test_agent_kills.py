@@ -1,0 +1,144 @@
+"""Agents killed at every call that leaves their process: the same conversation in the end, nothing done or paid twice."""
+
+import pytest
+
+from agentfleet.domain.goal import GoalState
+from agentfleet.domain.model import Message, ModelRequest, Reply
+from tests.fakes.models import call, say, turn_of
+from tests.unit.agents.fleet import AgentFleet
+
+SCRIPT = (
+    call(("shop__price", {"thing": "tea"})),
+    call(("shop__buy", {"thing": "tea"}), ("shop__price", {"thing": "milk"}), ("secret__read", {})),
+    call(("ask_person", {"question": "Milk too?", "value": 1})),
+    call(("shop__buy", {"thing": "milk"})),
+    say("Tea and milk."),
+)
+TOOLS = ["shop.price", "shop.buy", "shop.price", "secret.read", "ask_person", "shop.buy"]
+
+
+def run(fleet: AgentFleet) -> str:
+    """An agent buys two things, and a person is asked in between; gives the goal's id."""
+    goal = fleet.ask("Buy.")
+    while waiting := fleet.approvals.waiting("acme", 10, None).items:
+        fleet.decide(waiting[0].ref)
+        goal = fleet.rest(goal.id)
+    return goal.id
+
+
+def make() -> AgentFleet:
+    """With what the script needs."""
+    fleet = AgentFleet(SCRIPT, allowed=("shop.*", "ask_person"))
+    fleet.patient = True
+    return fleet
+
+
+def conversation(fleet: AgentFleet) -> tuple[Message, ...]:
+    """What the model was shown at its last turn."""
+    return max((one.messages for one in fleet.model.requests), key=len)
+
+
+def quiet_run() -> AgentFleet:
+    """Nothing goes wrong."""
+    fleet = make()
+    fleet.faults.arm(None)
+    run(fleet)
+    return fleet
+
+
+QUIET = quiet_run()
+CALLS = list(QUIET.faults.calls)
+READS = {"get", "read", "of_goal"}
+DEATHS = [
+    pytest.param(number, before, id=f"{'before' if before else 'after'}-{number}-{name}")
+    for number, name in enumerate(CALLS)
+    for before in (True, False)
+    # After a read is before what comes next.
+    if not name.startswith("agents.") and (before or name.rpartition(".")[2] not in READS)
+]
+
+
+def test_the_quiet_run_makes_the_calls_that_the_kills_are_placed_at() -> None:
+    """Journal, model, tools' goals, approval."""
+    assert {"journals.read", "journals.record", "model.converse", "goals.create", "approvals.ask", "blobs.put"} <= set(CALLS)
+    assert CALLS.count("model.converse") == len(SCRIPT)
+
+
+@pytest.mark.parametrize(("number", "before"), DEATHS)
+def test_killed_at_any_call_the_agent_goes_on_from_its_last_turn(number: int, before: bool) -> None:
+    """Each thing was bought once; no turn that was written down was paid twice; the conversation is that of the quiet run."""
+    fleet = make()
+    fleet.faults.arm(number, before=before, stays_dead=True)
+
+    goal_id = run(fleet)
+
+    ended = fleet.goal(goal_id)
+    assert ended.state is GoalState.SUCCEEDED
+    assert ended.output["answer"] == "Tea and milk."
+    assert [one["name"] for one in ended.output["tool_calls"]] == TOOLS
+    assert conversation(fleet) == conversation(QUIET)
+    assert len(fleet.files("bought/")) == 2
+    # Calls that die take no second turn with them: at most the one that was in flight is asked for again.
+    assert sum(fleet.model.asked.values()) <= len(SCRIPT) + 1
+    assert max(fleet.model.asked.values()) <= 2
+    assert ended.output["input_tokens"] == 10 * len(SCRIPT)
+    assert {goal.state for goal in fleet.goals.goals.values()} <= {GoalState.SUCCEEDED}
+
+
+def test_two_that_run_at_once_agree() -> None:
+    """A message delivered twice: the tools run once, and both tell the same story."""
+    fleet = make()
+    fleet.submit({"plan": {"tasks": [{"id": "a", "capability": "agent.work", "input": {"task": "Buy."}}]}}, key="k")
+    fleet.queues.duplicate("fleet-agents-normal", times=2)
+
+    goal_id = run(fleet)
+
+    assert fleet.goal(goal_id).output["answer"] == "Tea and milk."
+    assert len(fleet.files("bought/")) == 2
+
+
+def test_a_cancelled_goal_takes_its_open_tools_with_it() -> None:
+    """What a tool's goal still had to do is dropped."""
+    fleet = make()
+    goal_id = fleet.submit({"plan": {"tasks": [{"id": "a", "capability": "agent.work", "input": {"task": "Buy."}}]}}).id
+    fleet.invoke("fleet-agents-normal")  # has asked for the price, and waits
+
+    fleet.platform.control.cancel(goal_id, "acme")
+    fleet.clock.advance(2)
+    fleet.rest(goal_id)
+
+    assert {goal.state for goal in fleet.goals.goals.values()} == {GoalState.CANCELLED}
+    assert not fleet.files("bought/")
+
+
+def test_waiting_uses_up_neither_attempts_nor_postponements() -> None:
+    """An approval that takes 25 days."""
+    fleet = AgentFleet([call(("ask_person", {"question": "May I?"})), say("Yes.")], allowed=("ask_person",))
+    fleet.patient = True
+    goal = fleet.ask("Ask.", goal={})
+    fleet.clock.advance(25 * 86_400)
+    for _ in range(100):
+        fleet.step()
+    assert fleet.goal(goal.id).state is GoalState.RUNNING
+
+    fleet.decide(fleet.approvals.waiting("acme", 10, None).items[0].ref)
+
+    assert fleet.rest(goal.id).output["answer"] == "Yes."
+    assert fleet.result_of(goal.id, 0).attempt == 1
+    assert sum(fleet.model.asked.values()) == 2
+
+
+def test_when_little_time_is_left_the_task_goes_on_in_the_next_invocation() -> None:
+    """Without an attempt, and with the turns that were taken."""
+
+    def slow(request: ModelRequest) -> Reply:
+        fleet.clock.advance(20)
+        return say("Done.") if turn_of(request) == 3 else call(("shop__price", {"thing": "tea"}))
+
+    fleet = AgentFleet(slow)
+
+    goal = fleet.ask()
+
+    assert goal.output["turns"] == 4
+    assert max(fleet.model.asked.values()) == 1
+    assert fleet.result_of(goal.id, 0).attempt == 1
