@@ -1,5 +1,7 @@
 """Agents killed at every call that leaves their process: the same conversation in the end, nothing done or paid twice."""
 
+from datetime import timedelta
+
 import pytest
 
 from agentfleet.domain.goal import GoalState
@@ -142,3 +144,36 @@ def test_when_little_time_is_left_the_task_goes_on_in_the_next_invocation() -> N
     assert goal.output["turns"] == 4
     assert max(fleet.model.asked.values()) == 1
     assert fleet.result_of(goal.id, 0).attempt == 1
+
+
+def test_the_healer_leaves_an_agent_alone_that_waits_for_days() -> None:
+    """Its message is never older than a quarter of an hour, its last result is days old: it is not lost."""
+    fleet = AgentFleet([call(("ask_person", {"question": "May I?"})), say("Yes.")], allowed=("ask_person",))
+    fleet.patient = True
+    goal = fleet.ask("Ask.", goal={})
+
+    for _ in range(150):
+        fleet.step()
+        report = fleet.heal()
+        assert not report.repaired
+        assert not report.errors
+    assert fleet.clock() - goal.created > timedelta(hours=6)
+    assert len(fleet.queues.bodies("fleet-agents-normal")) == 1
+
+
+def test_an_agent_that_waits_and_whose_message_is_lost_is_set_going_again() -> None:
+    """A while after it should have looked again."""
+    fleet = AgentFleet([call(("ask_person", {"question": "May I?"})), say("Yes.")], allowed=("ask_person",))
+    fleet.patient = True
+    goal = fleet.ask("Ask.", goal={})
+    fleet.queues.purge()
+    fleet.decide(fleet.approvals.waiting("acme", 10, None).items[0].ref)
+    fleet.patient = False
+
+    for _ in range(60):
+        fleet.clock.advance(120)
+        fleet.heal()
+        for _ in range(4):
+            fleet.step()
+
+    assert fleet.goal(goal.id).output["answer"] == "Yes."

@@ -327,7 +327,7 @@ class Platform:
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
         office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
-        standstills = Standstills(self.approvals, self.switch)
+        standstills = Standstills(self.approvals, self.switch, reach.claims, catalog)
         healer = Healer(
             goals,
             plans,

@@ -24,8 +24,8 @@ from agentfleet.domain.healing import (
     open_joins,
     patience,
 )
-from agentfleet.domain.plan import CompiledPlan, frontier, is_complete, to_ranges
-from agentfleet.ports import Clock, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
+from agentfleet.domain.plan import CompiledPlan, Unit, frontier, is_complete, to_ranges
+from agentfleet.ports import ClaimStore, Clock, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
 from agentfleet.services.approval import ApprovalBook
 from agentfleet.services.dead_letters import DeadLetterOffice, Visit
 from agentfleet.services.finish import Finisher
@@ -66,6 +66,15 @@ class Standstills:
 
     approvals: ApprovalBook
     switch: KillSwitch
+    claims: ClaimStore
+    catalog: Catalog
+
+    def resting(self, goal: Goal, units: Sequence[Unit], now: datetime) -> set[int]:
+        """Numbers of the units that wait for tools, and will look again by themselves."""
+        calling = {name for name, pool in self.catalog.pools.items() if pool.tools or pool.servers}
+        asked = [unit.number for unit in units if calling.intersection(self.catalog.pools_for([unit.capability]))]
+        held = self.claims.held(goal.id, goal.shards, asked) if asked else {}
+        return {number for number, claim in held.items() if claim.until > now}
 
 
 @dataclass(slots=True)
@@ -271,6 +280,7 @@ class Healer:
             self._finisher.end(child, child.state, repeated=True)
         asked = self._standstills.approvals.of(goal.id, (plan.unit(number) for number in waiting))
         held = {unit for unit, one in asked.items() if one.decided is None or not lost(one.decided)}
+        held |= self._standstills.resting(goal, [plan.unit(number) for number in waiting], view.now)
         missing = [
             unit
             for unit in waiting

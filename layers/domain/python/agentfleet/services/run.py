@@ -39,6 +39,10 @@ CLAIM_BUSY: Final = timedelta(seconds=30)
 POISON: Final = timedelta(seconds=1)
 """A message that can't be read won't become readable: let it reach the dead-letter queue soon."""
 KNOWN_GOALS: Final = 1000
+RESTING: Final = "waiting"
+"""Who holds a unit that waits for what it has set going."""
+REST_MARGIN: Final = timedelta(minutes=10)
+"""How long after it should have looked again a waiting unit is not taken to be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +267,8 @@ class TaskRunner:
             after = timedelta() if elsewhere else wanted
             # The claim goes with the old message: before its lease is over the new one would only find it taken.
             wait = max(after, work.claim.until - self._clock()) if work.claim else after
+            if isinstance(error, Waiting) and work.claim is None:
+                self._rest(work, wait)
             message = TaskMessage(
                 work.goal.id,
                 work.unit.number,
@@ -280,6 +286,11 @@ class TaskRunner:
                 batch.give_back(delivery, error, wanted)
             else:
                 batch.drop(delivery)
+
+    def _rest(self, work: Work, wait: timedelta) -> None:
+        """Say until when nobody need look for a unit that waits for its own: its last result may be days old by then."""
+        goal, number = work.goal, work.unit.number
+        self._stores.claims.claim(goal.id, goal.shards, number, RESTING, self._clock(), wait + REST_MARGIN)
 
     def _hide_returned(self, batch: Batch) -> None:
         """A failed attempt's message stays hidden for its delay."""
