@@ -13,14 +13,15 @@ unexport PYTHONDONTWRITEBYTECODE
 SEEDS ?= 2000
 SEED ?= 1
 
-# make demo LLM=1 asks a language model on this machine: any that `fleet up --model` takes.
+# make demo LLM=1 has a language model on this machine plan and answer a sentence: any model that `fleet up --model` takes.
 MODEL ?= coder
+GOAL ?= "Answer from the Python docs: what happens when I change a list while I loop over it?"
 
 .PHONY: help install demo up down test test-fast lint bench simulate chaos grants clean
 
 help:
 	@echo "make demo       install, start the local cloud, run a real goal"
-	@echo "make demo LLM=1 the same with a language model: MODEL=small|coder-small|coder|FILE.gguf|URL"
+	@echo "make demo LLM=1 a language model here plans a sentence and answers it: MODEL=small|coder-small|coder|FILE.gguf|URL"
 	@echo "make up | down  start | stop the local cloud"
 	@echo "make test       lint and every test, the deployed stack on the emulator included"
 	@echo "make test-fast  every test that needs no emulator"
@@ -42,7 +43,7 @@ $(INSTALLED): requirements.txt pyproject.toml $(wildcard layers/dependencies/*.t
 
 demo: up
 ifdef LLM
-	$(BIN)/fleet ask "What happens when something that agents call is down?" README.md docs/scaling.md docs/caching-and-breakers.md
+	$(BIN)/fleet plan $(GOAL)
 else
 	$(BIN)/fleet demo
 endif

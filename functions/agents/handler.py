@@ -150,13 +150,10 @@ async def _history(input: WorkInput, context: TaskContext) -> Sequence[Mapping[s
     """What was said before in the session, as it was when this task first asked. Raises PermanentError without a memory."""
     if input.session is None:
         return ()
-    memory: Any = getattr(context, "memory", None)
-    if memory is None:
-        raise PermanentError("session: the pool has no memory; leave session out, or give the pool the grant memory")
-    name = input.session
+    session = context.memory.session(input.session)
 
     async def read() -> Any:
-        return await asyncio.to_thread(lambda: [dict(one) for one in memory.session(name).messages()])
+        return await asyncio.to_thread(lambda: [dict(one) for one in session.messages()])
 
     found: list[Mapping[str, Any]] = await context.journal.once("0000", read)
     return found
@@ -165,8 +162,9 @@ async def _history(input: WorkInput, context: TaskContext) -> Sequence[Mapping[s
 async def _remember(input: WorkInput, context: TaskContext, thought: "Thought") -> None:
     said = thought.answer or str(thought.value)
     turns = [{"role": "user", "content": [{"text": input.task}]}, {"role": "assistant", "content": [{"text": said}]}]
-    memory: Any = getattr(context, "memory", None)
-    await asyncio.to_thread(lambda: memory.session(input.session).append(turns, key=context.idempotency_key))
+    session = context.memory.session(input.session or "")
+    await asyncio.to_thread(lambda: session.append(turns, key=context.idempotency_key))
+    await session.tidy()
 
 
 def _handed(input: WorkInput, tools: TaskTools, said: Mapping[str, Any]) -> SubPlan:

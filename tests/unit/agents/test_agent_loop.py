@@ -264,6 +264,10 @@ def test_a_session_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None
                 {"role": "assistant", "content": [{"text": "Hello Ann."}]},
             ]
             self.keys: list[str] = []
+            self.tidied = 0
+
+        async def tidy(self) -> None:
+            self.tidied += 1
 
         def messages(self) -> list[dict[str, Any]]:
             return list(self.turns)
@@ -287,3 +291,4 @@ def test_a_session_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None
     assert goal.output["answer"] == "Ann."
     assert fleet.model.requests[0].messages[:2] == (Message.user("I am Ann."), Message.assistant("Hello Ann."))
     assert [one["content"][0]["text"] for one in session.turns] == ["I am Ann.", "Hello Ann.", "Who am I?", "Ann."]
+    assert session.tidied == 1

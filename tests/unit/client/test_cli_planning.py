@@ -17,11 +17,11 @@ from client.cli import planning
 from client.coordinator import AgentCoordinator
 from tests.fakes.planning import catalog, playbooks
 from tests.unit.api.world import World
-from tests.unit.client import test_cli, test_coordinator
+from tests.unit.client import test_cli
+from tests.unit.client.test_cli import Fleet
+from tests.unit.client.test_coordinator import Make
 
 fleet = test_cli.fleet
-Fleet = test_cli.Fleet
-Make = test_coordinator.Make
 
 planner = Agent("plan")
 FETCH = {"capability": "web.fetch", "input": {"url": "https://example.com/"}}

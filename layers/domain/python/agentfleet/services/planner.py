@@ -257,7 +257,7 @@ def afford(planned: Planned, left: float | None) -> str | None:
 
 
 def _memory_of(context: TaskContext) -> PlannerMemory | None:
-    return getattr(context, "memory", None) if getattr(context, "has_memory", False) else None
+    return context.memory if context.has_memory else None
 
 
 def _is_same(capability: str, given: Mapping[str, Any], refused: Mapping[str, Any]) -> bool:

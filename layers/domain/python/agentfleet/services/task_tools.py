@@ -268,12 +268,10 @@ class TaskTools:
         """Is what one of the platform's own tools stands on there?"""
         if name == ASK_PERSON:
             return APPROVE in self.shop.catalog.capabilities
-        return bool(getattr(self.context, "has_memory", False))
+        return self.context.has_memory
 
     async def _memory(self, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
-        memory: Any = getattr(self.context, "memory", None) if self._has(tool) else None
-        if memory is None:
-            raise PermanentError("this pool has no memory")
+        memory = self.context.memory
         text = arguments.get("text" if tool == REMEMBER else "query")
         if not isinstance(text, str) or not text:
             raise PermanentError(f"{'text' if tool == REMEMBER else 'query'}: must be a text")
