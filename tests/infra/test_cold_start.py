@@ -27,7 +27,7 @@ def create_client(self, service, *arguments, **options):
 botocore.session.Session.create_client = create_client
 import handler
 at_import = list(made)
-from agentfleet import bootstrap
+from agentfleet import bootstrap, bootstrap_pools
 {first_call}
 import json
 print(json.dumps([at_import, made]))
@@ -100,7 +100,7 @@ def until(allowed: float, tries: Iterator[float]) -> Iterator[float]:
         ("serve_api", "bootstrap.memory()", {"dynamodb"}),
         ("manage_fleet", "bootstrap.autoscaler()", {"dynamodb"}),
         ("serve_api", "bootstrap.api()", {"dynamodb"}),
-        ("flow", "bootstrap.runner('flow', {}, ())", {"dynamodb"}),
+        ("flow", "bootstrap_pools.runner('flow', {}, ())", {"dynamodb"}),
     ],
 )
 def test_no_aws_client_is_made_before_it_is_called(
@@ -123,11 +123,11 @@ def test_a_pool_pays_for_memory_when_it_remembers(functions: dict[str, list[Path
     program = """
 import json, sys
 import handler
-from agentfleet import bootstrap
-bootstrap.runner("memory", handler.agent.capabilities, ())
+from agentfleet import bootstrap, bootstrap_pools
+bootstrap_pools.runner("memory", handler.agent.capabilities, ())
 kept = lambda: sorted(name for name in sys.modules if name.startswith("agentfleet.") and ("memory" in name or "epis" in name))
 before = kept()
-bootstrap._memories(bootstrap.PoolSettings.from_env(), "memory")(None)
+bootstrap_pools._memories(bootstrap_pools.PoolSettings.from_env(), "memory")(None)
 print(json.dumps([before, kept(), "agentfleet.services.model" in sys.modules]))
 """
     environment = {**ENVIRONMENT, "POOL": "memory", "POOL_SETTINGS": "{}"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentfleet import bootstrap
+from agentfleet import bootstrap, bootstrap_pools
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.services.budget import GoalSpending
@@ -49,7 +49,7 @@ def test_a_function_asks_the_endpoint_that_it_is_told(
         }.items():
             monkeypatch.setenv(name, value)
         script.add(failing("ThrottlingException"), saying("yes"))
-        source = bootstrap._models(SETTINGS, environment.models(port).given.cache)
+        source = bootstrap_pools._models(SETTINGS, environment.models(port).given.cache)
         context = replace(environment.task(None), models=source)
 
         answer = asyncio.run(context.model.converse("hello", cache=False))
@@ -116,7 +116,7 @@ def test_a_call_is_paid_out_of_its_goals_budget(environment: Environment) -> Non
 
 def test_a_variable_that_says_something_else_is_named(environment: Environment) -> None:
     """With what is wrong in it."""
-    source = bootstrap._models(replace(SETTINGS, model='{"chain": []}'), None)
+    source = bootstrap_pools._models(replace(SETTINGS, model='{"chain": []}'), None)
 
     with pytest.raises(MissingSetting, match="MODEL is not what"):
         _ = replace(environment.task(None), models=source).model

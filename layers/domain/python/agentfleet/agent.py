@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from aws_lambda_powertools import Logger
 
-from agentfleet import bootstrap
+from agentfleet import bootstrap_pools
 from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 from agentfleet.services.perform import BeforeHook
@@ -105,7 +105,7 @@ class Agent:
     def __call__(self, event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         """The Lambda handler: an SQS event of task messages; says which of them must be received again."""
         if self._runner is None or self._loop is None:
-            self._runner = bootstrap.runner(self.pool, self.capabilities, self.before, self.remote_caller)
+            self._runner = bootstrap_pools.runner(self.pool, self.capabilities, self.before, self.remote_caller)
             # Not asyncio.Runner: its run() sets up a signal handler and prints its task's result, a sixth of a batch's CPU.
             self._loop = asyncio.new_event_loop()
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())

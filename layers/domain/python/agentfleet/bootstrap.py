@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.adapters.approvals import DynamoApprovals
@@ -29,25 +28,20 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
-from agentfleet.composition import Bench, Governance, Healing, Outside, Platform
+from agentfleet.composition import Governance, Healing, Outside, Platform
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import GoalRequest
-from agentfleet.services.cache import CacheManager, Tier
-from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.control import Controller
-from agentfleet.services.perform import BeforeHook
 from agentfleet.services.registry import Registry
-from agentfleet.services.run import TaskRunner
 from agentfleet.settings import (
     ApiSettings,
     ArchiverSettings,
     FleetSettings,
     KnowledgeSettings,
     MemorySettings,
-    MissingSetting,
     PoolSettings,
     RecorderSettings,
 )
@@ -57,24 +51,20 @@ if TYPE_CHECKING:
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
     from agentfleet.adapters.model_use import DynamoUses
     from agentfleet.domain.memory import Policy as MemoryPolicy
-    from agentfleet.ports_agents import ToolServer
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
     from agentfleet.services.discover import Discovery
-    from agentfleet.services.guardrail import Guard
     from agentfleet.services.history import Historian, Recorder
     from agentfleet.services.inspect import Inspector
     from agentfleet.services.knowledge import Knowledge
     from agentfleet.services.knowledge_views import FindingList
     from agentfleet.services.manage import Autoscaler
-    from agentfleet.services.memory import TaskMemory
     from agentfleet.services.memory_desk import MemoryDesk
-    from agentfleet.services.model import TaskModel
     from agentfleet.services.planner import Planner
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
     from agentfleet.services.remember import Rememberer
-    from agentfleet.services.remote import RemoteCaller, RemoteWatch
+    from agentfleet.services.remote import RemoteWatch
     from agentfleet.services.saga import Saga
     from agentfleet.services.scale import Scaler
     from agentfleet.services.tools import ToolBox
@@ -165,57 +155,7 @@ def platform() -> Platform:
     return compose(FleetSettings.from_env())
 
 
-def runner(
-    pool: str,
-    capabilities: Mapping[str, Capability],
-    before: Sequence[BeforeHook],
-    remote: "RemoteCaller | None" = None,
-) -> TaskRunner:
-    """For a pool's function: one runner per execution environment."""
-    from agentfleet.services.remote import remote_capabilities
-
-    settings = PoolSettings.from_env()
-    fleet = compose(settings)
-    if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
-        raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
-    agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
-    cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
-    models = _models(settings, cache, fleet) if settings.model else None
-    return fleet.runner(
-        settings.pool,
-        agent_id,
-        capabilities,
-        before=before,
-        settings=settings.settings,
-        cache=cache,
-        guard=_guard(settings),
-        models=models,
-        memories=_memories(settings, pool) if settings.remembers else None,
-        bench=_bench(settings, fleet.catalog),
-    )
-
-
-def _memories(settings: PoolSettings, pool: str) -> MemorySource:
-    """What makes the pool's memory when a task first asks for it: till then nothing of it is imported."""
-
-    @lru_cache(maxsize=1)
-    def made() -> MemorySource:
-        from agentfleet.domain.guardrails import Guardrails
-        from agentfleet.services.memory import Memories
-
-        chosen = MemorySettings.from_env()
-        facts, sessions, episodes, policy = _remembering(chosen)
-        rules = Guardrails.model_validate(settings.guardrails)
-        return Memories(facts, sessions, episodes, utc_now, pool, policy, rules, chosen.session_chars)
-
-    def source(context: TaskContext) -> "TaskMemory":
-        return made()(context)
-
-    return source
-
-
-def _remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]":
+def remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]":
     """Where it is remembered, and by which rules."""
     from agentfleet.adapters.episodes import DynamoEpisodes
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
@@ -230,112 +170,11 @@ def _remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, 
     )
 
 
-def _bench(settings: PoolSettings, catalog: Catalog) -> Bench:
-    """What the tools of a pool's tasks reach out to: imported where a task asks for its tools."""
-
-    def refused(context: TaskContext, tool: str, error: Exception) -> None:
-        from agentfleet.adapters.tool_signals import RefusalMetric
-
-        RefusalMetric(settings.fleet, settings.pool, utc_now)(context, tool, error)
-
-    def servers() -> "Mapping[str, ToolServer]":
-        specs = catalog.pools[settings.pool].servers
-        if not specs:
-            return {}
-        from agentfleet.adapters.mcp_servers import StrandsToolServer
-
-        return {spec.name: StrandsToolServer(spec, _token(spec.secret), utc_now) for spec in specs}
-
-    return Bench(refused, servers)
-
-
-def _token(secret: str | None) -> Callable[[], str | None]:
-    """What gives a server's bearer token, read anew for each connection: it may have been rotated."""
-
-    def read() -> str | None:
-        return clients().secrets.get_secret_value(SecretId=secret)["SecretString"] if secret else None
-
-    return read
-
-
-def _guard(settings: PoolSettings) -> "Guard | None":
-    if not settings.guardrails:
-        return None
-    from agentfleet.adapters.bedrock_guardrails import BedrockGuardrail
-    from agentfleet.domain.guardrails import Guardrails
-    from agentfleet.services.guardrail import Guard
-
-    rules = Guardrails.model_validate(settings.guardrails)
-    moderator = BedrockGuardrail(clients().guardrails, rules.bedrock) if rules.bedrock else None
-    return Guard(settings.pool, rules, moderator)
-
-
-def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform | None = None) -> ModelSource:
-    """What makes the pool's models when a task first asks for one: till then nothing of them is imported.
-
-    Calls are paid out of their goals' budgets, where `fleet` knows of any.
-    """
-
-    @lru_cache(maxsize=1)
-    def made() -> ModelSource:
-        from agentfleet.adapters.bedrock import BedrockModels
-        from agentfleet.adapters.model_signals import ThrottleMetric
-        from agentfleet.domain.model_choice import ModelChoice
-        from agentfleet.ports_model import FreeSpending
-        from agentfleet.services.budget import GoalSpending
-        from agentfleet.services.model import Circumstances, Models
-        from agentfleet.services.model_use import UseRecorder
-
-        try:
-            choice = ModelChoice.model_validate_json(settings.model)
-        except ValueError as error:
-            raise MissingSetting(f"environment variable MODEL is not what [pools.<name>.model] may say: {error}") from error
-        throttled = ThrottleMetric(settings.fleet, settings.pool, utc_now)
-        spending = GoalSpending(fleet.budgets, fleet.outside.goals) if fleet else FreeSpending()
-        given = Circumstances(
-            settings.pool,
-            choice,
-            random,
-            spending=spending,
-            cache=cache or _cache(settings),
-            throttled=throttled,
-            used=UseRecorder(_uses(settings), fleet.outside.goals) if fleet else None,
-        )
-        return Models(BedrockModels(clients().bedrock), given)
-
-    def source(context: TaskContext) -> "TaskModel":
-        return made()(context)
-
-    return source
-
-
-def _uses(settings: FleetSettings) -> "DynamoUses":
+def uses(settings: FleetSettings) -> "DynamoUses":
     from agentfleet.adapters.model_use import DynamoUses
 
     aws = clients()
     return DynamoUses(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now)
-
-
-def _cache(settings: PoolSettings) -> CacheManager:
-    """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
-    from agentfleet.adapters.memory_cache import MemoryCache
-    from agentfleet.adapters.s3_cache import S3Cache
-    from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache
-
-    memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
-    objects = Tier(
-        "s3",
-        S3Cache(clients().s3, settings.bucket, utc_now),
-        longest=timedelta(days=7),
-        max_bytes=4 * 1024 * 1024,
-        least=timedelta(minutes=1),
-    )
-    if not settings.cache_url:
-        return CacheManager([memory, objects], None, utc_now, random)
-    login = IamLogin(settings.cache_group, settings.cache_user) if settings.cache_group else None
-    valkey = ValkeyCache(settings.cache_url, prefix=f"{settings.fleet}:", login=login)
-    shared = Tier("valkey", valkey, longest=timedelta(days=1), max_bytes=1024 * 1024)
-    return CacheManager([memory, shared, objects], valkey, utc_now, random)
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,7 +267,7 @@ def api() -> Api:
         registry=fleet.registry,
         playbooks=PlaybookShelf(fleet.playbooks),
         history=history,
-        account=Accountant(reach.plans, reach.results, history, fleet.catalog, uses=_uses(settings)),
+        account=Accountant(reach.plans, reach.results, history, fleet.catalog, uses=uses(settings)),
         healing=_healing(fleet, settings),
         governance=fleet.governance(),
         saga=fleet.saga,
@@ -503,7 +342,7 @@ def memory() -> "MemoryDesk":
     from agentfleet.services.memory_desk import MemoryDesk
 
     chosen = MemorySettings.from_env()
-    facts, sessions, episodes, policy = _remembering(chosen)
+    facts, sessions, episodes, policy = remembering(chosen)
     return MemoryDesk(facts, sessions, episodes, utc_now, policy, chosen.session_chars)
 
 
