@@ -1,14 +1,17 @@
 """What an agent does with a task: turns, tools, answers of a shape, limits, hand-offs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.model import Message, ModelRequest, Reply, StopReason, Text, Usage
+from cdk.playbooks import read_playbooks
 from tests.fakes.models import call, say, told
 from tests.unit.agents.fleet import AgentFleet
 
+ROOT = Path(__file__).parents[3]
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"]}
 
 
@@ -166,6 +169,27 @@ def test_a_task_hands_itself_over_to_another_role() -> None:
     goal = fleet.ask("Decide.")
 
     assert goal.output["answer"] == "It is legal."
+
+
+def test_the_playbook_hands_a_request_on_until_somebody_answers() -> None:
+    """From the desk to one role, from there to another; each is told its role, and the answer is the goal's."""
+
+    def script(request: ModelRequest) -> Reply:
+        if "mends what is broken" in request.system.partition("\n")[0]:
+            return say("Turn it off and on again.")
+        if "knows bills" in request.system.partition("\n")[0]:
+            return call(("hand_off", {"to": "someone who mends what is broken", "message": "It hums."}))
+        assert "someone who knows bills and contracts" in request.system
+        return call(("hand_off", {"to": "someone who knows bills and contracts", "message": "My fridge hums."}))
+
+    fleet = AgentFleet(script, allowed=("shop.*", "hand_off"))
+    playbook = read_playbooks(ROOT)["hand-off"]
+    plan = playbook.instantiate({"request": "My fridge hums."}).model_dump(mode="json", exclude_none=True)
+
+    goal = fleet.rest(fleet.submit({"plan": plan}).id)
+
+    assert goal.state is GoalState.SUCCEEDED
+    assert goal.output["answer"] == "Turn it off and on again."
 
 
 def test_a_task_is_handed_over_only_to_what_may_be_called() -> None:
