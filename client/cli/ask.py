@@ -1,14 +1,11 @@
 """`fleet ask`: put a question to files of one's own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from client.cli.session import FAILED, Json, connect, print_json
-
-if TYPE_CHECKING:
-    from agentfleet.services.goal_views import GoalResult
 
 PLAYBOOK: Final = "ask-text"
 MAX_BYTES: Final = 56_000
@@ -25,6 +22,7 @@ def ask(
     texts = [{"title": file.name, "text": file.read_text(encoding="utf-8", errors="replace")} for file in files]
     if (size := sum(len(one["text"].encode()) for one in texts)) > MAX_BYTES:
         raise typer.BadParameter(f"the files have {size:,} bytes together; at most {MAX_BYTES:,} are allowed")
+    from client.cli.answers import show_answer  # noqa: PLC0415
     from client.cli.live import watch_goal  # noqa: PLC0415
     from client.cli.show import console  # noqa: PLC0415
 
@@ -35,16 +33,7 @@ def ask(
     if as_json:
         print_json(result)
     elif ended.state == "SUCCEEDED":
-        _show(result)
+        show_answer(result.output)
     if ended.state != "SUCCEEDED":
         typer.echo(f"Why: fleet tasks {goal.id} --state FAILED  ·  fleet logs")
         raise typer.Exit(FAILED)
-
-
-def _show(result: "GoalResult") -> None:
-    found: dict[str, Any] = result.output
-    typer.echo(f"\n{found['answer'] or 'The files do not say.'}\n")
-    for number, source in enumerate(found["sources"], 1):
-        typer.secho(f"  [{number}] {source['title']}: {source['quote']}", dim=True)
-    by = f"{found['model']}, ${found['dollars']:.4f}" if found["model"] else "the files' own sentences: no model was asked"
-    typer.secho(f"\nAnswered by {by}.", fg="green")

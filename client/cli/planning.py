@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from agentfleet.services.planning_views import Draft, TaskEstimateView
+    from client.api import FleetClient
 
 CAPABILITY: Final = "plan.make"
 TASK: Final = "plan"
+PLAN_FILE: Final = f"{TASK}/plan.json"
+"""How it was planned, as a file of that task."""
 PATIENCE: Final = 600.0
 """Seconds that planning may take: a small model on a laptop reads slowly."""
 DRAWN: Final = 60
@@ -41,6 +44,8 @@ def plan(
         goal = client.submit(request, key=key)
         if not dry_run:
             follow(client, goal.id, as_json=as_json)
+            if not as_json:
+                _show_outcome(client, goal.id)
             return
         result = client.wait(goal.id, timeout=PATIENCE)
     if result.goal.state != "SUCCEEDED":
@@ -55,6 +60,24 @@ def plan(
         print_json(draft)
     else:
         show_draft(draft)
+
+
+def _show_outcome(client: "FleetClient", goal_id: str) -> None:
+    """How a goal in words was planned, and what came of it: its answers, or whatever its output is."""
+    from agentfleet.services.planning_views import Draft  # noqa: PLC0415
+    from client.cli.answers import answers_in, show_answer  # noqa: PLC0415
+    from client.cli.results import show_result  # noqa: PLC0415
+
+    result = client.result(goal_id)
+    for file in result.files:
+        if file.name == PLAN_FILE:
+            draft = Draft.model_validate_json(client.download(file))
+            typer.secho(f"Planned {_provenance(draft)[0].lower()}{_provenance(draft)[1:]}", fg="green")
+    answers = list(answers_in(result.output))
+    for answer in answers:
+        show_answer(answer)
+    if not answers:
+        show_result(result)
 
 
 def _rehearsal(words: str) -> dict[str, Any]:

@@ -55,9 +55,9 @@ def run(monkeypatch: pytest.MonkeyPatch, client: Client, *arguments: str) -> Any
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        (BY_MODEL, ["In 1070 [1].", "[1] a.md: It was founded in 1070.", "Answered by local/tiny, $0.0000."]),
+        (BY_MODEL, ["In 1070 [1].", "[1] a.md: It was founded in 1070.", "By local/tiny: $0.0000."]),
         (BY_QUOTING, ["no model was asked"]),
-        (NOTHING, ["The files do not say."]),
+        (NOTHING, ["There is no answer."]),
     ],
 )
 def test_an_answer_with_its_sources_and_who_gave_it(

@@ -14,6 +14,7 @@ from agentfleet.domain.tool_policy import ToolPolicy
 from agentfleet.services.planner import Planned
 from agentfleet.services.planning_views import Draft
 from client.cli import planning
+from client.cli.answers import answers_in, show_answer
 from client.coordinator import AgentCoordinator
 from tests.fakes.planning import catalog, playbooks
 from tests.unit.api.world import World
@@ -88,6 +89,34 @@ def test_words_are_submitted_and_watched(fleet: Fleet, world: World) -> None:
     assert "SUCCEEDED" in lines
     assert (again["output"], again["goal"]["words"], again["goal"]["labels"]) == ("Say it", "Say it", {"team": "blue"})
     assert "give one of a file" in fleet("submit", "--goal", "x", "--playbook", "y", code=2).output
+
+
+def test_answers_are_shown_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+    """With what they rest on, by whom they were made, and what that took."""
+    cited = {
+        "number": 1,
+        "source": "topics/for",
+        "title": "for",
+        "first_line": 3,
+        "last_line": 4,
+        "text": "Don't.",
+        "domain": "d",
+    }
+    asked = {"model": "local/coder", "input_tokens": 900, "output_tokens": 20, "seconds": 1.5, "dollars": 0.0}
+    output = {
+        "learned": [{"chunks": 3}],
+        "answers": [{"question": "May I?", "answer": "No [1].", "citations": [cited], **asked}],
+    }
+
+    for found in answers_in(output):
+        show_answer(found)
+
+    shown = capsys.readouterr().out
+    assert "May I?" in shown
+    assert "No [1]." in shown
+    assert "  [1] topics/for, lines 3–4: Don't." in shown
+    assert "By local/coder: 900 + 20 tokens, 1.5 s, $0.0000." in shown
+    assert list(answers_in({"rows": [1, None], "answer": None})) == []
 
 
 def test_what_can_not_be_planned_is_exit_code_1(fleet: Fleet) -> None:
