@@ -2,7 +2,7 @@
 
 from agentfleet.domain.pool_health import HealthState
 from client.api import FleetClient
-from tests.emulator.conftest import Aws, until
+from tests.emulator.conftest import Aws
 from tests.emulator.test_scaling import manage
 
 
@@ -24,5 +24,6 @@ def test_a_pass_writes_health_and_a_pool_is_drained_and_taken_back(client: Fleet
         assert client.wait(goal.id, timeout=60).goal.state == "SUCCEEDED"
     finally:
         assert client.undrain_pool("flow").health is HealthState.HEALTHY
-    # An agent says so when it next tells of itself, which may be after the goal's end.
-    until(lambda: any(agent.last == f"{goal.id}/w" for agent in client.agents("flow.wait")))
+    [task] = client.tasks(goal.id).tasks
+    assert task.pool == "flow"
+    assert (task.agent or "").startswith("flow-")
