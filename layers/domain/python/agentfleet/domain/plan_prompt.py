@@ -66,8 +66,12 @@ def prompt(
     capabilities: Sequence[CapabilitySpec],
     playbooks: Sequence[Playbook],
     examples: Sequence[tuple[str, Mapping[str, Any]]],
+    likely: str | None = None,
 ) -> str:
-    """The user's turn: what there is, how it looks, what is wanted. `examples` are goals with their drafts."""
+    """The user's turn: what there is, how it looks, what is wanted.
+
+    `examples` are goals with their drafts, `likely` is the playbook that words and parameters speak for.
+    """
     lines = ["Capabilities:", *map(capability_line, capabilities)]
     if playbooks:
         lines += [
@@ -77,7 +81,10 @@ def prompt(
         ]
     for asked, draft in examples:
         lines += ["", "Example", f"Goal: {asked}", as_text(dict(draft))]
-    return "\n".join([*lines, "", f"<goal>\n{goal}\n</goal>"])
+    lines += ["", f"<goal>\n{goal}\n</goal>"]
+    if likely:
+        lines += ["", f"The playbook {likely} seems to do it: take it, unless the goal asks for something else."]
+    return "\n".join(lines)
 
 
 def capability_line(spec: CapabilitySpec) -> str:

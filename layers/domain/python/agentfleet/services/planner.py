@@ -30,13 +30,14 @@ from agentfleet.domain.plan_prompt import (
     EXAMPLES,
     MATERIAL,
     OR_A_PLAYBOOK,
+    PLAYBOOKS,
     SYSTEM,
     near_playbooks,
     pair_example,
     prompt,
     relevant,
 )
-from agentfleet.domain.plan_rules import nearest, ranked
+from agentfleet.domain.plan_rules import Fit, nearest, ranked
 from agentfleet.domain.playbook import Playbook
 from agentfleet.domain.task import PlanSpec
 from agentfleet.domain.tool_policy import ToolPolicy
@@ -99,6 +100,8 @@ class _Room:
     capabilities: Mapping[str, CapabilitySpec]
     playbooks: Mapping[str, Playbook] = field(default_factory=dict)
     examples: Sequence[tuple[str, Mapping[str, Any]]] = ()
+    likely: str | None = None
+    """The playbook that the rules would take."""
     refused: Mapping[str, Any] | None = None
     """A task that is not to be planned again: its capability and input."""
 
@@ -160,14 +163,22 @@ class Planner:
         if context.models is None:
             raise ModelUnavailable("no model was asked: there is none here")
         capabilities = self._offered(goal, policy, context)
-        playbooks = {name: self._playbooks[name] for name in near_playbooks(goal, self._playbooks)}
-        return _Room(capabilities, playbooks, self._examples(goal, capabilities, memory))
+        sure = next((fit for fit in ranked(goal, self._playbooks)[:1] if fit.is_near and not fit.missing), None)
+        names = dict.fromkeys([*([sure.playbook] if sure else []), *near_playbooks(goal, self._playbooks)])
+        playbooks = {name: self._playbooks[name] for name in list(names)[:PLAYBOOKS]}
+        return _Room(capabilities, playbooks, self._examples(goal, capabilities, memory, sure), sure.playbook if sure else None)
 
     def _examples(
-        self, goal: str, capabilities: Mapping[str, CapabilitySpec], memory: PlannerMemory | None
+        self, goal: str, capabilities: Mapping[str, CapabilitySpec], memory: PlannerMemory | None, sure: Fit | None
     ) -> list[tuple[str, Mapping[str, Any]]]:
-        """What worked for similar goals, then playbooks, then a pair of tasks: those that hold only what is offered."""
+        """What the rules would do, if they are sure; what worked for similar goals; playbooks; a pair of tasks.
+
+        Only what is offered is shown: a model repeats what it sees.
+        """
         found: list[tuple[str, Mapping[str, Any]]] = []
+        if sure:
+            taken = {"plan": {"playbook": sure.playbook, "parameters": dict(sure.parameters)}}
+            found.append((self._playbooks[sure.playbook].description[:300], taken))
         past = [one for one in memory.episodes(goal, EXAMPLES) if one.succeeded] if memory else []
         known = [(one.goal, one.plan.get("tasks", [])) for one in past]
         known += [
@@ -197,7 +208,7 @@ class Planner:
 
         schema = draft_schema(list(room.capabilities.values()), list(room.playbooks.values()), most)
         tool = Tool(name=TOOL, description="The plan.", input_schema=schema)
-        shown = prompt(goal, list(room.capabilities.values()), list(room.playbooks.values()), room.examples)
+        shown = prompt(goal, list(room.capabilities.values()), list(room.playbooks.values()), room.examples, room.likely)
         system = SYSTEM + (OR_A_PLAYBOOK if room.playbooks else "") + MATERIAL
         return await context.model.shaped(Shape(tool, check), shown, system=system, max_tokens=ANSWER_TOKENS, rounds=ROUNDS)
 
