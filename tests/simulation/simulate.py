@@ -166,7 +166,7 @@ class Simulation:
             idle = next((one for one in self._environments[pool] if one.strand is None), None)
             if idle is not None:
                 found.append(partial(self._invoke, idle, queue))
-        found.extend(partial(self._mend, one) for one, since in self._stuck().items() if self.world.now - since >= HEALED)
+        found.extend(partial(self._mend, one) for one, since in self._stuck().items() if self.world.now >= since + HEALED)
         return found
 
     # Those who see to it that a goal is undone: the state machine, the healer, and a person where that was given up.
