@@ -120,7 +120,9 @@ def test_a_folder_around_everything_is_taken_off() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"hello", b"PK\x03\x04broken", b"\x1f\x8bbroken", zip_of(*FILES)[:60], tar_of(*FILES)[:40]]
+    "body",
+    [b"", b"hello", b"PK\x03\x04broken", b"\x1f\x8bbroken", zip_of(*FILES)[:60], tar_of(*FILES)[:40]],
+    ids=["empty", "words", "broken zip", "broken gzip", "half a zip", "half a tar"],  # what is packed holds the time
 )
 def test_what_is_no_archive_is_refused(body: bytes) -> None:
     """In one line, for good."""
