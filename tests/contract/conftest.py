@@ -1,11 +1,17 @@
 """Three worlds for every contract test: fakes, moto in this process, and the emulator."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from unittest.mock import patch
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
+from moto.core.common_types import TYPE_RESPONSE
 
 from agentfleet.adapters.clients import Clients
 from agentfleet.domain.codec import dumps
@@ -36,8 +42,21 @@ def _clients(endpoint: str | None = None) -> Clients:
     return clients
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """While this lasts, moto takes requests one by one: it checks a condition, or counts, in several steps."""
+    lock, answer = Lock(), BotocoreStubber.process_request
+
+    def process_request(stubber: BotocoreStubber, request: AWSPreparedRequest) -> TYPE_RESPONSE | None:
+        with lock:
+            return answer(stubber, request)
+
+    with patch.object(BotocoreStubber, "process_request", process_request):
+        yield
+
+
 def _on_moto(clients: Clients) -> Iterator[Callable[[], World]]:
-    with mock_aws(), conditional_inserts():
+    with mock_aws(), _one_at_a_time(), conditional_inserts():
         build(clients)
         boto3.client("iam", region_name="us-east-1").create_role(RoleName="contract", AssumeRolePolicyDocument=TRUST)
         yield lambda: AwsWorld(clients)
@@ -84,12 +103,6 @@ def worlds(request: pytest.FixtureRequest) -> Iterator[Callable[[], World]]:
 def world(worlds: Callable[[], World]) -> World:
     """A world of its own for each test, as far as names are fresh."""
     return worlds()
-
-
-@pytest.fixture
-def is_moto(request: pytest.FixtureRequest) -> bool:
-    """For the few cases that moto can't take."""
-    return bool(request.node.callspec.params["worlds"] == "moto")
 
 
 @pytest.fixture

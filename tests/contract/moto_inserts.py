@@ -8,7 +8,6 @@ an implementation of its own.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 from typing import Any
 from unittest.mock import patch
 
@@ -20,11 +19,9 @@ _INSERT = re.compile(r"""INSERT INTO "([\w.-]+)" VALUE \{((?:'\w+':\?,?)+)\}""")
 @contextmanager
 def conditional_inserts() -> Iterator[None]:
     """While this lasts, moto's batches of INSERT statements behave."""
-    lock = Lock()
 
     def execute(backend: DynamoDBBackend, statements: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        with lock:
-            return [_insert(backend, one["Statement"], one["Parameters"]) for one in statements]
+        return [_insert(backend, one["Statement"], one["Parameters"]) for one in statements]
 
     with patch.object(DynamoDBBackend, "batch_execute_statement", execute):
         yield

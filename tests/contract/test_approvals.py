@@ -81,10 +81,8 @@ def test_what_was_not_asked_can_not_be_decided(world: World) -> None:
     assert world.approvals.get(unknown.goal_id, unknown.unit) is None
 
 
-def test_one_of_many_deciders_wins(world: World, is_moto: bool) -> None:
+def test_one_of_many_deciders_wins(world: World) -> None:
     """Of ten that decide at once exactly one is told that it did."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     asked = request(world)
     world.approvals.ask(asked)
     choices = [decided(asked, Decision.APPROVED if number % 2 else Decision.REJECTED, str(number)) for number in range(10)]

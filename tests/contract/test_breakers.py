@@ -38,10 +38,8 @@ def test_only_the_newest_version_is_replaced(world: World) -> None:
     assert world.breakers.read(name) == (newer, 2)
 
 
-def test_one_of_many_writers_wins(world: World, is_moto: bool) -> None:
+def test_one_of_many_writers_wins(world: World) -> None:
     """Of ten that replace the same version at once, exactly one does."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     name, now = world.fresh("crm"), world.clock()
 
     wrote = at_once([partial(world.breakers.write, name, Breaker(failures=(now,)), 0, now) for _ in range(10)])

@@ -87,10 +87,8 @@ def test_another_limit_holds_at_once(world: World) -> None:
     assert world.budgets.take(Account(name, Limits(nanodollars=20)), Spend(10))
 
 
-def test_a_hundred_agents_do_not_overspend_by_a_nanodollar(world: World, is_moto: bool) -> None:
+def test_a_hundred_agents_do_not_overspend_by_a_nanodollar(world: World) -> None:
     """Exactly as many succeed as the limit pays for, and not one more."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     own = account(world, nanodollars=NANODOLLARS)
     cost = Spend(nanodollars=29_411_765)  # 34 of them would cost ten nanodollars more than there are
 
@@ -111,10 +109,8 @@ def test_a_refusal_by_the_second_account_leaves_both_as_they_were(world: World) 
     assert world.budgets.read([goal.name, day.name]) == {goal.name: Tally()}
 
 
-def test_a_hundred_agents_share_two_accounts(world: World, is_moto: bool) -> None:
+def test_a_hundred_agents_share_two_accounts(world: World) -> None:
     """While they race for the narrow and the wide one, neither is ever overspent; settled to half, both say so."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     goals = [account(world, nanodollars=7 * NANODOLLARS) for _ in range(4)]
     day = account(world, nanodollars=20 * NANODOLLARS)
     budgets = Budgets(world.budgets, world.clock)

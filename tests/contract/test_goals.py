@@ -54,10 +54,8 @@ def test_the_first_goal_with_an_id_stands(world: World) -> None:
     assert world.goals.get([first.id])[first.id].name == "first"
 
 
-def test_one_of_many_concurrent_creators_wins(world: World, is_moto: bool) -> None:
+def test_one_of_many_concurrent_creators_wins(world: World) -> None:
     """Of ten threads that create the same goal at once, exactly one is told that it did."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     goal_id = world.fresh("g")
 
     wins = at_once([partial(world.goals.create, goal(goal_id, name=f"by {n}")) for n in range(10)])
@@ -65,10 +63,8 @@ def test_one_of_many_concurrent_creators_wins(world: World, is_moto: bool) -> No
     assert sum(wins) == 1
 
 
-def test_one_of_many_concurrent_finishers_wins(world: World, is_moto: bool) -> None:
+def test_one_of_many_concurrent_finishers_wins(world: World) -> None:
     """Of ten threads that move a goal on from the same state, exactly one is told that it did, and its version stands."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     running = goal(world.fresh("g"), state=GoalState.RUNNING)
     world.goals.create(running)
     ends = [running.move(GoalState.SUCCEEDED, output=n) for n in range(10)]

@@ -33,10 +33,8 @@ def test_a_join_does_not_mind_the_order(world: World) -> None:
     assert sizes[-1] == 20
 
 
-def test_concurrent_members_all_count(world: World, is_moto: bool) -> None:
+def test_concurrent_members_all_count(world: World) -> None:
     """Of 16 threads that each add a member, at least one sees the full set."""
-    if is_moto:
-        pytest.skip("moto updates an item in several steps")
     goal_id = world.fresh("g")
 
     sizes = at_once([partial(world.joins.add, goal_id, 1, 0, [n]) for n in range(16)])
@@ -107,10 +105,8 @@ def test_the_holder_may_claim_again(world: World) -> None:
     assert (again.fence, again.until) == (2, world.clock() + timedelta(seconds=1) + LEASE)
 
 
-def test_one_of_many_concurrent_claimants_wins(world: World, is_moto: bool) -> None:
+def test_one_of_many_concurrent_claimants_wins(world: World) -> None:
     """Of ten agents that claim a unit at once, exactly one gets it."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     goal_id, now = world.fresh("g"), world.clock()
 
     claims = at_once([partial(world.claims.claim, goal_id, 1, 0, f"agent {n}", now, LEASE) for n in range(10)])

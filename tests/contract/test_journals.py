@@ -42,10 +42,8 @@ def test_the_first_entry_stands(world: World, entry: Any) -> None:
     assert world.journals.read(goal, "a") == {"0001": "first" * 2_000}
 
 
-def test_of_many_that_write_at_once_all_are_given_the_same(world: World, is_moto: bool) -> None:
+def test_of_many_that_write_at_once_all_are_given_the_same(world: World) -> None:
     """A turn that two agents took is one of the two, for both."""
-    if is_moto:
-        pytest.skip("moto checks a condition and writes in two steps")
     goal = world.fresh("goal")
 
     def record(number: int) -> Any:

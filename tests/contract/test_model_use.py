@@ -28,10 +28,10 @@ def test_uses_add_up_by_model_for_every_goal_that_they_are_for(world: World) -> 
     assert list(world.uses.read(outer)) == [late, CALL + CALL]
 
 
-def test_calls_that_end_at_once_are_all_counted(world: World, is_moto: bool) -> None:
+def test_calls_that_end_at_once_are_all_counted(world: World) -> None:
     """To the nanodollar."""
     goal = world.fresh("goal")
-    count = 5 if is_moto else 40
+    count = 40
 
     at_once([partial(world.uses.add, (goal,), CALL) for _ in range(count)])
 
