@@ -18,7 +18,6 @@ import threading
 import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -28,6 +27,7 @@ from typing import Any, Final, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 from zlib import crc32
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.agent import Agent, PermanentError, RemoteCall, RetryableError, TaskContext
@@ -101,8 +101,7 @@ class FetchOutput(BaseModel):
     redirects: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+class _Request(Struct, frozen=True):
     method: str
     headers: dict[str, str]
     body: bytes | None
@@ -111,8 +110,7 @@ class _Request:
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     status: int
     headers: http.client.HTTPMessage
     body: bytes

@@ -1,11 +1,11 @@
 """Requests for approval: asked once, decided once, listed while they wait."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.approval import Approval, Decision
 from agentfleet.domain.errors import InvalidRequest

@@ -1,6 +1,6 @@
 """The contract of DocumentStore."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from agentfleet.domain.hlc import Stamp
 from agentfleet.domain.knowledge import Chunk, Document, Space, chunk_key

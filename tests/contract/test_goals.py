@@ -1,10 +1,10 @@
 """The contract of GoalStore."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.errors import InvalidRequest
 from agentfleet.domain.goal import Failure, GoalState, Parent, Undoing

@@ -1,9 +1,9 @@
 """The contract of what the healer stands on: living goals, finished units, queues seen from outside, its memory."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain import names
 from agentfleet.domain.dead_letters import Action, Cause, LetterRecord

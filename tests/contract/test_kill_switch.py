@@ -1,7 +1,8 @@
 """The kill switch as several processes see it."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from agentfleet.domain.kill import Kill, Scope
 from tests.contract.world import World

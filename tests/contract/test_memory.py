@@ -1,9 +1,9 @@
 """What agents remember as several processes see it: facts, conversations, episodes."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.episode import EpisodeHead, Measured
 from agentfleet.domain.errors import InvalidRequest

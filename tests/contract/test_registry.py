@@ -1,7 +1,8 @@
 """The contracts of AgentStore and FleetStore."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from tests.contract.world import World

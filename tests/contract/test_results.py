@@ -1,9 +1,9 @@
 """The contract of ResultStore."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.adapters import outputs
 from agentfleet.domain.goal import Failure

@@ -1,7 +1,8 @@
 """The contract of ScalingStore, and of what FleetStore says about who holds a pool."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from agentfleet.domain.fleet import Fleet
 from agentfleet.domain.scaling import Action, Decision, Memory, ScalingRecord

@@ -7,10 +7,11 @@ that it would change (a tuple) comes back changed.
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
+
+from msgspec.structs import replace
 
 from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, dumps

@@ -1,9 +1,11 @@
 """The stores, queues and bus of a run: plain dictionaries that keep what the ports promise, without JSON in between."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from agentfleet.domain import names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode

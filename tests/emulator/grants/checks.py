@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any, Final
 from uuid import uuid4
+
+from msgspec.structs import replace
 
 from agentfleet.adapters.episodes import DynamoEpisodes
 from agentfleet.domain.archives import pack

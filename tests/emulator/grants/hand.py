@@ -3,9 +3,10 @@
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from agentfleet.adapters.blobs import S3Blobs
 from agentfleet.adapters.bus import EventBridgeBus

@@ -1,8 +1,9 @@
 """Bugs in the services."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain.approval import Approval
 from agentfleet.domain.goal import Goal, GoalState

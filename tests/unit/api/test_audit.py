@@ -1,7 +1,8 @@
 """History, verification and receipts over HTTP."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from agentfleet.adapters.stream import read_change
 from agentfleet.domain.history import verify

@@ -5,6 +5,7 @@ import gzip
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.api.world import World, recorded
 
@@ -154,9 +155,7 @@ def test_an_output_too_large_for_an_answer_becomes_a_link(world: World) -> None:
     goal = world.submit({"id": "a", "input": {"value": "x" * 60_000}})
     world.fleet.settle()
     large = world.fleet.goal(goal)
-    world.fleet.goals.goals[goal] = type(large)(
-        **{name: getattr(large, name) for name in large.__slots__} | {"output": "y" * 4_100_000}
-    )
+    world.fleet.goals.goals[goal] = replace(large, output="y" * 4_100_000)
 
     result = world.call("GET", f"/goals/{goal}/result").body
 

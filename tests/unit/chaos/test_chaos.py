@@ -1,11 +1,11 @@
 """The fault runs' own rules: the plan of faults, the reference, the verdict."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.goal import Failure, Goal, GoalState
 from tests.chaos.faults import Kind, by_kind, draw_faults

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
@@ -167,8 +168,7 @@ def test_files_and_large_outputs_come_without_our_key(client: FleetClient, world
     world.fleet.blobs.put(f"blobs/acme/{goal}/a/x.txt", b"hello", "text/plain")
     client.wait(goal)
     ended = world.fleet.goals.goals[goal]
-    fields = {name: getattr(ended, name) for name in ended.__slots__}
-    world.fleet.goals.goals[goal] = type(ended)(**fields | {"output": ["y" * 4_100_000]})
+    world.fleet.goals.goals[goal] = replace(ended, output=["y" * 4_100_000])
 
     result = client.result(goal)
 

@@ -2,9 +2,10 @@
 
 import gzip
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from agentfleet.domain.history import Change, Head, Segment, extend, to_text
 from agentfleet.services.archive import PASSES, Archiver

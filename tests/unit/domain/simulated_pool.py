@@ -1,8 +1,10 @@
 """A queue and a pool that works it off, in steps of one second, with the scaling rule looking on once a minute."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from agentfleet.domain.scaling import Action, Decision, Memory, Observation, decide
 from tests.fakes import START

@@ -1,13 +1,13 @@
 """The chain of a goal's events: what it remembers, and that nothing can be done to it unnoticed."""
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentfleet.domain.history import (
     SEGMENT,

@@ -1,11 +1,11 @@
 """How facts fade, grow, are merged, dropped and found."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentfleet.domain.errors import InvalidRequest, PermanentError
 from agentfleet.domain.guardrails import Guardrails, GuardrailViolation

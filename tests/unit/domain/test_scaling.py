@@ -1,6 +1,5 @@
 """The rule that sizes a pool: single decisions, then whole days of load."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentfleet.domain.scaling import CALM_PASSES, KEPT, Action, Decision, Memory, Observation, ScalingRecord, decide
 from tests.fakes import START

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import PermanentError, SubPlan, TaskContext
 from agentfleet.domain.budget import Budget, BudgetExceeded, Limits
@@ -212,7 +213,7 @@ def test_busy_and_slow_models_are_waited_for(script: Script, task: Task, monkeyp
     async def late(*_: Any, **__: Any) -> Any:
         raise ModelTimeout("it did not answer within 1 s")
 
-    slow = replace(task(), models=lambda _: SimpleNamespace(shaped=late))  # type: ignore[arg-type,return-value]
+    slow = replace(task(), models=lambda _: SimpleNamespace(shaped=late))
     with pytest.raises(ModelTimeout):
         make(slow)
     found = draft(replace(slow, attempt=2))

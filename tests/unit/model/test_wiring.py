@@ -4,10 +4,10 @@ import asyncio
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet import bootstrap, bootstrap_pools
 from agentfleet.domain.goal import GoalState

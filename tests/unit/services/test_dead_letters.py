@@ -1,10 +1,10 @@
 """Dead letters: each is diagnosed, what can run is sent again once, what can't fails by its goal's policy."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent
 from agentfleet.domain.dead_letters import Action, Cause, Circumstances, decide, diagnose

@@ -1,12 +1,12 @@
 """What tasks remember and recall, on whose behalf, and what keeps it within bounds."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentfleet.domain.episode import EpisodeHead, Figure, Measured
 from agentfleet.domain.errors import PermanentError, RetryableError

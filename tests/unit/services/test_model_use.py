@@ -1,9 +1,9 @@
 """What goals use of language models stands in their receipts, whatever became of it."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import TaskContext
 from agentfleet.domain.errors import ModelThrottled, ModelTimeout

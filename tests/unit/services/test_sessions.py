@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.domain.errors import ModelThrottled, RetryableError
 from agentfleet.domain.memory import Unkeepable

@@ -4,11 +4,12 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from agentfleet.adapters.approvals import DynamoApprovals
 from agentfleet.adapters.blobs import S3Blobs
@@ -177,8 +178,7 @@ def uses(settings: FleetSettings) -> "DynamoUses":
     return DynamoUses(aws.dynamodb, lambda: aws.dynamodb_once, settings.registry_table, utc_now)
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Struct, frozen=True):
     """What the HTTP API calls."""
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from random import random
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import Agent, AgentState
@@ -70,8 +71,7 @@ if TYPE_CHECKING:
 # What agents don't need is imported where it is composed: every agent's cold start would pay for it.
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(Struct, frozen=True):
     """Everything the services reach out to."""
 
     goals: GoalStore
@@ -94,8 +94,7 @@ class Outside:
     journals: JournalStore = field(default_factory=LocalJournals)
 
 
-@dataclass(frozen=True, slots=True)
-class Healing:
+class Healing(Struct, frozen=True):
     """The services that look after goals."""
 
     healer: Healer
@@ -103,8 +102,7 @@ class Healing:
     incidents: IncidentLog
 
 
-@dataclass(frozen=True, slots=True)
-class Governance:
+class Governance(Struct, frozen=True):
     """The services by which people hold the fleet within bounds."""
 
     budgets: Budgets
@@ -112,8 +110,7 @@ class Governance:
     kills: KillDesk
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Struct, frozen=True):
     """What the tools of a pool's tasks reach out to."""
 
     refused: Refused | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     # Who only names a port must not load all that the others speak of: a cold start would pay for it.
@@ -31,8 +32,7 @@ Clock = Callable[[], datetime]
 """Now, in UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(Struct, Generic[T], frozen=True):
     """Part of a listing, and where the next part starts (None: this was the last)."""
 
     items: tuple[T, ...]
@@ -189,8 +189,7 @@ class FleetStore(Protocol):
         """Id of the newest fleet, of whatever tenant, that holds this pool and has not been released."""
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(Struct, frozen=True):
     """What is measured of a pool beside its queues' depth."""
 
     oldest_age: float | None = None

@@ -1,8 +1,9 @@
 """What knowing needs from the outside, as Protocols. Adapters and fakes satisfy them, held by one contract suite."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from agentfleet.domain.knowledge import Chunk, Document, Match, Space, Vector
 
@@ -89,16 +90,14 @@ class PageReader(Protocol):
         """The text of each page of a PDF. Raises InvalidRequest if it can't be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Struct, frozen=True):
     """What an answer may be made of: a text and where it stands, in words."""
 
     text: str
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """What a model wrote from passages, and what it took."""
 
     text: str | None

@@ -1,8 +1,9 @@
 """What the services need of language models, as Protocols: the model itself, money for it, and bulk jobs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from agentfleet.domain.batch_inference import BatchRecord, BatchResult, BatchStatus
 from agentfleet.domain.model import Cost, ModelRequest, Reply
@@ -22,8 +23,7 @@ class ModelPort(Protocol):
         """One call whose words come as they are written; the last item is the whole reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Purpose:
+class Purpose(Struct, frozen=True):
     """What a call is for."""
 
     tenant: str

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Self
+
+from msgspec import Struct, field
 
 from agentfleet.domain.errors import FleetError
 
@@ -39,8 +40,7 @@ def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class KnowledgeSettings:
+class KnowledgeSettings(Struct, frozen=True):
     """How texts become vectors, and where those are found: `[knowledge]` of fleet.toml."""
 
     table: str
@@ -58,8 +58,7 @@ class KnowledgeSettings:
         return cls(_required(given, "KNOWLEDGE_TABLE"), **chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySettings:
+class MemorySettings(Struct, frozen=True):
     """Where agents remember, how long and how much: `[memory]` of fleet.toml."""
 
     table: str
@@ -75,8 +74,7 @@ class MemorySettings:
         return cls(_required(given, "MEMORY_TABLE"), **_json(given, "MEMORY_SETTINGS"))
 
 
-@dataclass(frozen=True, slots=True)
-class FleetSettings:
+class FleetSettings(Struct, frozen=True):
     """What every function that works on goals needs."""
 
     fleet: str
@@ -103,8 +101,7 @@ class FleetSettings:
         return _shared(environment)
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSettings(FleetSettings):
+class PoolSettings(FleetSettings, frozen=True):
     """What a pool's function needs."""
 
     pool: str = ""
@@ -135,8 +132,7 @@ class PoolSettings(FleetSettings):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class ApiSettings(FleetSettings):
+class ApiSettings(FleetSettings, frozen=True):
     """What the HTTP API's function needs."""
 
     history_table: str = ""
@@ -149,8 +145,7 @@ class ApiSettings(FleetSettings):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class RecorderSettings:
+class RecorderSettings(Struct, frozen=True):
     """What record_history needs."""
 
     history_table: str
@@ -161,8 +156,7 @@ class RecorderSettings:
         return cls(_required(os.environ if environment is None else environment, "HISTORY_TABLE"))
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiverSettings:
+class ArchiverSettings(Struct, frozen=True):
     """What archive_history needs."""
 
     history_table: str
@@ -176,8 +170,7 @@ class ArchiverSettings:
         return cls(_required(found, "HISTORY_TABLE"), _required(found, "HISTORY_BUCKET"))
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizerSettings:
+class AuthorizerSettings(Struct, frozen=True):
     """What the HTTP API's authorizer needs."""
 
     api_keys_secret: str

@@ -3,11 +3,11 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """Exponential pauses with full jitter (M. Brooker, 'Exponential Backoff And Jitter', AWS Architecture Blog, 2015)."""
 
     tries: int = 6

@@ -3,10 +3,10 @@
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from msgspec import to_builtins
 from pynamodb.exceptions import PutError
 from pynamodb.expressions.condition import Condition
 
@@ -170,7 +170,7 @@ class DynamoGoals:
             priority=goal.priority,
             on_failure=goal.on_failure,
             labels=goal.labels or None,
-            parent=asdict(goal.parent) if goal.parent else None,
+            parent=to_builtins(goal.parent) if goal.parent else None,
             deadline=goal.deadline,
             paused=goal.paused,
             origin=goal.origin,
@@ -181,8 +181,8 @@ class DynamoGoals:
             output=None if is_large else goal.output,
             output_digest=self._outputs.put(goal.id, _OUTPUT, output) if is_large else None,
             counts=goal.counts or None,
-            failure=asdict(goal.failure) if goal.failure else None,
-            undoing=asdict(goal.undoing) if goal.undoing else None,
+            failure=to_builtins(goal.failure) if goal.failure else None,
+            undoing=to_builtins(goal.undoing) if goal.undoing else None,
             expires=(goal.finished or goal.created) + self._lifetime,
         )
 

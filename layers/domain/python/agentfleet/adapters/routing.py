@@ -7,7 +7,7 @@ Key rules (pk, sk):  ROUTING  HEALTH#pool
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
+from msgspec import json
 
 from agentfleet.adapters.dynamo import from_micros, to_micros
 from agentfleet.domain.pool_health import PoolHealth, RoutingTable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _ROUTING: Final = "ROUTING"
 _HEALTH: Final = "HEALTH#"
 _DRAIN: Final = "DRAIN#"
-_RECORD: Final = TypeAdapter(PoolHealth)
 
 
 class DynamoRouting:
@@ -41,14 +40,14 @@ class DynamoRouting:
         for item in (item for page in pages for item in page["Items"]):
             kind, _, pool = item["sk"]["S"].partition("#")
             if kind + "#" == _HEALTH:
-                health[pool] = _RECORD.validate_json(item["record"]["S"])
+                health[pool] = json.decode(item["record"]["S"], type=PoolHealth)
             elif kind + "#" == _DRAIN:
                 draining[pool] = from_micros(item["since"]["N"])
         return RoutingTable(health, draining)
 
     def put_health(self, pool: str, health: PoolHealth) -> None:
         """Store or replace."""
-        record = {"S": _RECORD.dump_json(health).decode()}
+        record = {"S": json.encode(health).decode()}
         self._dynamodb.put_item(TableName=self._table, Item={**_key(_HEALTH + pool), "record": record})
 
     def drain(self, pool: str, since: datetime | None) -> None:

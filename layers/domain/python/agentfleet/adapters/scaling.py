@@ -5,7 +5,7 @@ Key rule (pk, sk): POOL#pool, SCALING.
 
 from typing import TYPE_CHECKING, Final
 
-from pydantic import TypeAdapter
+from msgspec import json
 from pynamodb.attributes import UnicodeAttribute
 from pynamodb.exceptions import DoesNotExist
 from pynamodb.models import Model
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _SCALING: Final = "SCALING"
-_RECORD: Final = TypeAdapter(ScalingRecord)
 
 
 class ScalingItem(Model):
@@ -40,8 +39,8 @@ class DynamoScalings:
             item = self._items.get(f"POOL#{pool}", _SCALING, consistent_read=True)
         except DoesNotExist:
             return None
-        return _RECORD.validate_json(item.record)
+        return json.decode(item.record, type=ScalingRecord)
 
     def put(self, pool: str, record: ScalingRecord) -> None:
         """Store or replace."""
-        self._items(f"POOL#{pool}", _SCALING, record=_RECORD.dump_json(record).decode()).save()
+        self._items(f"POOL#{pool}", _SCALING, record=json.encode(record).decode()).save()

@@ -12,13 +12,14 @@ import json
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.adapters.arrays import dump_arrays, map_arrays
 from agentfleet.adapters.backoff import Backoff
@@ -49,8 +50,7 @@ Loaded = dict[str, Any]
 """A file's arrays by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A file."""
 
     name: str
@@ -58,8 +58,7 @@ class Segment:
     """Chunks in it, deleted ones too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """Which files count, and what in them does not."""
 
     segments: tuple[Segment, ...] = ()

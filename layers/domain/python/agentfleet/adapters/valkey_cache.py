@@ -5,10 +5,11 @@ The client library is imported when the first key is asked for: agents that use 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import CacheUnavailable
 
@@ -26,8 +27,7 @@ _RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.ca
 """Compare and delete at once: the lock may have passed to somebody else in between (Valkey, 'Distributed Locks')."""
 
 
-@dataclass(frozen=True, slots=True)
-class IamLogin:
+class IamLogin(Struct, frozen=True):
     """Signing in to ElastiCache by IAM: a signed token of a quarter of an hour stands for the password of each connection."""
 
     replication_group: str

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.ranking import words
 
@@ -26,8 +27,7 @@ _RANK: Final = 0.03
 """What a sentence loses per rank of its passage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
+class Sentence(Struct, frozen=True):
     """A sentence of a passage."""
 
     passage: int

@@ -1,7 +1,6 @@
 """What a person must approve before it runs: the rules, the requests and the decisions."""
 
 import fnmatch
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from agentfleet.domain.errors import PermanentError
@@ -66,8 +66,7 @@ class Decision(StrEnum):
     REJECTED = "REJECTED"
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(Struct, frozen=True):
     """A request for approval of one unit, and what was decided."""
 
     goal_id: str

@@ -12,8 +12,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import IO, Final
+
+from msgspec import Struct, field
 
 from agentfleet.domain.errors import PermanentError
 
@@ -25,8 +26,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _Reader = Callable[[int], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How much an archive may hold."""
 
     entries: int = 20_000
@@ -38,8 +38,7 @@ class Limits:
     """Of everything in a packed stream, which has to be unpacked to get past it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(Struct, frozen=True):
     """What was in an archive."""
 
     files: Mapping[str, bytes]

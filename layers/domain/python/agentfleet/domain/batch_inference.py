@@ -3,9 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.model import ModelRequest, Reply
 
@@ -26,16 +27,14 @@ class BatchState(StrEnum):
     STOPPED = "STOPPED"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRecord:
+class BatchRecord(Struct, frozen=True):
     """One request of a job, under a name of one's own that is unique within it."""
 
     id: str
     request: ModelRequest
 
 
-@dataclass(frozen=True, slots=True)
-class BatchStatus:
+class BatchStatus(Struct, frozen=True):
     """A job's state, and why it failed where it did."""
 
     job: str
@@ -43,8 +42,7 @@ class BatchStatus:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(Struct, frozen=True):
     """What became of one record: a reply, or an error."""
 
     id: str

@@ -6,9 +6,10 @@ of its own goal, in a sub-plan of that task, in the input that a sub-plan puts t
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import PermanentError
 
@@ -26,8 +27,7 @@ class EgressRefused(PermanentError):
     """An address in what a task is given leads to a host that whoever set it going may not reach."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """Lists that all must allow something. None of either kind: nothing is limited in that way."""
 
     tools: tuple[tuple[str, ...], ...] = ()

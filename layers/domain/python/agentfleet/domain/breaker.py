@@ -8,10 +8,12 @@ After M. Nygard, 'Release It!', 2007. Nothing here reads a clock or a store; two
 writing it only over the one that they have read.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_FAILURES: Final = 100
 
@@ -24,8 +26,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "HALF_OPEN"
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
+class BreakerPolicy(Struct, frozen=True):
     """When a breaker opens and how long it stays so. Raises ValueError naming the field that is out of its range."""
 
     failures: int = 5
@@ -45,8 +46,7 @@ class BreakerPolicy:
                 raise ValueError(f"{name}: must be more than 0 seconds, not {getattr(self, name).total_seconds():g}")
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """What is known of one dependency; a new one is closed."""
 
     state: BreakerState = BreakerState.CLOSED
@@ -56,8 +56,7 @@ class Breaker:
     """OPEN: no call before. HALF_OPEN: no other trial before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(Struct, frozen=True):
     """May a call be made, and the breaker after it was asked."""
 
     admitted: bool

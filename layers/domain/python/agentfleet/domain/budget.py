@@ -4,10 +4,11 @@ Money is counted in nanodollars and time in milliseconds, so that sums of very s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import PermanentError
 
@@ -26,8 +27,7 @@ def _whole(amount: float, unit: int, name: str) -> int:
     return int((exact * unit).to_integral_value(ROUND_CEILING))
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(Struct, frozen=True):
     """An amount of everything that is counted."""
 
     nanodollars: int = 0
@@ -51,12 +51,11 @@ class Spend:
         return any(getattr(self, name) for name in MEASURES)
 
 
-MEASURES: Final = tuple(field.name for field in fields(Spend))
+MEASURES: Final = Spend.__struct_fields__
 NOTHING: Final = Spend()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The most that may be spent of each measure. None: as much as you like."""
 
     nanodollars: int | None = None
@@ -77,16 +76,14 @@ class Limits:
         return any(getattr(self, name) is not None for name in MEASURES)
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """Something that has limits of its own: a goal, or a tenant's day."""
 
     name: str
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """What a goal may use up, its sub-plans included."""
 
     limits: Limits = Limits()
@@ -99,8 +96,7 @@ class Budget:
         return bool(self.limits or self.above) or self.depth is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """What a store knows of an account."""
 
     taken: Spend = NOTHING
@@ -109,8 +105,7 @@ class Tally:
     granted: Spend = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(Struct, frozen=True):
     """How one measure of an account stands, in its whole units."""
 
     measure: str

@@ -1,9 +1,10 @@
 """Documents into chunks along their own structure: blocks of one section go together until a chunk is full."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.knowledge import Chunk, Media
 from agentfleet.domain.markup import html_blocks, markdown_blocks, text_blocks
@@ -37,8 +38,7 @@ def chunk_pages(pages: Sequence[str]) -> list[Chunk]:
     return _numbered(_Part(part.blocks, number) for number, part in parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """Blocks of one section that go together."""
 
     blocks: tuple[Block, ...]

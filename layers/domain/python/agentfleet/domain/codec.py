@@ -3,9 +3,10 @@
 import gzip
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
+
+from msgspec import Struct
 
 from agentfleet.domain.plan import CompiledPlan, Join, Place, PlanHeader, PlannedCompensation, PlannedTask, Range, Unit
 
@@ -17,8 +18,7 @@ INLINE_BYTES: Final = 24_576
 _HEADER: Final = "header"
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedPlan:
+class EncodedPlan(Struct, frozen=True):
     """A plan ready to be stored: parts by name (`header`, `units-0003`, `joins-0000`), each gzipped JSON."""
 
     parts: dict[str, bytes]

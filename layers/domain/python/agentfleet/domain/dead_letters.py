@@ -1,9 +1,10 @@
 """What to do with a message that its queue has given up: diagnosis and policy, as functions of what is known."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, assert_never
+
+from msgspec import Struct
 
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.messages import TaskPointer
@@ -56,8 +57,7 @@ class Action(StrEnum):
     """The task gets a FAILED result, and its goal's policy decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """A message of a dead-letter queue, received."""
 
     id: str
@@ -71,8 +71,7 @@ class DeadLetter:
     """Name of the queue that gave it up, if SQS tells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """All that the diagnosis looks at."""
 
     pointer: TaskPointer | None
@@ -129,8 +128,7 @@ def decide(cause: Cause, redrives: int) -> Action:
     assert_never(cause)
 
 
-@dataclass(frozen=True, slots=True)
-class LetterRecord:
+class LetterRecord(Struct, frozen=True):
     """What is kept of a dead letter that was dealt with."""
 
     pool: str

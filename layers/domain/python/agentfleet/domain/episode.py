@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.budget import MILLISECONDS, NANODOLLARS
 from agentfleet.domain.plan import CompiledPlan, Place, PlannedTask, Unit, expand
@@ -20,8 +21,7 @@ MOST_CAPABILITIES: Final = 90
 _USUAL_RETRIES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeHead:
+class EpisodeHead(Struct, frozen=True):
     """An episode without its plan."""
 
     goal_id: str
@@ -35,8 +35,7 @@ class EpisodeHead:
     tasks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(Struct, frozen=True):
     """A goal in words and what was made of it."""
 
     goal: str
@@ -54,8 +53,7 @@ class Episode:
         return cls(head.goal, plan, head.succeeded, head.seconds, head.dollars, head.when, head.goal_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(Struct, frozen=True):
     """What tasks of a capability took, measured."""
 
     count: int
@@ -65,8 +63,7 @@ class Figure:
     """On average, of models and whatever else their outputs name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """Sums over tasks of one capability, in whole units so that they add up exactly."""
 
     count: int = 0

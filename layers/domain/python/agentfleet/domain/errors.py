@@ -1,15 +1,16 @@
 """The errors that callers may catch. Each says what was wrong, where, and what is allowed."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 
 class FleetError(Exception):
     """Base of every error that the platform raises on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing wrong with what was submitted."""
 
     field: str

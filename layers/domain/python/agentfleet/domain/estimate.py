@@ -5,8 +5,9 @@ may take. Retries, and tasks that tasks make (`flow.map`), are not in it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
@@ -35,8 +36,7 @@ class Measured(Protocol):
     def dollars(self) -> float: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEstimate:
+class TaskEstimate(Struct, frozen=True):
     """One task."""
 
     id: str
@@ -50,8 +50,7 @@ class TaskEstimate:
     model_dollars: float
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """A whole plan."""
 
     tasks: tuple[TaskEstimate, ...]

@@ -1,10 +1,12 @@
 """Agents and the groups they work in: the agent's lifecycle, pools as seen now, fleets held by a user."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain.errors import IllegalTransition
 
@@ -34,8 +36,7 @@ LIFETIME: Final = timedelta(minutes=15)
 """How long an agent that says nothing counts as living: a frozen Lambda environment can't speak, and may come back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(Struct, frozen=True):
     """One worker: a Lambda execution environment, a container, or a remote agent."""
 
     id: str
@@ -67,8 +68,7 @@ class Agent:
         return self.state is not AgentState.OFFLINE and now - self.seen < LIFETIME
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(Struct, frozen=True):
     """A pool as it is now."""
 
     name: str
@@ -86,8 +86,7 @@ class Pool:
     """False while a change of concurrency is still taking hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fleet:
+class Fleet(Struct, frozen=True):
     """Pools that a user has sized for a purpose, and what they were before."""
 
     id: str

@@ -1,9 +1,11 @@
 """A goal: what somebody wants done, and the states it goes through."""
 
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.budget import Budget
@@ -63,8 +65,7 @@ def sources(target: GoalState) -> frozenset[GoalState]:
     return frozenset(state for state, targets in MOVES.items() if target in targets)
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(Struct, frozen=True):
     """The task whose sub-plan a goal carries out."""
 
     goal_id: str
@@ -76,8 +77,7 @@ class Parent:
     """Is the goal's end the end of that task? Not where the task called for it and waits for its output itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a task or a goal failed."""
 
     error: str
@@ -86,8 +86,7 @@ class Failure:
     task: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Undoing:
+class Undoing(Struct, frozen=True):
     """How far it is to undo what a goal's tasks did."""
 
     ends_as: GoalState
@@ -100,8 +99,7 @@ class Undoing:
     """Why the last saga gave up, and on which task; nothing while one runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(Struct, frozen=True):
     """A goal as it is stored. Its plan and its results live beside it."""
 
     id: str

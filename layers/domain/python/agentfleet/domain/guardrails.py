@@ -6,9 +6,9 @@ Pure functions over JSON values. A finding says which rule, and where, and never
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agentfleet.domain.errors import PermanentError
@@ -41,8 +41,7 @@ class Guardrails(BaseModel):
         return bool(self.input or self.output or self.tools or self.bedrock)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something that a rule found."""
 
     check: Check | Literal["bedrock"]
@@ -68,8 +67,7 @@ def _always(_: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     check: Check
     name: str
     pattern: re.Pattern[str]

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct, field
 
 from agentfleet.domain.plan import CompiledPlan
 
@@ -20,8 +21,7 @@ LONGEST_DOUBLING: Final = 6
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLook:
+class QueueLook(Struct, frozen=True):
     """What can be seen of a queue from outside."""
 
     waiting: int
@@ -36,8 +36,7 @@ class QueueLook:
         return self.waiting + self.in_flight == 0
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """A unit that has its result: when it got it, and whether a task of it failed."""
 
     at: datetime
@@ -63,8 +62,7 @@ class IncidentKind(StrEnum):
     """A task's message was given up by its queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
+class Incident(Struct, frozen=True):
     """A goal that stood still: from its last progress until it moved again."""
 
     goal_id: str
@@ -89,8 +87,7 @@ class Incident:
         return (self.healed - self.began).total_seconds() if self.healed else None
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
+class Rounds(Struct, frozen=True):
     """What the healer remembers from run to run."""
 
     emptied: Mapping[str, datetime] = field(default_factory=dict)

@@ -12,10 +12,12 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 SEGMENT: Final = 200
 """Events that are stored together, at most."""
@@ -44,8 +46,7 @@ class EventKind(StrEnum):
     COMPENSATION_REMOVED = "CompensationRemoved"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One record of the work table's stream, read: an item of a goal before and after."""
 
     goal_id: str
@@ -60,8 +61,7 @@ class Change:
     after: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened to a goal."""
 
     number: int
@@ -73,8 +73,7 @@ class Event:
     """Of the event and the hash of the one before: SHA-256 in hexadecimal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """How far a goal's chain has come."""
 
     goal_id: str
@@ -97,8 +96,7 @@ class Head:
         return self.started + LIFETIME
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """Consecutive events as they are stored together, and the head after them."""
 
     first: int
@@ -107,8 +105,7 @@ class Segment:
     head: Head
 
 
-@dataclass(frozen=True, slots=True)
-class Break:
+class Break(Struct, frozen=True):
     """Where a chain does not hold."""
 
     number: int
@@ -117,8 +114,7 @@ class Break:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What came of verifying a chain."""
 
     count: int

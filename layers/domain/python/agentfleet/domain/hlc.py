@@ -6,10 +6,11 @@ far and a counter for what happened within it. The node's name makes stamps of d
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final, Self
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import FleetError
 
@@ -23,8 +24,7 @@ class ClockDrift(FleetError):
     """A stamp lies too far in the future to be believed."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Stamp:
+class Stamp(Struct, frozen=True, order=True):
     """A point in the order of all edits; later edits compare greater than those that they could know of."""
 
     millis: int

@@ -1,8 +1,9 @@
 """The kill switch: who or what is stopped, by whom and why."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
+
+from msgspec import Struct
 
 Kind = Literal["all", "pool", "tenant"]
 
@@ -11,8 +12,7 @@ LONGEST_PAUSE: Final = 300.0
 """Seconds: after a stop that took long, work is back this soon at the latest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """What a kill stops: everything, one pool, or one tenant."""
 
     kind: Kind
@@ -23,8 +23,7 @@ class Scope:
         return f"{self.kind} {self.name}" if self.name else "everything"
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(Struct, frozen=True):
     """A scope that was stopped."""
 
     scope: Scope

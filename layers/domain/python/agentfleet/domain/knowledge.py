@@ -4,9 +4,10 @@ import hashlib
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct, field
 
 from agentfleet.domain.record import Record
 
@@ -36,8 +37,7 @@ def media_of(name: str) -> Media | None:
     return _BY_SUFFIX.get(name[name.rfind(".") :].lower()) if "." in name else None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Space:
+class Space(Struct, frozen=True, order=True):
     """One tenant's documents of one domain: the wall that nothing stored or searched crosses."""
 
     tenant: str
@@ -47,8 +47,7 @@ class Space:
         return f"{self.tenant}#{self.domain}"
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """A piece of a document, and where in it it stands."""
 
     number: int
@@ -63,8 +62,7 @@ class Chunk:
     """From 1, in documents that have pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """Something worth knowing, without its text."""
 
     id: str
@@ -75,16 +73,14 @@ class Document:
     """How often it was stored: what a write must find unchanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """A chunk that a search found: `key` as `chunk_key` makes it, and how well it matches (more is better)."""
 
     key: str
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What one domain, or several, gave for a query."""
 
     matches: Sequence[Match]

@@ -9,10 +9,12 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.errors import InvalidRequest, PermanentError
 from agentfleet.domain.guardrails import Check, Finding, Guardrails, GuardrailViolation, mask, scan
@@ -45,8 +47,7 @@ class Unkeepable(InvalidRequest, PermanentError):
     """What was to be remembered can't be: it is no text, too long, or under a name that nobody can have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """How long and how much a tenant's agents remember."""
 
     half_life: timedelta = HALF_LIFE
@@ -60,8 +61,7 @@ class Policy:
             raise ValueError(f"most_facts={self.most_facts} must be at least 1")
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """One thing that an agent of a tenant knows."""
 
     id: str

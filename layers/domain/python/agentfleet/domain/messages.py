@@ -1,8 +1,9 @@
 """What travels through the queues: pointers, never payloads. What to do stands in the plan, which every agent can read."""
 
 import json
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.names import Priority
@@ -13,8 +14,7 @@ class BadMessage(ValueError):
     """A message that isn't one of ours; says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskMessage:
+class TaskMessage(Struct, frozen=True):
     """Carry out one unit of a goal's plan."""
 
     goal_id: str
@@ -35,8 +35,7 @@ class TaskMessage:
         return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again})
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPointer:
+class TaskPointer(Struct, frozen=True):
     """A task message as its receiver reads it."""
 
     goal_id: str
@@ -46,8 +45,7 @@ class TaskPointer:
     postponed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseMessage:
+class ReleaseMessage(Struct, frozen=True):
     """Send the messages of these units: a part of a large fan-out."""
 
     goal_id: str

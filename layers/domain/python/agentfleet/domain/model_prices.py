@@ -4,10 +4,10 @@ Prices are dollars per million tokens, on demand; a batch job costs half.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentfleet.domain.model import Cost, ModelRequest, Usage
@@ -63,8 +63,7 @@ class ModelPrice(BaseModel):
         return Cost(dollars=dollars, tokens=tokens_in + request.max_tokens, seconds=seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelFacts(Struct, frozen=True):
     """What is known of a model family; `match` finds it in an id without its geography."""
 
     match: str

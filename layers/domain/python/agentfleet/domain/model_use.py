@@ -1,13 +1,13 @@
 """What calls of a language model have used up, in whole numbers that add up exactly."""
 
-from dataclasses import dataclass, fields
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.budget import NANODOLLARS
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUse:
+class ModelUse(Struct, frozen=True):
     """Calls of one model. Every call counts, also one that failed after it was made; what a cache answered is none."""
 
     model: str
@@ -35,4 +35,4 @@ class ModelUse:
         return ModelUse(self.model, *(getattr(self, name) + getattr(other, name) for name in COUNTS))
 
 
-COUNTS: Final = tuple(field.name for field in fields(ModelUse) if field.name != "model")
+COUNTS: Final = tuple(name for name in ModelUse.__struct_fields__ if name != "model")

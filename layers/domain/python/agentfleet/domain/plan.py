@@ -7,8 +7,9 @@ past 1 KB and no key is hot.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
@@ -24,8 +25,7 @@ Place = tuple[int, int]
 """The unit that holds a task, and the task's slot in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCompensation:
+class PlannedCompensation(Struct, frozen=True):
     """What undoes a task."""
 
     capability: str
@@ -35,8 +35,7 @@ class PlannedCompensation:
     """Seconds, as the capability declares."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedTask:
+class PlannedTask(Struct, frozen=True):
     """A task inside a unit."""
 
     id: str
@@ -50,8 +49,7 @@ class PlannedTask:
     """Capability and input of each, as they were written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """What one message carries, and what follows when it is done."""
 
     number: int
@@ -69,8 +67,7 @@ class Unit:
     """Is the goal done when this unit is?"""
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """A set of units (or of smaller joins) that others wait for."""
 
     number: int
@@ -81,8 +78,7 @@ class Join:
     ends: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PlanHeader:
+class PlanHeader(Struct, frozen=True):
     """What must be known of a plan before any of its units."""
 
     tasks: int
@@ -112,8 +108,7 @@ class PlanReader(Protocol):
         """All of it in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledPlan:
+class CompiledPlan(Struct, frozen=True):
     """A whole plan in memory; itself a PlanReader."""
 
     header: PlanHeader

@@ -8,8 +8,9 @@ it is `{"plan": {"playbook": name, "parameters": {...}}}`.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
@@ -28,8 +29,7 @@ OPTIONAL: Final = 3
 """Fields of an input that a model is shown although they need not be given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drafted:
+class Drafted(Struct, frozen=True):
     """What a draft says: a plan that has not been checked, and the playbook that it came from."""
 
     plan: PlanSpec

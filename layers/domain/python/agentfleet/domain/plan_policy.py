@@ -4,9 +4,10 @@ These are decisions over a finished plan. What a goal, a document or a model say
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
@@ -20,8 +21,7 @@ DELEGATES: Final = "capability"
 """The input field by which a task names what other tasks shall do, as `flow.map` does."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanPolicy:
+class PlanPolicy(Struct, frozen=True):
     """What plans may hold."""
 
     tools: ToolPolicy

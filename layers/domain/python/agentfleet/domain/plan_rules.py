@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.playbook import Parameter, Playbook
 from agentfleet.domain.ranking import bm25, words
@@ -27,8 +28,7 @@ _GOAL_LIKE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Struct, frozen=True):
     """How a playbook fits a goal."""
 
     playbook: str
@@ -60,8 +60,7 @@ def _words_of(playbook: Playbook) -> list[str]:
     return words(" ".join([playbook.name, playbook.name, playbook.description, *parameters]))
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What a goal says outright."""
 
     goal: str

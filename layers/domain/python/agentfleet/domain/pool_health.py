@@ -1,11 +1,12 @@
 """How well is a pool? A pure rule from what was seen of it now and a minute ago; and where new work goes by that."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import gcd
 from typing import Final
+
+from msgspec import Struct, field
 
 LEAST_SEEN: Final = 10
 """Fewer invocations in three minutes say nothing."""
@@ -37,8 +38,7 @@ _BETTER: Final = {HealthState.UNHEALTHY: HealthState.DEGRADED, HealthState.DEGRA
 _GRADE: Final = {HealthState.HEALTHY: 0, HealthState.DEGRADED: 1, HealthState.UNHEALTHY: 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(Struct, frozen=True):
     """What a pass of the fleet manager sees of a pool's last minutes."""
 
     at: datetime
@@ -47,8 +47,7 @@ class Vitals:
     throttles: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PoolHealth:
+class PoolHealth(Struct, frozen=True):
     """What a pass leaves to the next one, and to whoever routes."""
 
     state: HealthState
@@ -94,8 +93,7 @@ def _grade(seen: Vitals, held: HealthState) -> tuple[HealthState, str]:
     return HealthState.HEALTHY, ""
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingTable:
+class RoutingTable(Struct, frozen=True):
     """What is known of the pools by whoever sends work to them."""
 
     health: Mapping[str, PoolHealth] = field(default_factory=dict)

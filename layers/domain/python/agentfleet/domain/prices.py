@@ -1,12 +1,12 @@
 """What AWS charges, as far as a goal's receipt needs it: list prices, on demand, first tier, without the free tier."""
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class PriceTable:
+
+class PriceTable(Struct, frozen=True):
     """Dollars, of one region on one day."""
 
     region: str

@@ -7,8 +7,9 @@ agent worked; they lean on the platform's own rules (ten messages a request, one
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.history import ENDED, Event, EventKind, moves_head
@@ -42,8 +43,7 @@ API_MEMORY: Final = 1024
 MILLION: Final = 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One thing that is billed."""
 
     service: str
@@ -55,8 +55,7 @@ class Line:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
+class Batches(Struct, frozen=True):
     """The invocations that carried a goal's units, as far as times tell."""
 
     invocations: int
@@ -69,8 +68,7 @@ class Batches:
     goal_reads: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Struct, frozen=True):
     """Bytes of what is stored once per goal."""
 
     plan: int
@@ -189,8 +187,7 @@ def price_goal(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _History:
+class _History(Struct, frozen=True):
     writes: int
     reads: int
 

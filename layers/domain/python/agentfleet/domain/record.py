@@ -7,9 +7,11 @@ Convergent and Commutative Replicated Data Types', 2011: 3.2.1 and 3.2.2.)
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.hlc import Stamp
 
@@ -17,8 +19,7 @@ REMEMBERED: Final = timedelta(days=30)
 """How long a replaced or deleted text is remembered, so that a writer that comes back late can't bring it back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True):
     """A text of which the last write counts."""
 
     value: str
@@ -29,8 +30,7 @@ class Register:
         return max(self, other, key=lambda register: (register.stamp, register.value))
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
+class Version(Struct, frozen=True, order=True):
     """A text of a document, by the digest of what was written."""
 
     stamp: Stamp
@@ -42,8 +42,7 @@ class Version:
     """Into how many it was divided."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """The joined state of a document; without versions it is deleted."""
 
     title: Register

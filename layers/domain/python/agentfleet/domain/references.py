@@ -6,18 +6,17 @@ order). `path` is JMESPath (https://jmespath.org) over that output. `default` st
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from msgspec import Struct
 
 KEY: Final = "$from"
 _ALLOWED: Final = frozenset({KEY, "path", "default"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A parsed reference and the place it stands at (`rows.items[2]`)."""
 
     source: str

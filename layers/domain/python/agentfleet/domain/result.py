@@ -1,9 +1,10 @@
 """What became of tasks, and the rules about trying again."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.goal import Failure
 
@@ -27,8 +28,7 @@ class TaskState(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOutcome:
+class TaskOutcome(Struct, frozen=True):
     """What became of one task."""
 
     state: TaskState
@@ -36,8 +36,7 @@ class TaskOutcome:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of a unit: stored once, by one conditional put, whoever tries."""
 
     goal_id: str
@@ -56,8 +55,7 @@ class Result:
         return next((outcome.failure for outcome in self.outcomes if outcome.failure), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """The right to carry out a unit's side effects until the lease ends."""
 
     goal_id: str

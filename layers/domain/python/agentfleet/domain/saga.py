@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Set
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.messages import BadMessage
 from agentfleet.domain.plan import CompiledPlan, expand
@@ -36,8 +37,7 @@ class Outcome(StrEnum):
     """The goal isn't compensating, or a later attempt is."""
 
 
-@dataclass(frozen=True, slots=True)
-class UndoPointer:
+class UndoPointer(Struct, frozen=True):
     """A request to undo one unit, as its receiver reads it."""
 
     goal_id: str

@@ -4,10 +4,12 @@ Additive increase, multiplicative decrease (Chiu and Jain, 'Analysis of the Incr
 Avoidance in Computer Networks', 1989): a tenth of the pool's range at a time while a backlog ages, half on throttling.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 ScalingMode = Literal["auto", "dry-run", "off"]
 
@@ -38,8 +40,7 @@ class Action(StrEnum):
     HALVE = "halve"
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True):
     """A pool as one pass finds it."""
 
     at: datetime
@@ -68,8 +69,7 @@ class Observation:
     """The fleet that holds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True):
     """What a pass leaves to the next one."""
 
     concurrency: int
@@ -84,8 +84,7 @@ class Memory:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What was decided about a pool, and why."""
 
     at: datetime
@@ -99,8 +98,7 @@ class Decision:
     """Of holds in a row the latest is kept; the first was then."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingRecord:
+class ScalingRecord(Struct, frozen=True):
     """What is stored of a pool between passes."""
 
     memory: Memory

@@ -7,9 +7,10 @@ was added together; a conversation is cut between turns only, and only where no 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.guardrails import mask, scan
@@ -32,8 +33,7 @@ SUMMARY_LINES: Final = 20
 SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """Messages that were added together."""
 
     messages: tuple[Message, ...]
@@ -44,8 +44,7 @@ class Turn:
         return len(dumps(list(self.messages)).encode())
 
 
-@dataclass(frozen=True, slots=True)
-class SessionHead:
+class SessionHead(Struct, frozen=True):
     """What is known of a session without its turns."""
 
     id: str

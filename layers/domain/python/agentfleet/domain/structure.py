@@ -1,10 +1,9 @@
 """What the readers of documents give: blocks of text under their headings, with the lines where they stand."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """A paragraph, list, table, code example, function or class."""
 
     text: str

@@ -7,8 +7,9 @@ And what any answer about a table must hold: numbers that stand in the rows that
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from agentfleet.domain.sentences import terms_of
 
@@ -37,8 +38,7 @@ _GROUPING: Final = re.compile(r"\b(?:by|per|each|every|which|what|whose)\b", re.
 _FIGURE: Final = re.compile(r"(?<![\w.])[-−]?\d[\d,]*(?:\.\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class TableColumn:
+class TableColumn(Struct, frozen=True):
     """A column as a question may mean it."""
 
     name: str
@@ -47,8 +47,7 @@ class TableColumn:
     """Different values in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """A query, and which rule chose it, in words."""
 
     rule: str

@@ -1,9 +1,10 @@
 """Which tools a pool's agents may call: a list of names and patterns, checked outside of any prompt."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import PermanentError
 
@@ -15,8 +16,7 @@ class ToolNotAllowed(PermanentError):
     """A tool that the pool's list does not name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolPolicy:
+class ToolPolicy(Struct, frozen=True):
     """`[pools.<name>] tools`. What it does not name is not allowed, so an empty list allows nothing."""
 
     pool: str

@@ -1,9 +1,10 @@
 """Accept goals: check, compile, store, release the first tasks. The same goal submitted twice is one goal."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.bounds import Bounds

@@ -7,9 +7,9 @@ interrupts the loop, and the task is put off until it is done.
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct, field
 from strands import Agent
 from strands.agent.conversation_manager import NullConversationManager
 from strands.hooks import BeforeToolCallEvent, HookProvider, HookRegistry
@@ -42,8 +42,7 @@ UNKNOWN: Final = (
 AGAIN: Final = f"Give your answer by calling {FINAL_ANSWER}."
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """What an agent is to do, and with what."""
 
     prompt: str
@@ -61,8 +60,7 @@ class Job:
     hand_off_tool: Tool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolUse:
+class ToolUse(Struct, frozen=True):
     """A tool that was called."""
 
     name: str
@@ -71,8 +69,7 @@ class ToolUse:
     """Addresses that its answer named as where it comes from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(Struct, frozen=True):
     """What came of it."""
 
     answer: str
@@ -98,8 +95,7 @@ async def work(context: TaskContext, job: Job) -> Thought:
         raise
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(Struct):
     context: TaskContext
     job: Job
     model: JournaledModel

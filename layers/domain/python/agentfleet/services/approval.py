@@ -6,9 +6,10 @@ sends the message again; whoever dies in between leaves it to the healer.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain.approval import SHOWN_INPUT, Approval, Decision
 from agentfleet.domain.catalog import Catalog

@@ -3,8 +3,9 @@
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import FleetError, Forbidden
 
@@ -22,8 +23,7 @@ class Unauthorized(FleetError):
     """The request came past no authorizer that names a tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Whose key a request carries."""
 
     tenant: str

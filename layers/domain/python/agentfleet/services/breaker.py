@@ -8,11 +8,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.breaker import Admission, Breaker, BreakerPolicy, BreakerState, admit, fail, succeed
 from agentfleet.domain.errors import BulkheadFull, CircuitOpen, NotFound, PermanentError, Postponed
@@ -52,8 +54,7 @@ class LocalBreakers:
             return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     breaker: Breaker
     version: int
     read: datetime

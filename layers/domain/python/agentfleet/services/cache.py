@@ -15,11 +15,12 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import Event, Lock
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import CacheUnavailable
@@ -36,8 +37,7 @@ LONGEST_PAUSE: Final = 0.5
 _log: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(Struct, frozen=True):
     """A tier and what goes into it."""
 
     name: str
@@ -50,8 +50,7 @@ class Tier:
     """Entries that hold less long than this are not worth a write here."""
 
 
-@dataclass(frozen=True, slots=True)
-class CachePolicy:
+class CachePolicy(Struct, frozen=True):
     """How one kind of value is cached."""
 
     lifetime: timedelta = timedelta(hours=1)
@@ -63,8 +62,7 @@ class CachePolicy:
     """How long to wait for another process's value before making one's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What a loader gives: any JSON value."""
 
     value: Any
@@ -74,8 +72,7 @@ class Loaded:
     """None: as the policy says. Zero: for this caller only, nothing is stored (then it needn't be JSON either)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A value and where it came from: a tier's name, `load`, or `shared` with a caller who was making it already."""
 
     value: Any
@@ -83,8 +80,7 @@ class Found:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     value: Any
     negative: bool
     expires: datetime
@@ -100,8 +96,7 @@ class _Entry:
         return now + timedelta(seconds=ahead) >= self.expires
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
+class _Turn(Struct, frozen=True):
     """The right to make a value; `owner` holds the lock (None: nobody does)."""
 
     owner: str | None

@@ -4,12 +4,12 @@ import hashlib
 import inspect
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
+from msgspec import Struct, field
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agentfleet.domain import ids
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 LINK_LIFETIME: Final = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class SubPlan:
+class SubPlan(Struct, frozen=True):
     """Returned by a capability instead of an output: carry out these tasks; their output will be mine."""
 
     tasks: list[dict[str, Any]]
@@ -48,8 +47,7 @@ def blob_prefix(tenant: str, goal_id: str = "", task: str = "") -> str:
     return "/".join(part for part in ("blobs", tenant, goal_id, task) if part) + "/"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFiles:
+class TaskFiles(Struct, frozen=True):
     """The files of one task: what it puts lies under its own prefix, what it gets is its tenant's or lies elsewhere."""
 
     store: BlobStore
@@ -72,15 +70,13 @@ class TaskFiles:
         return self.store.get(uri)
 
 
-@dataclass(slots=True)
-class Keeping:
+class Keeping(Struct):
     """How long a result may be kept, as the capability says while it runs (None: it says nothing)."""
 
     lifetime: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Undoes:
+class Undoes(Struct, frozen=True):
     """What a compensation undoes."""
 
     task_id: str
@@ -92,8 +88,7 @@ class Undoes:
     after that must be refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskContext:
+class TaskContext(Struct, frozen=True):
     """What a capability may know about the task that it carries out."""
 
     goal_id: str

@@ -2,8 +2,9 @@
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.codec import dumps, encode

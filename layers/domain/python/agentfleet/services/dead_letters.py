@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.catalog import Catalog
@@ -42,8 +44,7 @@ _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(Struct, frozen=True):
     """A dead letter with its diagnosis."""
 
     pool: str
@@ -70,8 +71,7 @@ class Examined:
         return self.pointer.tenant if self.pointer else None
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(Struct):
     """What one visit to all dead-letter queues did."""
 
     done: Counter[Action] = field(default_factory=Counter)

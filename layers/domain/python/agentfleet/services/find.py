@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import InvalidRequest, KnowledgeUnavailable
 from agentfleet.domain.knowledge import Chunk, Document, Match, Space, split_key
@@ -19,8 +20,7 @@ PATIENCE: Final = 10.0
 """Seconds that a domain may take; the others' findings don't wait longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """What one ranking of one domain gave."""
 
     space: Space

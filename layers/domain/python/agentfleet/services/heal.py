@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain import ids, names
 from agentfleet.domain.catalog import Catalog
@@ -38,8 +40,7 @@ from agentfleet.services.saga import Saga
 PAGE: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class HealReport:
+class HealReport(Struct, frozen=True):
     """What one run did."""
 
     looked: int
@@ -60,8 +61,7 @@ class HealReport:
     """Were all living goals looked at? If not, the next run goes on from here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standstills:
+class Standstills(Struct, frozen=True):
     """What may keep a goal standing still on purpose."""
 
     approvals: ApprovalBook
@@ -77,8 +77,7 @@ class Standstills:
         return {number for number, claim in held.items() if claim.until > now}
 
 
-@dataclass(slots=True)
-class _View:
+class _View(Struct):
     """What a run sees of the fleet."""
 
     now: datetime
@@ -91,14 +90,12 @@ class _View:
     by_person: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Repair:
+class _Repair(Struct, frozen=True):
     kind: IncidentKind
     sent: int = 0
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Struct):
     looked: int = 0
     repaired: list[Incident] = field(default_factory=list)
     sent: int = 0

@@ -1,8 +1,9 @@
 """Record what happened to goals, show it, and check that nobody changed it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
 from agentfleet.domain.goal import Goal
@@ -18,16 +19,14 @@ class HistoryContended(FleetError):
     """So many writers want to continue one chain that this one never could."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unrecorded:
+class Unrecorded(Struct, frozen=True):
     """A record that could not be recorded, and why."""
 
     sequence: str
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """What came of a batch."""
 
     events: int

@@ -1,9 +1,11 @@
 """Keep count of what went wrong: which goals stood still, for how long, and whether anybody had to help."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.healing import Incident, IncidentKind
@@ -14,8 +16,7 @@ SHOWN = 200
 _READ = 100
 
 
-@dataclass(frozen=True, slots=True)
-class HealthSummary:
+class HealthSummary(Struct, frozen=True):
     """Incidents now and of late, the newest first."""
 
     open: tuple[Incident, ...]

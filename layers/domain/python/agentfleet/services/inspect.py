@@ -3,9 +3,11 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.catalog import Catalog
@@ -38,16 +40,14 @@ _CURSOR: Final = re.compile(r"(\d{1,6})\.(\d{1,3})")
 _DELEGATED: Final = "goal:"
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     """A goal's plan and its results so far: neither ever changes, so they are kept between requests."""
 
     plan: CompiledPlan
     results: dict[int, Result] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
+class _Window(Struct, frozen=True):
     """Some units of a goal and all that their tasks' states follow from."""
 
     goal: Goal

@@ -6,10 +6,11 @@ can't be read, what was known before holds.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.compile import closest

@@ -1,9 +1,11 @@
 """Keep documents: in pieces, with their meaning and their words in the indexes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.chunking import chunk_pages, chunk_text
 from agentfleet.domain.errors import InvalidRequest, KnowledgeUnavailable, NotFound
@@ -31,8 +33,7 @@ AT_ONCE: Final = 8
 """Chunks that are embedded between two looks at the clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A document as its writer gives it."""
 
     title: str
@@ -43,8 +44,7 @@ class Draft:
     """Versions that the writer has seen; None: all that there are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Indexes:
+class Indexes(Struct, frozen=True):
     """Where chunks are found: by meaning, as one embedder sees it, and by words."""
 
     vectors: VectorIndex
@@ -52,8 +52,7 @@ class Indexes:
     embedder: Embedder
 
 
-@dataclass(frozen=True, slots=True)
-class _Divided:
+class _Divided(Struct, frozen=True):
     """A draft in pieces."""
 
     draft: Draft

@@ -1,8 +1,10 @@
 """The fleet manager: once a minute it looks at every pool, decides what size it should have, says why, and how well it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import RetryableError
@@ -13,8 +15,7 @@ from agentfleet.services.pool_health import HealthWatch
 QUIET: Final = Signals()
 
 
-@dataclass(frozen=True, slots=True)
-class PoolDecision:
+class PoolDecision(Struct, frozen=True):
     """A decision and the pool that it is about."""
 
     pool: str

@@ -7,8 +7,9 @@ Calls block: a coroutine makes them by `asyncio.to_thread`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
+
+from msgspec import Struct, field
 
 from agentfleet.domain.episode import Episode, Figure, most_alike
 from agentfleet.domain.errors import RetryableError
@@ -42,8 +43,7 @@ MOST_RECALLED: Final = 50
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Memories:
+class Memories(Struct, frozen=True):
     """The memory of one pool's agents; calling it gives a task its view of it."""
 
     facts: FactStore

@@ -1,8 +1,9 @@
 """What people see and do of what agents remember for them: list, add, forget; each tenant its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.episode import Episode, EpisodeHead, Figure
 from agentfleet.domain.errors import NotFound
@@ -17,8 +18,7 @@ from agentfleet.services.session import Session
 PAGE: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(Struct, frozen=True):
     """How much was forgotten."""
 
     facts: int = 0

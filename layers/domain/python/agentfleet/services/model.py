@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
@@ -63,14 +63,13 @@ POLICY: Final = BreakerPolicy(failures=10, window=timedelta(seconds=20), recover
 Prompt = str | Sequence[Message]
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What the calls of one environment share beside the port."""
 
     pool: str
     choice: ModelChoice
     fraction: Callable[[], float]
-    spending: Spending = FreeSpending()  # noqa: RUF009 - it has no state
+    spending: Spending = FreeSpending()
     cache: CacheManager | None = None
     throttled: Callable[[str], None] | None = None
     """Told of every call that a model refused; the fleet manager halves a pool whose models do."""

@@ -3,15 +3,15 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 Stage = Callable[[T], Awaitable[None] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Step(Generic[T]):
+class _Step(Struct, Generic[T], frozen=True):
     name: str
     stage: Stage[T]
     after: tuple[str, ...]

@@ -7,8 +7,9 @@ and budget before any of it runs.
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
 
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.errors import (
@@ -74,8 +75,7 @@ class PlannerMemory(Protocol):
     def figures(self, capabilities: Sequence[str]) -> Mapping[str, Measured]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """A plan that may run, and how it came about."""
 
     drafted: Drafted
@@ -93,8 +93,7 @@ class Planned:
         return self.drafted.plan.model_dump(mode="json", exclude_defaults=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
+class _Room(Struct, frozen=True):
     """What a model may choose from."""
 
     capabilities: Mapping[str, CapabilitySpec]

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import RegistryUnavailable

@@ -1,8 +1,10 @@
 """Remote agents: what others run and we call over HTTP, as capabilities of the pool that calls them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog, RemoteAgent
 from agentfleet.domain.fleet import Agent, AgentState
@@ -10,8 +12,7 @@ from agentfleet.ports import AgentStore, Clock, RemoteProbe
 from agentfleet.services.capability import Capability, TaskContext
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteCall:
+class RemoteCall(Struct, frozen=True):
     """A task that one of these agents is to do."""
 
     capability: str

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from math import lcm
 from typing import Any, Final
 from zlib import crc32
+
+from msgspec.structs import replace
 
 from agentfleet.domain.breaker import BreakerState
 from agentfleet.domain.catalog import Catalog

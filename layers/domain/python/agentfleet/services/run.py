@@ -8,9 +8,11 @@ releases again.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Waiting
@@ -45,8 +47,7 @@ REST_MARGIN: Final = timedelta(minutes=10)
 """How long after it should have looked again a waiting unit is not taken to be lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
+class Stores(Struct, frozen=True):
     """What a runner reads and writes."""
 
     goals: GoalStore
@@ -56,8 +57,7 @@ class Stores:
     queues: TaskQueues
 
 
-@dataclass(frozen=True, slots=True)
-class Gates:
+class Gates(Struct, frozen=True):
     """Stages that hold work back: what is stopped, and what nobody has approved."""
 
     stop: Stage[Batch]

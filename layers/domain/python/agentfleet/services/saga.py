@@ -5,9 +5,11 @@ compensations, each time anew. A saga that dies at any point is started again an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain import ids, names
 from agentfleet.domain.errors import FleetError, IllegalTransition, NotFound
@@ -32,8 +34,7 @@ _PAGE: Final = 100
 _MESSAGE: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(Struct, frozen=True):
     """One compensation that may run now."""
 
     goal_id: str
@@ -43,8 +44,7 @@ class Undo:
     message: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What a saga does next."""
 
     outcome: Outcome
@@ -55,8 +55,7 @@ class Step:
     """To wait before the next look."""
 
 
-@dataclass(slots=True)
-class _Outlook:
+class _Outlook(Struct):
     """What is left of a goal, its sub-plans' goals included."""
 
     goal: Goal

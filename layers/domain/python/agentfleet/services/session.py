@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agentfleet.domain import session as rules
 from agentfleet.domain.errors import FleetError, ModelUnavailable
@@ -25,8 +27,7 @@ _SYSTEM: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What stands for a conversation's older turns, and how it came about."""
 
     text: str

@@ -7,9 +7,9 @@ import base64
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct, field
 from pydantic import TypeAdapter
 from strands.models.model import Model
 
@@ -33,8 +33,7 @@ class TurnsUsedUp(PermanentError):
     """The agent had not finished after as many turns as it may take."""
 
 
-@dataclass(slots=True)
-class Taken:
+class Taken(Struct):
     """The turns taken so far, replayed ones among them, and what they came to."""
 
     turns: int = 0

@@ -1,9 +1,9 @@
 """Have a model give a value of a given shape: as the input of a tool that it must call, told what is wrong until it fits."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel, ValidationError
 
 from agentfleet.domain.errors import ModelAnswerInvalid
@@ -34,8 +34,7 @@ class ShapeError(ValueError):
     """What a model gave is not of the shape; the message is for the model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape(Generic[T]):
+class Shape(Struct, Generic[T], frozen=True):
     """A JSON schema as a tool, and the check of what comes in: raises ShapeError saying what is wrong, for the model."""
 
     tool: Tool
@@ -47,8 +46,7 @@ class Shape(Generic[T]):
         return Shape(Tool.of(model), lambda value: _checked(model, value))
 
 
-@dataclass(frozen=True, slots=True)
-class Structured(Generic[T]):
+class Structured(Struct, Generic[T], frozen=True):
     """A checked value and what it took."""
 
     value: T

@@ -11,9 +11,11 @@ it. What is not done within seconds is not waited for: the task is put off, at n
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain.bounds import Bounds, EgressRefused
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
@@ -86,8 +88,7 @@ OWN: Final = {
 """Tools of the platform beside capabilities and MCP servers."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolShop:
+class ToolShop(Struct, frozen=True):
     """A Workshop: what the tools of one environment's tasks have in common."""
 
     pool: PoolSpec
@@ -114,8 +115,7 @@ class ToolShop:
         return TaskTools(self, goal, unit, call_here, context)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskTools:
+class TaskTools(Struct, frozen=True):
     """`context.tools`: what one task may call."""
 
     shop: ToolShop

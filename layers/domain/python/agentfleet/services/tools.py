@@ -5,10 +5,11 @@ Two kinds: a few that handle goals and knowledge, and one for each capability, w
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
+
+from msgspec import Struct
 
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
@@ -29,8 +30,7 @@ LONGEST_PAUSE: Final = 1.0
 Schema = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """Something that can be called."""
 
     name: str
@@ -41,8 +41,7 @@ class Tool:
     idempotent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToolAnswer:
+class ToolAnswer(Struct, frozen=True):
     """What came of a call: any JSON value, or what went wrong in words."""
 
     value: Any
@@ -54,8 +53,7 @@ class ToolAnswer:
         return self.value if isinstance(self.value, str) else json.dumps(self.value, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of one tenant, which has until `deadline` to be answered."""
 
     tenant: str
@@ -93,8 +91,7 @@ _SEARCH: Final = _object(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ToolBox:
+class ToolBox(Struct, frozen=True):
     """All tools of a fleet, or those whose capability matches one of `allowed` (globs such as `data.*`)."""
 
     catalog: Catalog
@@ -106,12 +103,15 @@ class ToolBox:
     pause: Callable[[float], None]
     """Let so many seconds pass."""
     allowed: Sequence[str] = ("*",)
-    _capabilities: dict[str, CapabilitySpec] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @property
+    def _capabilities(self) -> dict[str, CapabilitySpec]:
+        """Those allowed, by the names of their tools."""
+        found: dict[str, CapabilitySpec] = {}
         for name, specs in self.catalog.capabilities.items():
             if any(fnmatchcase(name, pattern) for pattern in self.allowed):
-                self._capabilities.setdefault(tool_name(name), specs[0])
+                found.setdefault(tool_name(name), specs[0])
+        return found
 
     @property
     def tools(self) -> tuple[Tool, ...]:

@@ -2,17 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct, field
 
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Claim, Result
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A received message."""
 
     message_id: str
@@ -30,8 +30,7 @@ class Delivery:
         return self.attempt > 1 or self.postponed > 0
 
 
-@dataclass(slots=True, eq=False)
-class Work:
+class Work(Struct, eq=False):
     """One unit to be carried out, from its message to its stored result."""
 
     delivery: Delivery
@@ -50,8 +49,7 @@ class Work:
         return self.result is None
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     """Why a message is left to be received again, and after how long (None: as the retry policy says)."""
 
     error: Exception
@@ -60,8 +58,7 @@ class Returned:
     """Whose message it was; "*" if that could not be told."""
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """What one invocation received, and how far it is."""
 
     deliveries: tuple[Delivery, ...]
