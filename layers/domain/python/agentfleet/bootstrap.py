@@ -224,7 +224,7 @@ def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
 
     aws = clients()
     watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
-    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
+    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads)
     return fleet.healing(watch, letters, DynamoHealth(aws.dynamodb, settings.registry_table))
 
 

@@ -276,8 +276,11 @@ class QueueWatch(Protocol):
 class DeadLetters(Protocol):
     """The pools' dead-letter queues."""
 
-    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
-        """Receive at most `limit`, hidden from others for a minute; none if it is empty. Raises NotFound."""
+    def take(self, pools: Sequence[str], limit: int) -> dict[str, Sequence[DeadLetter]]:
+        """Receive at most `limit` of each pool's, hidden from others for a minute; none of one that is empty.
+
+        All queues are asked at once. Raises NotFound.
+        """
 
     def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
         """Make received ones visible again at once."""

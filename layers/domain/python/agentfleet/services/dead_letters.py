@@ -32,13 +32,12 @@ from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanSto
 from agentfleet.services.authorize import Caller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
+from agentfleet.services.letter_sweep import Sweep
 from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
 
 TAKEN = 200
-"""Dead letters of a pool that one visit looks at, those left out that nobody can read."""
-FLOOD = 2000
-"""All dead letters of a pool that one visit takes: what can't be read waits for a person, and must not hide the rest."""
+"""Dead letters of a pool that a person's order looks at."""
 _BATCH = 10
 _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
@@ -113,27 +112,18 @@ class DeadLetterOffice:
     def visit(self, until: datetime) -> Visit:
         """Do for every pool's letters what the policy says; what can't be dealt with stays, with its error."""
         visit = Visit()
-        for pool in sorted(self._catalog.pools):
-            if self._clock() >= until:
-                visit.unseen.add(pool)
-                continue
-            taken, all_seen = self._take(pool, most=FLOOD)
-            if not all_seen:
-                visit.unseen.add(pool)
-            kept = []
-            for letter in taken:
+        with Sweep(self._letters, self._catalog.pools, self._clock, until) as sweep:
+            for pool, letter in sweep:
                 try:
                     examined = self._examine(pool, letter)
-                    if examined.action is Action.KEEP:
-                        kept.append(letter)
-                    else:
+                    if examined.action is not Action.KEEP:
                         self._carry_out(examined, examined.action)
+                        sweep.settled(pool, letter)
                     visit.done[examined.action] += 1
                 except Exception as error:
-                    kept.append(letter)
                     visit.held.update(_place(letter))
                     visit.errors.append(f"dead letter {letter.id} of pool {pool}: {type(error).__name__}: {error}")
-            self._letters.give_back(pool, kept)
+        visit.unseen = sweep.unseen
         return visit
 
     def lying(self, caller: Caller, pool: str | None, limit: int) -> Sequence[Examined]:
@@ -141,7 +131,7 @@ class DeadLetterOffice:
         pools = sorted(self._catalog.pools) if pool is None else [self._known(pool)]
         found: list[Examined] = []
         for name in pools:
-            taken, _ = self._take(name, limit)
+            taken = self._take(name, limit)
             try:
                 found.extend(self._examine(name, letter) for letter in taken)
             finally:
@@ -175,7 +165,7 @@ class DeadLetterOffice:
     def _by_hand(
         self, caller: Caller, pool: str, key: str | None, action: Action, reason: str, may: Callable[[Examined], bool]
     ) -> Sequence[Examined]:
-        taken, _ = self._take(self._known(pool))
+        taken = self._take(self._known(pool))
         left = {letter.id: letter for letter in taken}
         done: list[Examined] = []
         try:
@@ -191,17 +181,11 @@ class DeadLetterOffice:
             raise NotFound(f"pool {pool} has no dead letter {key[:128]!r}")
         return done
 
-    def _take(self, pool: str, limit: int = TAKEN, most: int | None = None) -> tuple[list[DeadLetter], bool]:
-        """At most `limit` letters, and whether those are all; with `most`, at most so many of which `limit` can be read."""
+    def _take(self, pool: str, limit: int = TAKEN) -> list[DeadLetter]:
         taken: list[DeadLetter] = []
-        counted = 0
-        while counted < limit and (most is None or len(taken) < most):
-            part = self._letters.take(pool, min(_BATCH, limit - counted))
-            if not part:
-                return taken, True
+        while len(taken) < limit and (part := self._letters.take([pool], min(_BATCH, limit - len(taken)))[pool]):
             taken.extend(part)
-            counted += len(part) if most is None else sum(bool(_place(letter)) for letter in part)
-        return taken, False
+        return taken
 
     def _examine(self, pool: str, letter: DeadLetter) -> Examined:
         try:
