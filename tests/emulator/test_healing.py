@@ -68,12 +68,12 @@ def test_dead_letters_are_diagnosed_and_redriven(client: FleetClient, aws: Aws) 
     for body in (json.dumps({"goal": goal.id, "unit": 0, "tenant": "default"}), "no message of ours"):
         sqs.send_message(QueueUrl=dead, MessageBody=body)
 
-    listed = {letter.cause: letter for letter in client.dead_letters("flow")}
+    listed = {letter.cause: letter for letter in client.dead_letters("flow").letters}
     told = heal(aws)
     buried = client.bury("flow", listed["UNREADABLE"].key, "a test's")  # type: ignore[index]
 
     assert set(listed) == {"RETURNED", "UNREADABLE"}
     assert told["Letters"] == {"REDRIVE": 1, "KEEP": 1}
     assert buried.body == "no message of ours"
-    assert client.dead_letters("flow") == ()
+    assert client.dead_letters("flow").letters == ()
     assert client.cancel(goal.id).state is GoalState.CANCELLED

@@ -394,7 +394,9 @@ def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: Wor
 
     listed = fleet("dlq", "list").stdout
     strange = next(
-        one.key for one in world.fleet.healing.office.lying(Caller("acme", is_operator=True), "work", 10) if one.pointer is None
+        one.key
+        for one in world.fleet.healing.office.lying(Caller("acme", is_operator=True), "work", 10).letters
+        if one.pointer is None
     )
 
     assert "returned" in listed

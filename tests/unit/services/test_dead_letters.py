@@ -1,5 +1,6 @@
 """Dead letters: each is diagnosed, what can run is sent again once, what can't fails by its goal's policy."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from agentfleet.agent import Agent
-from agentfleet.domain.dead_letters import Action, Cause, Circumstances, decide, diagnose
-from agentfleet.domain.errors import InvalidRequest, NotFound
+from agentfleet.domain.dead_letters import KEPT_UNREADABLE, Action, Cause, Circumstances, decide, diagnose
+from agentfleet.domain.errors import InvalidRequest, NotFound, Unfinished
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.messages import TaskPointer
 from agentfleet.domain.result import TaskState
@@ -18,6 +19,7 @@ from tests.fakes.fleet import INVOCATION, InProcessFleet
 
 work = Agent("work")
 DEAD = "fleet-work-dead"
+DAY = timedelta(days=1)
 ACME = Caller("acme", is_operator=True)
 
 
@@ -63,10 +65,11 @@ def test_a_diagnosis_follows_from_the_circumstances(changes: dict[str, Any], cau
 
 @pytest.mark.parametrize("cause", Cause)
 def test_the_policy_knows_every_cause_and_sends_nothing_again_for_ever(cause: Cause) -> None:
-    """What nobody can judge stays for a person; what has been sent again once is not any more."""
-    first, later = decide(cause, 0), decide(cause, 1)
+    """What nobody can judge stays for a person, for some days; what has been sent again once is not any more."""
+    first, later, late = decide(cause, 0, DAY), decide(cause, 1, DAY), decide(cause, 1, 4 * DAY)
 
     assert (first is Action.KEEP) == (cause in {Cause.UNREADABLE, Cause.GOAL_UNKNOWN})
+    assert late is (Action.BURY if first is Action.KEEP else later)
     assert later is not Action.REDRIVE
     assert first is later or (first, later) == (Action.REDRIVE, Action.FAIL)
 
@@ -254,7 +257,7 @@ def test_a_person_lists_redrives_and_buries() -> None:
     fleet.queues.put("fleet-work-normal", "?")
     die_quickly(fleet)
 
-    listed = office.lying(ACME, None, 10)
+    listed = office.lying(ACME, None, 10).letters
     [strange] = [letter for letter in listed if letter.pointer is None]
     with pytest.raises(InvalidRequest, match="bury it with a reason"):
         office.redrive(ACME, "work", strange.key)
@@ -263,7 +266,7 @@ def test_a_person_lists_redrives_and_buries() -> None:
     with pytest.raises(NotFound, match="there is no pool"):
         office.lying(ACME, "wrok", 10)
     buried = office.bury(ACME, "work", strange.key, "a test of ours")
-    redriven = office.redrive(Caller("acme"), "work", None)
+    redriven = office.redrive(Caller("acme"), "work", None).letters
 
     assert {letter.cause for letter in listed} == {Cause.UNREADABLE, Cause.RETURNED}
     assert buried.cause is Cause.UNREADABLE
@@ -287,3 +290,88 @@ def test_a_flood_that_nobody_can_read_does_not_keep_lost_messages_from_being_sen
     fleet.settle()
 
     assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
+
+
+def flooded(letters: int = 1) -> tuple[InProcessFleet, list[str]]:
+    """A fleet with so many dead letters of goals of its own behind 250 that nobody can read; gives their keys."""
+    fleet = InProcessFleet(work)
+    for number in range(250):
+        fleet.queues.put(DEAD, f"poison {number}")
+    keys = [f"{fleet.submit(TWO).id}.0" for _ in range(letters)]
+    die_quickly(fleet)
+    return fleet, keys
+
+
+@pytest.mark.parametrize("caller", [ACME, Caller("acme")], ids=["operator", "tenant"])
+def test_a_person_finds_a_letter_behind_a_flood_that_nobody_can_read(caller: Caller) -> None:
+    """Listed first, shown by its key, sent again."""
+    fleet, [key] = flooded()
+    office = fleet.healing.office
+
+    listed = office.lying(caller, "work", 20)
+    shown = office.lying(caller, "work", 1, key)
+    sent = office.redrive(caller, "work", key)
+
+    assert listed.letters[0].key == key
+    assert listed.complete is not caller.is_operator
+    assert [one.key for one in (*shown.letters, *sent.letters)] == [key, key]
+    assert fleet.queues.depth(DEAD) == (250, 0)
+    fleet.settle()
+    assert fleet.goal(key.removesuffix(".0")).state is GoalState.SUCCEEDED
+
+
+def test_a_letter_behind_a_flood_can_be_buried_with_all_its_copies() -> None:
+    """The task's letters are gone, the flood is as it was."""
+    fleet, [key] = flooded()
+    fleet.queues.put(DEAD, fleet.queues.bodies(DEAD)[-1])
+
+    buried = fleet.healing.office.bury(ACME, "work", key, "of no use")
+
+    assert buried.key == key
+    assert fleet.queues.depth(DEAD) == (250, 0)
+
+
+def test_all_that_can_run_is_sent_again_however_many_letters_there_are() -> None:
+    """Not only what is among the first two hundred."""
+    fleet, keys = flooded(letters=230)
+
+    sent = fleet.healing.office.redrive(ACME, "work", None)
+
+    assert (sorted(one.key for one in sent.letters), sent.complete) == (sorted(keys), True)
+
+
+def test_an_order_that_runs_out_of_time_says_so() -> None:
+    """Nothing is said to be absent that was not looked for, and what was looked at is visible again."""
+    fleet, _ = flooded()
+    office = fleet.healing.office
+    slow_letters(fleet, timedelta(seconds=10))
+
+    listed, sent = office.lying(ACME, None, 200), office.redrive(ACME, "work", None)
+    with pytest.raises(Unfinished, match="that there was time to look at"):
+        office.redrive(ACME, "work", "gnobody.0")
+
+    assert (listed.complete, sent.complete, sent.letters) == (False, False, ())
+    assert fleet.queues.depth(DEAD) == (251, 0)
+
+
+def test_of_a_flood_that_nobody_can_read_a_part_is_left_for_a_person() -> None:
+    """The rest is buried, so that every letter that can be read is seen; after three days all of it, with a record each."""
+    fleet = InProcessFleet(work)
+    for number in range(3 * KEPT_UNREADABLE):
+        fleet.queues.put(DEAD, f"poison {number}")
+    goal = fleet.submit(TWO)
+    die_quickly(fleet)
+
+    first = fleet.heal()
+    fleet.settle()
+    fleet.clock.advance(timedelta(days=3))
+    later = fleet.heal()
+
+    assert first.letters == {Action.KEEP: KEPT_UNREADABLE, Action.BURY: 2 * KEPT_UNREADABLE, Action.REDRIVE: 1}
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
+    assert later.letters == {Action.BURY: KEPT_UNREADABLE}
+    records = fleet.health.letters("work", 10_000)
+    assert Counter(record.reason for record in records if record.cause is Cause.UNREADABLE) == {
+        "one of more than 1,000 that nobody can read": 2 * KEPT_UNREADABLE,
+        "UNREADABLE": KEPT_UNREADABLE,
+    }

@@ -1,6 +1,6 @@
 """What to do with a message that its queue has given up: diagnosis and policy, as functions of what is known."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -13,6 +13,10 @@ MAX_RECEIVES: Final = 10
 """So often a message is received before its queue gives it up (the queues are deployed so)."""
 AUTOMATIC_REDRIVES: Final = 1
 """How often a task's message is sent again without a person before the task counts as failed."""
+KEPT_FOR: Final = timedelta(days=3)
+"""How long a letter of which nobody can tell what to do waits for a person; its queue would forget it after fourteen days."""
+KEPT_UNREADABLE: Final = 1000
+"""So many letters of a pool that nobody can read wait for a person: more would hide what can be read."""
 AGENT_DIED: Final = "AgentDied"
 """The error of a task whose attempts all ended without a result."""
 CAPABILITY_GONE: Final = "CapabilityGone"
@@ -112,11 +116,11 @@ def diagnose(case: Circumstances) -> Cause:
     return Cause.KILLED
 
 
-def decide(cause: Cause, redrives: int) -> Action:
+def decide(cause: Cause, redrives: int, age: timedelta) -> Action:
     """What to do about it without a person; `redrives` is how often its task was sent again already."""
     match cause:
         case Cause.UNREADABLE | Cause.GOAL_UNKNOWN:
-            return Action.KEEP
+            return Action.KEEP if age <= KEPT_FOR else Action.BURY
         case Cause.GOAL_ENDED | Cause.DELEGATED:
             return Action.BURY
         case Cause.RESULT_STORED:

@@ -100,6 +100,10 @@ class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
 
 
+class Unfinished(FleetError):
+    """There was more to look through than time for it. What was done stays done; asking again goes on."""
+
+
 class ModelUnavailable(PermanentError):
     """There is no model that this agent may use, here and now: go on without one, where that makes sense."""
 

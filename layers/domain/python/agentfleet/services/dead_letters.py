@@ -1,7 +1,7 @@
 """Dead letters: say why each is there, send again what can run, fail what can't, and keep a record of both."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field
@@ -13,6 +13,7 @@ from agentfleet.domain.compile import closest
 from agentfleet.domain.dead_letters import (
     AGENT_DIED,
     CAPABILITY_GONE,
+    KEPT_UNREADABLE,
     MAX_RECEIVES,
     Action,
     Cause,
@@ -22,7 +23,7 @@ from agentfleet.domain.dead_letters import (
     decide,
     diagnose,
 )
-from agentfleet.domain.errors import InvalidRequest, NotFound
+from agentfleet.domain.errors import InvalidRequest, NotFound, Unfinished
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.healing import VISIBILITY_PER_TIMEOUT, IncidentKind
 from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
@@ -36,9 +37,8 @@ from agentfleet.services.letter_sweep import Sweep
 from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
 
-TAKEN = 200
-"""Dead letters of a pool that a person's order looks at."""
-_BATCH = 10
+BY_HAND = timedelta(seconds=12)
+"""How long letters are looked through for a person, of the 29 seconds that a request may take."""
 _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
 
@@ -60,7 +60,7 @@ class Examined(Struct, frozen=True):
     @property
     def key(self) -> str:
         """Names the task across all its letters; a letter that can't be read only itself."""
-        return f"{self.pointer.goal_id}.{self.pointer.unit}" if self.pointer else self.letter.id
+        return _key(self.letter, self.pointer)
 
     @property
     def tenant(self) -> str | None:
@@ -68,6 +68,14 @@ class Examined(Struct, frozen=True):
         if self.goal:
             return self.goal.tenant
         return self.pointer.tenant if self.pointer else None
+
+
+class Lot(Struct, frozen=True):
+    """Dead letters that were found, or dealt with."""
+
+    letters: tuple[Examined, ...]
+    complete: bool
+    """Are there no others?"""
 
 
 class Visit(Struct):
@@ -112,40 +120,53 @@ class DeadLetterOffice:
     def visit(self, until: datetime) -> Visit:
         """Do for every pool's letters what the policy says; what can't be dealt with stays, with its error."""
         visit = Visit()
+        unreadable: Counter[str] = Counter()
         with Sweep(self._letters, self._catalog.pools, self._clock, until) as sweep:
             for pool, letter in sweep:
                 try:
                     examined = self._examine(pool, letter)
-                    if examined.action is not Action.KEEP:
-                        self._carry_out(examined, examined.action)
+                    unreadable[pool] += examined.cause is Cause.UNREADABLE
+                    action, reason = examined.action, None
+                    if action is Action.KEEP and unreadable[pool] > KEPT_UNREADABLE:
+                        action, reason = Action.BURY, f"one of more than {KEPT_UNREADABLE:,} that nobody can read"
+                    if action is not Action.KEEP:
+                        self._carry_out(examined, action, reason)
                         sweep.settled(pool, letter)
-                    visit.done[examined.action] += 1
+                    visit.done[action] += 1
                 except Exception as error:
                     visit.held.update(_place(letter))
                     visit.errors.append(f"dead letter {letter.id} of pool {pool}: {type(error).__name__}: {error}")
         visit.unseen = sweep.unseen
         return visit
 
-    def lying(self, caller: Caller, pool: str | None, limit: int) -> Sequence[Examined]:
-        """Dead letters as they lie there: the caller's own, an operator's all. Raises NotFound for an unknown pool."""
+    def lying(self, caller: Caller, pool: str | None, limit: int, key: str | None = None) -> Lot:
+        """Dead letters as they lie there, by pool, those that can be read first: a caller's own, an operator's all.
+
+        Only those of one task or message with its `key`. Raises NotFound for an unknown pool.
+        """
         pools = sorted(self._catalog.pools) if pool is None else [self._known(pool)]
-        found: list[Examined] = []
-        for name in pools:
-            taken = self._take(name, limit)
-            try:
-                found.extend(self._examine(name, letter) for letter in taken)
-            finally:
-                self._letters.give_back(name, taken)
-        return [one for one in found if _may_touch(caller, one.tenant)][:limit]
+        readable: list[tuple[str, DeadLetter]] = []
+        others: list[tuple[str, DeadLetter]] = []
+        with self._sweep(pools) as sweep:
+            for name, letter in sweep:
+                if _is_meant(caller, letter, key):
+                    kind = readable if _pointer(letter) else others
+                    if len(kind) <= limit:
+                        kind.append((name, letter))
+                if len(readable) > limit:
+                    break
+            found = [self._examine(*one) for one in sorted([*readable, *others][:limit], key=lambda one: one[0])]
+        complete = not sweep.unseen and len(readable) + len(others) <= limit
+        return Lot(tuple(one for one in found if _may_touch(caller, one.tenant)), complete)
 
     def records(self, caller: Caller, pool: str, limit: int) -> Sequence[LetterRecord]:
         """What became of a pool's earlier dead letters, last seen first. Raises NotFound."""
         return [one for one in self._health.letters(self._known(pool), limit) if _may_touch(caller, one.tenant)]
 
-    def redrive(self, caller: Caller, pool: str, key: str | None) -> Sequence[Examined]:
+    def redrive(self, caller: Caller, pool: str, key: str | None) -> Lot:
         """Send a task's message again, or those of all letters whose goals live. Gives the ones that were.
 
-        Raises NotFound, InvalidRequest for a letter whose task can't run any more.
+        Raises NotFound, InvalidRequest for a letter whose task can't run any more, Unfinished if it was not found in time.
         """
 
         def may(one: Examined) -> bool:
@@ -158,40 +179,36 @@ class DeadLetterOffice:
         return self._by_hand(caller, pool, key, Action.REDRIVE, "redriven by hand", may)
 
     def bury(self, caller: Caller, pool: str, key: str, reason: str) -> Examined:
-        """Take a letter out of its queue, and keep what it was and why. Raises NotFound."""
-        [buried] = self._by_hand(caller, pool, key, Action.BURY, reason, lambda _: True)
-        return buried
+        """Take a task's letters, or one that can't be read, out of its queue, and keep what it was and why.
+
+        Raises NotFound, Unfinished if it was not found in time.
+        """
+        return self._by_hand(caller, pool, key, Action.BURY, reason, lambda _: True).letters[0]
 
     def _by_hand(
         self, caller: Caller, pool: str, key: str | None, action: Action, reason: str, may: Callable[[Examined], bool]
-    ) -> Sequence[Examined]:
-        taken = self._take(self._known(pool))
-        left = {letter.id: letter for letter in taken}
+    ) -> Lot:
         done: list[Examined] = []
-        try:
-            for letter in taken:
+        with self._sweep([self._known(pool)]) as sweep:
+            for _, letter in sweep:
+                if not _is_meant(caller, letter, key):
+                    continue
                 one = self._examine(pool, letter)
-                if _may_touch(caller, one.tenant) and key in {None, one.key} and may(one):
+                if _may_touch(caller, one.tenant) and may(one):
                     self._carry_out(one, action, reason, by_person=True)
-                    del left[letter.id]
+                    sweep.settled(pool, letter)
                     done.append(one)
-        finally:
-            self._letters.give_back(pool, list(left.values()))
         if key is not None and not done:
+            if sweep.unseen:
+                raise Unfinished(f"{key[:128]!r} was not among the dead letters of pool {pool} that there was time to look at")
             raise NotFound(f"pool {pool} has no dead letter {key[:128]!r}")
-        return done
+        return Lot(tuple(done), complete=not sweep.unseen)
 
-    def _take(self, pool: str, limit: int = TAKEN) -> list[DeadLetter]:
-        taken: list[DeadLetter] = []
-        while len(taken) < limit and (part := self._letters.take([pool], min(_BATCH, limit - len(taken)))[pool]):
-            taken.extend(part)
-        return taken
+    def _sweep(self, pools: Iterable[str]) -> Sweep:
+        return Sweep(self._letters, pools, self._clock, self._clock() + BY_HAND)
 
     def _examine(self, pool: str, letter: DeadLetter) -> Examined:
-        try:
-            pointer = read_task(letter.body)
-        except BadMessage:
-            pointer = None
+        pointer = _pointer(letter)
         goal = self._goals.get([pointer.goal_id]).get(pointer.goal_id) if pointer else None
         plan, unit = self._unit(goal, pointer)
         alive = goal is not None and pointer is not None and unit is not None and goal.state.is_alive
@@ -214,9 +231,8 @@ class DeadLetterOffice:
             visibility=VISIBILITY_PER_TIMEOUT * self._catalog.pools[pool].timeout,
         )
         cause = diagnose(case)
-        key = f"{pointer.goal_id}.{pointer.unit}" if pointer else letter.id
-        before = self._health.letter(pool, key) if pointer else None
-        action = decide(cause, before.redrives if before else 0)
+        before = self._health.letter(pool, _key(letter, pointer)) if pointer else None
+        action = decide(cause, before.redrives if before else 0, now - letter.first_sent)
         return Examined(pool, letter, cause, action, pointer, goal, plan, unit, before)
 
     def _unit(self, goal: Goal | None, pointer: TaskPointer | None) -> tuple[PlanReader | None, Unit | None]:
@@ -309,9 +325,24 @@ def _can_run(one: Examined) -> bool:
     return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED}
 
 
-def _place(letter: DeadLetter) -> set[tuple[str, int]]:
+def _is_meant(caller: Caller, letter: DeadLetter, key: str | None) -> bool:
+    """May it be one that the caller asks for? Told by the letter alone: a flood of others costs no look at their goals."""
+    pointer = _pointer(letter)
+    return key in {None, _key(letter, pointer)} and _may_touch(caller, pointer.tenant if pointer else None)
+
+
+def _key(letter: DeadLetter, pointer: TaskPointer | None) -> str:
+    return f"{pointer.goal_id}.{pointer.unit}" if pointer else letter.id
+
+
+def _pointer(letter: DeadLetter) -> TaskPointer | None:
+    """What it points at; None for one that can't be read."""
     try:
-        pointer = read_task(letter.body)
+        return read_task(letter.body)
     except BadMessage:
-        return set()
-    return {(pointer.goal_id, pointer.unit)}
+        return None
+
+
+def _place(letter: DeadLetter) -> set[tuple[str, int]]:
+    pointer = _pointer(letter)
+    return {(pointer.goal_id, pointer.unit)} if pointer else set()

@@ -7,7 +7,7 @@ from pydantic import StringConstraints
 
 from agentfleet.domain.dead_letters import Action, Cause, LetterRecord
 from agentfleet.domain.healing import Incident, IncidentKind
-from agentfleet.services.dead_letters import Examined
+from agentfleet.services.dead_letters import Examined, Lot
 from agentfleet.services.heal import HealReport
 from agentfleet.services.incidents import HealthSummary
 from agentfleet.services.views import Order, View
@@ -145,9 +145,16 @@ class DeadLetterView(View):
 
 
 class DeadLetterList(View):
-    """Dead letters by pool."""
+    """Dead letters by pool, those that can be read first."""
 
     letters: tuple[DeadLetterView, ...]
+    complete: bool = True
+    """Are these all? If not, ask for more, or again."""
+
+    @classmethod
+    def of(cls, lot: Lot) -> Self:
+        """The view of what was found, or dealt with."""
+        return cls(letters=tuple(map(DeadLetterView.of, lot.letters)), complete=lot.complete)
 
 
 class LetterRecordView(View):
