@@ -34,13 +34,14 @@ def runner(
     remote: "RemoteCaller | None" = None,
 ) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
-    from agentfleet.services.remote import remote_capabilities
+    from agentfleet.services.remote import RemoteOrder, remote_capabilities
 
     settings = PoolSettings.from_env()
     fleet = compose(settings)
     if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
+    order = RemoteOrder(fleet.outside.agents, utc_now)
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote, order)}
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
     models = _models(settings, cache, fleet) if settings.model else None
