@@ -1,6 +1,5 @@
 """The fleet manager: once a minute it looks at every pool, decides what size it should have, says why, and how well it is."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -21,6 +20,15 @@ class PoolDecision(Struct, frozen=True):
     pool: str
     mode: ScalingMode
     decision: Decision
+
+
+class Pass(Struct, frozen=True):
+    """What one pass of the fleet manager came to."""
+
+    decisions: tuple[PoolDecision, ...]
+    """In order of the pools' names."""
+    problems: tuple[Exception, ...] = ()
+    """Why some pools could not be managed, each with a note that names its pool."""
 
 
 class Autoscaler:
@@ -47,30 +55,38 @@ class Autoscaler:
         self._clock = clock
         self._health = health
 
-    def __call__(self) -> Sequence[PoolDecision]:
-        """Decide about every pool whose scaling isn't off, in order of name, and apply it unless that is a dry run.
+    def __call__(self) -> Pass:
+        """Decide about every pool whose scaling isn't off, and apply it unless that is a dry run.
 
-        A pool that can't be looked at doesn't keep the others waiting: ExceptionGroup is raised once all are done.
+        A pool that can't be looked at doesn't keep the others waiting, and no pool's size waits for what is known of health.
         """
         made: list[PoolDecision] = []
         problems: list[Exception] = []
-        if self._health:
-            self._health.begin()
+        health = self._begin_health(problems)
         for name, spec in sorted(self._catalog.pools.items()):
-            if spec.scaling == "off" and self._health is None:
+            if spec.scaling == "off" and health is None:
                 continue
             try:
                 seen = self._observe(spec)
-                if self._health:
-                    self._health.note(name, seen)
+                if health:
+                    health.note(name, seen)
                 if spec.scaling != "off":
                     made.append(PoolDecision(name, spec.scaling, self._scale(spec, seen)))
             except Exception as error:
                 error.add_note(f"pool {name}")
                 problems.append(error)
-        if problems:
-            raise ExceptionGroup(f"{len(problems)} of {len(self._catalog.pools)} pools could not be managed", problems)
-        return made
+        return Pass(tuple(made), tuple(problems))
+
+    def _begin_health(self, problems: list[Exception]) -> HealthWatch | None:
+        if self._health is None:
+            return None
+        try:
+            self._health.begin()
+        except Exception as error:
+            error.add_note("health of all pools")
+            problems.append(error)
+            return None
+        return self._health
 
     def _scale(self, spec: PoolSpec, seen: Observation) -> Decision:
         record = self._records.get(spec.name)
