@@ -72,7 +72,7 @@ def test_what_an_idle_fleet_costs_is_what_its_readme_says() -> None:
     assert said is not None
     polling = IDLE_REQUESTS_MONTH * PRICES.requests_sqs
     assert [int(number) for number in said.groups()] == [QUEUES, RECEIVES_A_MINUTE, round(IDLE_REQUESTS_MONTH), round(polling)]
-    assert IDLE_DOLLARS_MONTH == 1.40 + polling
+    assert pytest.approx(1.40 + polling) == IDLE_DOLLARS_MONTH
 
 
 def test_a_standard_state_machine_costs_its_transitions_and_calls() -> None:
