@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from agentfleet.agent import Agent, SubPlan
+from agentfleet.agent import Agent, PermanentError, SubPlan
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
 from agentfleet.domain.goal import GoalState
@@ -21,6 +21,18 @@ async def echo(input: dict[str, Any]) -> Any:
     """What was given; remembered."""
     done.append(input.get("name", ""))
     return input.get("value")
+
+
+broken: set[int] = set()
+
+
+@pool.capability("work.fragile", idempotent=True)
+async def fragile(input: dict[str, Any]) -> Any:
+    """A number, unless it is broken; remembered."""
+    done.append(str(input["n"]))
+    if input["n"] in broken:
+        raise PermanentError("broken")
+    return input["n"]
 
 
 @pool.capability("work.chunked", idempotent=True, chunk=10)
@@ -276,6 +288,26 @@ def test_a_fork_is_held_within_the_bounds_of_its_goal(fleet: InProcessFleet) -> 
     fleet.goals.goals[goal.id] = replace(fleet.goal(goal.id), bounds=bounds)
 
     assert fleet.platform.control.fork(goal.id, "acme", [], {}).bounds == bounds
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_a_region_of_tasks_that_fails_is_run_again_by_a_fork(fleet: InProcessFleet, policy: str) -> None:
+    """The goal ends once however many fail; a fork runs what failed or never ran, and keeps the rest."""
+    broken.update(range(20, 50))
+    parts = [{"id": f"p.{n}", "capability": "work.fragile", "input": {"n": n}} for n in range(60)]
+    goal = fleet.submit({"plan": {"tasks": parts, "output": {"$from": "p.*"}}, "on_failure": policy})
+    fleet.settle()
+    broken.clear()
+    ended, succeeded = fleet.goal(goal.id), sum(int(n) not in range(20, 50) for n in done)
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["*"], {})
+    fleet.settle()
+
+    assert ended.state is (GoalState.SUCCEEDED if policy == "skip" else GoalState.FAILED)
+    assert [topic for topic in fleet.bus.topics() if topic == "GoalFailed"] == ["GoalFailed"] * (policy == "fail")
+    assert (ended.counts["SUCCEEDED"], ended.counts["FAILED"]) == ((30, 30) if policy == "skip" else (20, 10))
+    assert (len(done), fleet.goal(fork.id).output) == (60 - succeeded, list(range(60)))
 
 
 def test_a_goal_that_is_resumed_within_the_second_goes_on(fleet: InProcessFleet) -> None:
