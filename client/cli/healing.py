@@ -8,7 +8,7 @@ from client.cli.session import Json, Limit, connect, print_json
 
 dlq = typer.Typer(help="Dead letters: why each is there, and what to do about it.", no_args_is_help=True)
 
-Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name, or `submissions`: goals that came as events.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The letter's key, as `fleet dlq list` shows it.")]
 
 
@@ -45,7 +45,7 @@ def heal(
 @dlq.command("list")
 def list_letters(
     ctx: typer.Context,
-    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name; all pools without it.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name, or `submissions`; all without it.")] = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
@@ -86,13 +86,18 @@ def redrive(
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="One letter; all that can run without it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send the tasks of dead letters again."""
+    """Send the tasks of dead letters again, and submit the goals of events again."""
+    from agentfleet.domain.dead_letters import Cause  # noqa: PLC0415
+
     with connect(ctx) as client:
         sent = client.redrive(pool, key)
     if as_json:
         print_json(sent)
         return
-    typer.echo(f"{len(sent.letters)} sent again{''.join(f'{chr(10)}  {one.key}' for one in sent.letters)}")
+    typer.echo(f"{len(sent.letters)} sent again")
+    for one in sent.letters:
+        goal = f" → {one.goal or 'rejected, as GoalRejected told its sender'}" if one.cause is Cause.NOT_ACCEPTED else ""
+        typer.echo(f"  {one.key}{goal}")
     if not sent.complete:
         typer.echo("there was no time to look at all of them: run it again")
 

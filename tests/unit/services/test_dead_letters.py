@@ -1,5 +1,6 @@
 """Dead letters: each is diagnosed, what can run is sent again once, what can't fails by its goal's policy."""
 
+import json
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from agentfleet.agent import Agent
+from agentfleet.domain import names
 from agentfleet.domain.dead_letters import KEPT_UNREADABLE, Action, Cause, Circumstances, decide, diagnose
-from agentfleet.domain.errors import InvalidRequest, NotFound, Unfinished
+from agentfleet.domain.errors import DeliveryFailed, InvalidRequest, NotFound, Unfinished
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.messages import TaskPointer
 from agentfleet.domain.result import TaskState
@@ -68,8 +70,8 @@ def test_the_policy_knows_every_cause_and_sends_nothing_again_for_ever(cause: Ca
     """What nobody can judge stays for a person, for some days; what has been sent again once is not any more."""
     first, later, late = decide(cause, 0, DAY), decide(cause, 1, DAY), decide(cause, 1, 4 * DAY)
 
-    assert (first is Action.KEEP) == (cause in {Cause.UNREADABLE, Cause.GOAL_UNKNOWN})
-    assert late is (Action.BURY if first is Action.KEEP else later)
+    assert (first is Action.KEEP) == (cause in {Cause.UNREADABLE, Cause.GOAL_UNKNOWN, Cause.NOT_ACCEPTED})
+    assert late is (Action.BURY if cause in {Cause.UNREADABLE, Cause.GOAL_UNKNOWN} else later)
     assert later is not Action.REDRIVE
     assert first is later or (first, later) == (Action.REDRIVE, Action.FAIL)
 
@@ -375,3 +377,68 @@ def test_of_a_flood_that_nobody_can_read_a_part_is_left_for_a_person() -> None:
         "one of more than 1,000 that nobody can read": 2 * KEPT_UNREADABLE,
         "UNREADABLE": KEPT_UNREADABLE,
     }
+
+
+SUBMITTED = "fleet-submissions-dead"
+
+
+def unaccepted(fleet: InProcessFleet, identity: str, detail: dict[str, Any]) -> None:
+    """Put an event's message among those that accept_goals could not deal with."""
+    event = {"version": "0", "id": identity, "detail-type": "GoalSubmitted", "source": "shop", "detail": detail}
+    fleet.queues.put(SUBMITTED, json.dumps(event))
+
+
+def test_goals_of_events_that_were_not_accepted_are_listed_and_submitted_again() -> None:
+    """Under the event's key, so that it stays one goal; one that is rejected is told so; the healer leaves them all."""
+    fleet = InProcessFleet(work)
+    office = fleet.healing.office
+    assert names.dead_letters(names.submissions_queue("fleet")) == names.pool_dead_letters("fleet", names.SUBMISSIONS)
+    unaccepted(fleet, "e1", {**TWO, "tenant": "acme"})
+    unaccepted(fleet, "e2", {"plan": {"tasks": []}})
+    fleet.queues.put(SUBMITTED, "no event")
+    fleet.queues.put(DEAD, TASK_OF_NOBODY)
+
+    healed = fleet.heal()
+    listed = office.lying(ACME, None, 10).letters
+    mine = office.lying(Caller("acme"), "submissions", 10).letters
+    shown = office.lying(ACME, "submissions", 1, "e2").letters
+    sent = office.redrive(ACME, "submissions", None).letters
+    again = fleet.platform.intake(json.dumps({"id": "e1", "detail": {**TWO, "tenant": "acme"}}))
+
+    assert healed.letters == {Action.KEEP: 1}
+    assert [(one.pool, one.cause, one.action) for one in listed] == [
+        ("submissions", Cause.NOT_ACCEPTED, Action.KEEP),
+        ("submissions", Cause.NOT_ACCEPTED, Action.KEEP),
+        ("submissions", Cause.UNREADABLE, Action.KEEP),
+        ("work", Cause.GOAL_UNKNOWN, Action.KEEP),
+    ]
+    assert ([one.key for one in mine], [one.key for one in shown]) == (["e1"], ["e2"])
+    accepted, rejected = sorted(sent, key=lambda one: one.key)
+    assert accepted.goal is not None
+    assert again is not None
+    assert (accepted.goal.id, accepted.goal.tenant, rejected.goal) == (again.id, "acme", None)
+    assert fleet.bus.topics() == ["GoalAccepted", "GoalRejected"]
+    assert fleet.queues.bodies(SUBMITTED) == ["no event"]
+    assert [record.key for record in office.records(Caller("acme"), "submissions", 10)] == ["e1"]
+    fleet.settle()
+    assert fleet.goal(accepted.goal.id).state is GoalState.SUCCEEDED
+
+
+def test_an_event_that_still_can_not_be_accepted_stays() -> None:
+    """A queue that takes no tasks is no reason to lose the goal; an event that can't be read is buried by a person."""
+    fleet = InProcessFleet(work)
+    office = fleet.healing.office
+    unaccepted(fleet, "e1", TWO)
+    fleet.queues.put(SUBMITTED, "no event")
+    fleet.queues.fail_sends("fleet-work-normal", 1)
+
+    with pytest.raises(DeliveryFailed):
+        office.redrive(ACME, "submissions", "e1")
+    assert fleet.queues.depth(SUBMITTED) == (2, 0)
+    [strange] = [one for one in office.lying(ACME, "submissions", 10).letters if one.cause is Cause.UNREADABLE]
+    with pytest.raises(InvalidRequest, match="bury it with a reason"):
+        office.redrive(ACME, "submissions", strange.key)
+    office.bury(ACME, "submissions", strange.key, "nobody's")
+    office.redrive(ACME, "submissions", "e1")
+
+    assert fleet.queues.bodies(SUBMITTED) == []

@@ -2,12 +2,16 @@
 
 import json
 from datetime import timedelta
+from typing import Any, Final
 
 from msgspec import Struct
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.names import Priority
 from agentfleet.domain.plan import Range
+
+DEFAULT_TENANT: Final = "default"
+"""Whose an event is that says nothing of a tenant."""
 
 
 class BadMessage(ValueError):
@@ -54,6 +58,27 @@ class ReleaseMessage(Struct, frozen=True):
     def body(self) -> str:
         """The message's JSON."""
         return dumps({"goal": self.goal_id, "units": self.units})
+
+
+class SubmittedEvent(Struct, frozen=True):
+    """A goal that comes as an event."""
+
+    id: str
+    detail: dict[str, Any]
+    """A goal request, with `tenant` beside it if there are several."""
+
+    @property
+    def tenant(self) -> Any:
+        """Whose it is, as the event has it."""
+        return self.detail.get("tenant", DEFAULT_TENANT)
+
+
+def read_submission(body: str) -> SubmittedEvent:
+    """An EventBridge event. Raises BadMessage."""
+    match _read(body):
+        case {"id": str(event_id), "detail": dict(detail)}:
+            return SubmittedEvent(event_id, dict(detail))
+    raise BadMessage(f"not an EventBridge event (id, detail): {body[:200]}")
 
 
 def read_task(body: str) -> TaskPointer:

@@ -19,13 +19,16 @@ from agentfleet.domain.dead_letters import (
     Circumstances,
     DeadLetter,
     LetterRecord,
+    Reading,
     decide,
     diagnose,
+    read_letter,
 )
 from agentfleet.domain.errors import InvalidRequest, NotFound, Unfinished, closest
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.healing import VISIBILITY_PER_TIMEOUT, IncidentKind
-from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
+from agentfleet.domain.messages import TaskPointer
+from agentfleet.domain.names import SUBMISSIONS
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, ResultStore
@@ -50,23 +53,27 @@ class Examined(Struct, frozen=True):
     cause: Cause
     action: Action
     """What is done about it without a person."""
-    pointer: TaskPointer | None
-    goal: Goal | None
-    plan: PlanReader | None
-    unit: Unit | None
-    before: LetterRecord | None
+    reading: Reading
+    before: LetterRecord | None = None
+    goal: Goal | None = None
+    """The goal that it is about; of an event, the one that came of sending it again."""
+    plan: PlanReader | None = None
+    unit: Unit | None = None
 
     @property
     def key(self) -> str:
-        """Names the task across all its letters; a letter that can't be read only itself."""
-        return _key(self.letter, self.pointer)
+        """What people name it by."""
+        return self.reading.key
+
+    @property
+    def pointer(self) -> TaskPointer | None:
+        """What a task's message points at."""
+        return self.reading.pointer
 
     @property
     def tenant(self) -> str | None:
         """Whose it is, as far as that can be told."""
-        if self.goal:
-            return self.goal.tenant
-        return self.pointer.tenant if self.pointer else None
+        return self.goal.tenant if self.goal else self.reading.tenant
 
 
 class Lot(Struct, frozen=True):
@@ -103,7 +110,9 @@ class DeadLetterOffice:
         releaser: Releaser,
         finisher: Finisher,
         clock: Clock,
+        accept: Callable[[str], Goal | None],
     ) -> None:
+        """`accept` takes in the goal of an event once more (services/intake.py)."""
         self._letters = letters
         self._health = health
         self._incidents = incidents
@@ -115,6 +124,7 @@ class DeadLetterOffice:
         self._releaser = releaser
         self._finisher = finisher
         self._clock = clock
+        self._accept = accept
 
     def visit(self, until: datetime) -> Visit:
         """Do for every pool's letters what the policy says; what can't be dealt with stays, with its error."""
@@ -133,7 +143,7 @@ class DeadLetterOffice:
                         sweep.settled(pool, letter)
                     visit.done[action] += 1
                 except Exception as error:
-                    visit.held.update(_place(letter))
+                    visit.held.update(_place(pool, letter))
                     visit.errors.append(f"dead letter {letter.id} of pool {pool}: {type(error).__name__}: {error}")
         visit.unseen = sweep.unseen
         return visit
@@ -141,15 +151,17 @@ class DeadLetterOffice:
     def lying(self, caller: Caller, pool: str | None, limit: int, key: str | None = None) -> Lot:
         """Dead letters as they lie there, by pool, those that can be read first: a caller's own, an operator's all.
 
-        Only those of one task or message with its `key`. Raises NotFound for an unknown pool.
+        Goals that came as events and were not accepted are those of `submissions`. With `key` only those of one task or event.
+        Raises NotFound for an unknown pool.
         """
-        pools = sorted(self._catalog.pools) if pool is None else [self._known(pool)]
+        pools = sorted([*self._catalog.pools, SUBMISSIONS]) if pool is None else [self._known(pool)]
         readable: list[tuple[str, DeadLetter]] = []
         others: list[tuple[str, DeadLetter]] = []
         with self._sweep(pools) as sweep:
             for name, letter in sweep:
-                if _is_meant(caller, letter, key):
-                    kind = readable if _pointer(letter) else others
+                reading = read_letter(letter, name)
+                if _is_meant(caller, reading, key):
+                    kind = readable if reading.is_known else others
                     if len(kind) <= limit:
                         kind.append((name, letter))
                 if len(readable) > limit:
@@ -163,7 +175,7 @@ class DeadLetterOffice:
         return [one for one in self._health.letters(self._known(pool), limit) if _may_touch(caller, one.tenant)]
 
     def redrive(self, caller: Caller, pool: str, key: str | None) -> Lot:
-        """Send a task's message again, or those of all letters whose goals live. Gives the ones that were.
+        """Send a task's message again, or those of all letters whose goals live; take an event's goal in. Gives what was.
 
         Raises NotFound, InvalidRequest for a letter whose task can't run any more, Unfinished if it was not found in time.
         """
@@ -190,13 +202,12 @@ class DeadLetterOffice:
         done: list[Examined] = []
         with self._sweep([self._known(pool)]) as sweep:
             for _, letter in sweep:
-                if not _is_meant(caller, letter, key):
+                if not _is_meant(caller, read_letter(letter, pool), key):
                     continue
                 one = self._examine(pool, letter)
                 if _may_touch(caller, one.tenant) and may(one):
-                    self._carry_out(one, action, reason, by_person=True)
+                    done.append(self._carry_out(one, action, reason, by_person=True))
                     sweep.settled(pool, letter)
-                    done.append(one)
         if key is not None and not done:
             if sweep.unseen:
                 raise Unfinished(f"{key[:128]!r} was not among the dead letters of pool {pool} that there was time to look at")
@@ -207,7 +218,12 @@ class DeadLetterOffice:
         return Sweep(self._letters, pools, self._clock, self._clock() + BY_HAND)
 
     def _examine(self, pool: str, letter: DeadLetter) -> Examined:
-        pointer = _pointer(letter)
+        reading = read_letter(letter, pool)
+        before = self._health.letter(pool, reading.key) if reading.is_known else None
+        if pool == SUBMISSIONS:
+            cause = Cause.NOT_ACCEPTED if reading.is_known else Cause.UNREADABLE
+            return Examined(pool, letter, cause, Action.KEEP, reading, before)
+        pointer = reading.pointer
         goal = self._goals.get([pointer.goal_id]).get(pointer.goal_id) if pointer else None
         plan, unit = self._unit(goal, pointer)
         alive = goal is not None and pointer is not None and unit is not None and goal.state.is_alive
@@ -230,9 +246,8 @@ class DeadLetterOffice:
             visibility=VISIBILITY_PER_TIMEOUT * self._catalog.pools[pool].timeout,
         )
         cause = diagnose(case)
-        before = self._health.letter(pool, _key(letter, pointer)) if pointer else None
         action = decide(cause, before.redrives if before else 0, now - letter.first_sent)
-        return Examined(pool, letter, cause, action, pointer, goal, plan, unit, before)
+        return Examined(pool, letter, cause, action, reading, before, goal, plan, unit)
 
     def _unit(self, goal: Goal | None, pointer: TaskPointer | None) -> tuple[PlanReader | None, Unit | None]:
         if goal is None or pointer is None:
@@ -253,8 +268,10 @@ class DeadLetterOffice:
             return None
         return pool if pool in homes else homes[0]
 
-    def _carry_out(self, one: Examined, action: Action, reason: str | None = None, *, by_person: bool = False) -> None:
+    def _carry_out(self, one: Examined, action: Action, reason: str | None = None, *, by_person: bool = False) -> Examined:
         """Act, record, and only then take the letter away: whoever dies in between does it again, which changes nothing."""
+        if one.reading.event and action is Action.REDRIVE:
+            one = replace(one, goal=self._accept(one.letter.body))
         goal, plan, unit = one.goal, one.plan, one.unit
         if goal and plan and unit and action is not Action.BURY:
             match action:
@@ -272,6 +289,7 @@ class DeadLetterOffice:
             )
         self._health.file_letter(self._record(one, action, reason or one.cause.value, by_person=by_person))
         self._letters.delete(one.pool, [one.letter])
+        return one
 
     def _record(self, one: Examined, action: Action, reason: str, *, by_person: bool) -> LetterRecord:
         now = self._clock()
@@ -310,8 +328,9 @@ class DeadLetterOffice:
         self._finisher.advance(goal, plan, self._results.put(goal.shards, [result]), repeated=True)
 
     def _known(self, pool: str) -> str:
-        if pool not in self._catalog.pools:
-            raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, list(self._catalog.pools))}")
+        known = [*self._catalog.pools, SUBMISSIONS]
+        if pool not in known:
+            raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, known)}")
         return pool
 
 
@@ -321,27 +340,14 @@ def _may_touch(caller: Caller, tenant: str | None) -> bool:
 
 
 def _can_run(one: Examined) -> bool:
-    return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED}
+    return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED, Cause.NOT_ACCEPTED}
 
 
-def _is_meant(caller: Caller, letter: DeadLetter, key: str | None) -> bool:
+def _is_meant(caller: Caller, reading: Reading, key: str | None) -> bool:
     """May it be one that the caller asks for? Told by the letter alone: a flood of others costs no look at their goals."""
-    pointer = _pointer(letter)
-    return key in {None, _key(letter, pointer)} and _may_touch(caller, pointer.tenant if pointer else None)
+    return key in {None, reading.key} and _may_touch(caller, reading.tenant)
 
 
-def _key(letter: DeadLetter, pointer: TaskPointer | None) -> str:
-    return f"{pointer.goal_id}.{pointer.unit}" if pointer else letter.id
-
-
-def _pointer(letter: DeadLetter) -> TaskPointer | None:
-    """What it points at; None for one that can't be read."""
-    try:
-        return read_task(letter.body)
-    except BadMessage:
-        return None
-
-
-def _place(letter: DeadLetter) -> set[tuple[str, int]]:
-    pointer = _pointer(letter)
+def _place(pool: str, letter: DeadLetter) -> set[tuple[str, int]]:
+    pointer = read_letter(letter, pool).pointer
     return {(pointer.goal_id, pointer.unit)} if pointer else set()
