@@ -1,6 +1,7 @@
 """Accept the goals that arrive as events: bus → queue → here."""
 
 from agentfleet import bootstrap
+from agentfleet.services import intake  # noqa: F401 - loaded while the function starts, which has a whole processor for that
 
 from typing import Any
 
