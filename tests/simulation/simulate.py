@@ -22,7 +22,8 @@ from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.capability import TaskContext
-from agentfleet.services.run import GOAL_FRESH, TaskRunner
+from agentfleet.services.kill import GOAL_FRESH
+from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Delivery
 from tests.fakes.sagas import Execution, SagaMachine
 from tests.simulation import tables

@@ -41,7 +41,7 @@ from agentfleet.services.budget import Budgets, LocalBudgets
 from agentfleet.services.capability import Capability, MemorySource, ModelSource
 from agentfleet.services.finish import Finisher
 from agentfleet.services.journal import LocalJournals
-from agentfleet.services.kill import KillStage, KillSwitch, LocalKills
+from agentfleet.services.kill import Halt, KillStage, KillSwitch, LocalKills
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence, Registry
 from agentfleet.services.release import ReleasePart, Releaser
@@ -250,6 +250,7 @@ class Platform:
             memories=memories,
             journals=outside.journals,
             workshop=self._workshop(pool, capabilities, guard, bench),
+            halt=Halt(self.switch, outside.goals, pool, outside.clock, self._fraction),
         )
         stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
         presence = Presence(self.registry, entry, outside.clock)

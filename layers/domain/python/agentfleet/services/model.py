@@ -19,9 +19,10 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
-from agentfleet.domain.budget import Spend
+from agentfleet.domain.budget import BudgetExceeded, Spend
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import (
+    GoalEnded,
     ModelBusy,
     ModelFailed,
     ModelInputTooLong,
@@ -32,6 +33,7 @@ from agentfleet.domain.errors import (
     ModelUnavailable,
     Postponed,
     RetryableError,
+    Stopped,
 )
 from agentfleet.domain.model import NOTHING, Answer, Cost, Message, ModelRequest, Reply, StopReason, Tool
 from agentfleet.domain.model_choice import ModelChoice
@@ -120,7 +122,7 @@ class TaskModel:
         `cache`: may an equal request of this tenant be answered from the cache? By default at temperature 0 only.
         `cache_prompt`: many calls begin alike; let the server keep that part, where the model can.
         Raises ModelUnavailable, ModelRefused, ModelInputTooLong, ModelRequestInvalid (for good), ModelBusy (the task comes
-        again later), ModelTimeout, ModelFailed (it is tried again).
+        again later), ModelTimeout, ModelFailed (it is tried again); Stopped, GoalEnded for a task that may not go on.
         """
         request = self.request(prompt, system, tools, tool_choice, max_tokens, temperature, stop, cache_prompt)
         return await self.ask(request, cache=cache)
@@ -198,7 +200,7 @@ class TaskModel:
                     if not await self._may_try_again(number, attempt, error):
                         break
                 except (ModelUnavailable, ModelInputTooLong, ModelTimeout, Postponed) as error:
-                    if begun:
+                    if begun or isinstance(error, Stopped):
                         raise
                     failures.append(error)
                     break
@@ -239,6 +241,8 @@ class TaskModel:
         for number, model in enumerate(self._given.choice.chain):
             try:
                 return await self._recalled(number, model, request, request.temperature == 0 if cache is None else cache)
+            except Stopped:
+                raise
             except (ModelUnavailable, ModelInputTooLong, ModelThrottled, ModelTimeout, ModelFailed, Postponed) as error:
                 failures.append(error)
         raise verdict(failures)
@@ -254,7 +258,11 @@ class TaskModel:
 
         policy = CachePolicy(lifetime=KEPT, patience=timedelta(seconds=self._context.remaining_seconds() / 4))
         key = hashlib.sha256(dumps([self._context.tenant, model, request.model_dump(mode="json")]).encode()).hexdigest()
-        found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        try:
+            found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        except (GoalEnded, BudgetExceeded):
+            # It may be another goal of the tenant's that had asked for the same, and may not go on.
+            return await self._persist(number, model, request)
         answer = Answer.model_validate(found.value)
         if found.source == "load":
             return answer
@@ -328,6 +336,7 @@ class _Payment:
 
     def __init__(self, models: Models, context: TaskContext, model: str, request: ModelRequest) -> None:
         self._models = models
+        self._context = context
         self._given = models.given
         self._model = model
         self._request = request
@@ -340,6 +349,8 @@ class _Payment:
 
     async def __aenter__(self) -> "_Payment":
         price = self._given.choice.price_of(self._model)
+        if self._context.stops is not None:
+            await asyncio.get_running_loop().run_in_executor(self._models.threads, self._context.raise_if_stopped)
         assert price is not None  # noqa: S101 - ModelChoice takes no chain with an unknown price
         self._most = price.at_most(self._request, self.timeout)
         self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, self._most)

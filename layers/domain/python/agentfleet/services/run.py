@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Waiting
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
@@ -23,7 +23,7 @@ from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStor
 from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
-from agentfleet.services.kill import Stopped
+from agentfleet.services.kill import GOAL_FRESH
 from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline, Stage
 from agentfleet.services.registry import Presence
@@ -33,9 +33,6 @@ from agentfleet.services.work import Batch, Delivery, Work
 
 RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
-GOAL_FRESH: Final = timedelta(seconds=1)
-"""How long a goal that was alive is taken to be so still: at most one read per goal and second, and a cancellation is
-noticed that much later."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
 CLAIM_BUSY: Final = timedelta(seconds=30)
 POISON: Final = timedelta(seconds=1)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.bounds import Bounds, EgressRefused
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
-from agentfleet.domain.errors import FleetError, PermanentError, Waiting
+from agentfleet.domain.errors import FleetError, GoalEnded, PermanentError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.guardrails import GuardrailViolation
 from agentfleet.domain.plan import Unit
@@ -162,8 +162,9 @@ class TaskTools(Struct, frozen=True):
         """Call a tool by its name (`data.query`, or `data__query` as models write it). The same `key` never does it twice.
 
         What is not allowed, what the caller did wrong and what failed are answers marked as errors. Raises Waiting for what
-        takes longer: let it out of the capability and call again with the same key; DeliveryFailed.
+        takes longer: let it out of the capability and call again with the same key; Stopped, GoalEnded, DeliveryFailed.
         """
+        await asyncio.to_thread(self.context.raise_if_stopped)
         tool = name.replace("__", ".")
         if tool.startswith("mcp."):
             tool = await self._served_as(tool)
@@ -176,6 +177,8 @@ class TaskTools(Struct, frozen=True):
             if self.shop.refused:
                 self.shop.refused(self.context, tool, error)
             return ToolAnswer(f"refused: {error}", is_error=True)
+        except GoalEnded:
+            raise
         except PermanentError as error:
             return ToolAnswer(str(error), is_error=True)
 
@@ -235,6 +238,8 @@ class TaskTools(Struct, frozen=True):
         within = replace(self.context, task_id=name, blobs=files, bounds=self.bounds, workshop=None)
         try:
             output = await self.call_here(tool, dict(arguments), within)
+        except (Stopped, GoalEnded):
+            raise
         except Exception as error:
             return ToolAnswer(f"{tool} did not succeed: {type(error).__name__}: {error}", is_error=True)
         return None if isinstance(output, SubPlan) else ToolAnswer(output)
