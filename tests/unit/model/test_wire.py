@@ -137,6 +137,35 @@ def test_an_answer_that_was_cut_off_says_so(script: Script, task: Task) -> None:
     assert script.seen[0].body["inferenceConfig"]["maxTokens"] == 2
 
 
+@pytest.mark.parametrize(
+    ("model", "temperature"),
+    [
+        ("global.anthropic.claude-opus-4-7", None),
+        ("us.anthropic.claude-opus-4-8", None),
+        ("global.anthropic.claude-opus-4-6-v1", 0.3),
+        ("global.anthropic.claude-sonnet-4-6", 0.3),
+    ],
+)
+def test_a_temperature_is_sent_to_models_that_take_one(
+    script: Script, task: Task, model: str, temperature: float | None
+) -> None:
+    """Claude has refused it since Opus 4.7: "`temperature` is deprecated for this model"."""
+    script.add(saying("hello"))
+
+    ask(task(chain=(model,)), temperature=0.3)
+
+    assert script.seen[0].body["inferenceConfig"].get("temperature") == temperature
+
+
+def test_a_model_is_asked_for_as_much_as_it_can_write(script: Script, task: Task) -> None:
+    """What suits the first of a chain is too much for the next, which would refuse the request."""
+    script.add(failing("AccessDeniedException"), saying("hello"))
+
+    ask(task(), max_tokens=20_000)
+
+    assert [seen.body["inferenceConfig"]["maxTokens"] for seen in script.seen] == [20_000, 10_000]
+
+
 def test_the_prompt_cache_is_used_where_the_model_has_one(script: Script, task: Task) -> None:
     """What precedes the last turn is marked to be kept; what is read from there costs a tenth."""
     usage = {
