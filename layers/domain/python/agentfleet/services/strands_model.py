@@ -13,8 +13,21 @@ from msgspec import Struct, field
 from pydantic import TypeAdapter
 from strands.models.model import Model
 
-from agentfleet.domain.errors import ModelAnswerInvalid, PermanentError, Waiting
-from agentfleet.domain.model import Answer, Message, Part, Reasoning, StopReason, Text, Tool, ToolCall, ToolResult, Usage
+from agentfleet.domain.conversation import LEVELS, shortened
+from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, PermanentError, Waiting
+from agentfleet.domain.model import (
+    Answer,
+    Message,
+    ModelRequest,
+    Part,
+    Reasoning,
+    StopReason,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from agentfleet.domain.model_prices import facts_of
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import TaskJournal
@@ -60,12 +73,17 @@ class JournaledModel(Model):
         max_turns: int,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        earlier: int = 0,
     ) -> None:
+        """`earlier`: how many messages of the conversation were there before the task's own."""
         self._context = context
         self._journal = journal
         self._max_turns = max_turns
         self._max_tokens = max_tokens
         self._temperature = temperature
+        self._earlier = earlier
+        self._level = 0
+        """How far the conversation has to be shortened for the model."""
         self.taken = Taken()
         self.error: Exception | None = None
         self.malformed: dict[str, str] = {}
@@ -122,8 +140,7 @@ class JournaledModel(Model):
 
     async def _ask(self, messages: Any, tool_specs: Any, system: str) -> list[Answer]:
         """The turn; before it what was cut off so that it could not be used, and was asked for again with more room."""
-        model = self._context.model
-        request = model.request(
+        request = self._context.model.request(
             [to_message(one) for one in messages],
             system=system,
             tools=[_to_tool(one) for one in tool_specs],
@@ -131,15 +148,27 @@ class JournaledModel(Model):
             temperature=self._temperature,
             cache_prompt=True,
         )
-        answers = [await model.ask(request)]
+        answers = [await self._fitting(request)]
         while _is_unusable(answers[-1]) and request.max_tokens < (most := facts_of(answers[-1].model).max_output):
             request = request.model_copy(update={"max_tokens": min(GROWTH * request.max_tokens, most)})
-            answers.append(await model.ask(request))
+            answers.append(await self._fitting(request))
         if _is_unusable(answers[-1]) and not answers[-1].tool_calls:
             raise ModelAnswerInvalid(
                 f"{answers[-1].model} was cut off after {request.max_tokens} tokens before it said anything"
             )
         return answers
+
+    async def _fitting(self, request: ModelRequest) -> Answer:
+        """The answer to as much of the conversation as the model can read; once shortened, it stays so."""
+        while True:
+            messages = shortened(request.messages, self._earlier, self._level)
+            try:
+                return await self._context.model.ask(request.model_copy(update={"messages": messages}))
+            except ModelInputTooLong:
+                while shortened(request.messages, self._earlier, self._level) == messages:
+                    if self._level == LEVELS:
+                        raise
+                    self._level += 1
 
     def _count(self, entry: dict[str, Any], number: int) -> None:
         taken = self.taken
