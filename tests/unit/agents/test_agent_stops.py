@@ -29,7 +29,7 @@ async def give(input: dict[str, Any]) -> SubPlan:
     return SubPlan([{"id": "a", "capability": "agent.work", "input": {"task": "Work."}}], {"$from": "a"})
 
 
-def during(turn: int, act: Callable[[AgentFleet], None], *pools: Agent) -> AgentFleet:
+def during(turn: int, act: Callable[[AgentFleet], object], *pools: Agent) -> AgentFleet:
     """A fleet in which this happens while an agent's model is at this turn; at each but the last it calls a tool.
 
     There is none of that name: it answers at once, so that all turns are taken in one invocation.
@@ -59,7 +59,7 @@ def steps(fleet: AgentFleet, number: int) -> None:
 @pytest.mark.parametrize("scope", SCOPES, ids=str)
 def test_the_kill_switch_stops_an_agent_between_two_steps(scope: Scope) -> None:
     """After the turn that was under way nothing is asked and no tool called; later it goes on, and no attempt was used up."""
-    fleet = during(1, lambda one: one.platform.governance().kills.kill(scope, "runs wild", "ops") and None)
+    fleet = during(1, lambda one: one.platform.governance().kills.kill(scope, "runs wild", "ops"))
     goal_id = start(fleet)
     steps(fleet, 40)
     assert fleet.goal(goal_id).state is GoalState.RUNNING
@@ -77,7 +77,7 @@ def test_the_kill_switch_stops_an_agent_between_two_steps(scope: Scope) -> None:
 
 def test_a_stop_that_lasts_for_days_costs_no_attempt() -> None:
     """However often the message goes round, and with what the agent has done already."""
-    fleet = during(0, lambda one: one.platform.governance().kills.kill(SCOPES[0], "r", "ops") and None)
+    fleet = during(0, lambda one: one.platform.governance().kills.kill(SCOPES[0], "r", "ops"))
     goal_id = start(fleet)
     steps(fleet, 60)
     began = fleet.clock()
@@ -93,7 +93,7 @@ def test_a_stop_that_lasts_for_days_costs_no_attempt() -> None:
 
 def test_an_agent_of_a_cancelled_goal_thinks_no_further() -> None:
     """It ends where it is, without a result."""
-    fleet = during(1, lambda one: one.platform.control.cancel(goal_id, "acme") and None)
+    fleet = during(1, lambda one: one.platform.control.cancel(goal_id, "acme"))
     goal_id = start(fleet)
 
     ended = fleet.rest(goal_id)
@@ -106,7 +106,7 @@ def test_an_agent_of_a_cancelled_goal_thinks_no_further() -> None:
 def test_an_agent_stops_when_a_goal_above_its_own_ends() -> None:
     """A sub-plan's agent has a goal of its own; what counts is the one that somebody cancelled."""
     top: list[str] = []
-    fleet = during(1, lambda one: one.platform.control.cancel(top[0], "acme") and None, delegating)
+    fleet = during(1, lambda one: one.platform.control.cancel(top[0], "acme"), delegating)
     top.append(fleet.submit({"plan": {"tasks": [{"id": "p", "capability": "delegating.give", "input": {}}]}}).id)
 
     fleet.rest(top[0])

@@ -459,7 +459,7 @@ def test_who_waits_for_anothers_answer_is_not_stopped_with_it(script: Script, se
         time.sleep(0.2)  # the other one joins meanwhile
         raise GoalEnded("goal g-1 is CANCELLED")
 
-    async def both() -> list[Any]:
+    async def both() -> tuple[Any, Any]:
         first = asyncio.ensure_future(replace(environment.task(models), stops=cancelled).model.converse("hello"))
         await asyncio.sleep(0.05)
         return await asyncio.gather(first, environment.task(models).model.converse("hello"), return_exceptions=True)

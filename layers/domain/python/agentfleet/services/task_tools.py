@@ -22,7 +22,9 @@ from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.errors import FleetError, GoalEnded, PermanentError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.guardrails import GuardrailViolation
+from agentfleet.domain.input_check import input_problems
 from agentfleet.domain.plan import Unit
+from agentfleet.domain.references import is_reference
 from agentfleet.domain.tool_policy import ToolNotAllowed, ToolPolicy
 from agentfleet.ports import Clock, GoalStore
 from agentfleet.ports_agents import ToolServer
@@ -205,6 +207,8 @@ class TaskTools(Struct, frozen=True):
         return replace(answer, value=self.clean(answer.value))
 
     async def _run(self, tool: str, arguments: Mapping[str, Any], key: str) -> ToolAnswer:
+        if tool in OWN:
+            _check_own(tool, arguments)
         if tool == ASK_PERSON:
             only = Bounds(((APPROVE,),)).within(Bounds((), self.bounds.hosts))
             return await self._queued(APPROVE, {"value": None, **arguments}, key, only)
@@ -277,13 +281,15 @@ class TaskTools(Struct, frozen=True):
 
     async def _memory(self, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         memory = self.context.memory
-        text = arguments.get("text" if tool == REMEMBER else "query")
-        if not isinstance(text, str) or not text:
-            raise PermanentError(f"{'text' if tool == REMEMBER else 'query'}: must be a text")
-        if tool == REMEMBER:
-            fact = await asyncio.to_thread(memory.remember, text, str(arguments.get("about", "")))
-            return ToolAnswer({"id": fact.id, "remembered": fact.text})
-        facts = await asyncio.to_thread(memory.recall, text, int(arguments.get("limit", 5)))
+        try:
+            if tool == REMEMBER:
+                fact = await asyncio.to_thread(memory.remember, arguments["text"], arguments.get("about", ""))
+                return ToolAnswer({"id": fact.id, "remembered": fact.text})
+            facts = await asyncio.to_thread(memory.recall, arguments["query"], arguments.get("limit", 5))
+        except Exception as error:
+            # Nobody has to remember to go on: what can't be kept or found is told to the model, whatever the reason.
+            _log.warning("%s of task %s/%s: %r", tool, self.context.goal_id, self.context.task_id, error)
+            return ToolAnswer(f"{tool} did not succeed: {type(error).__name__}: {error}", is_error=True)
         return ToolAnswer([{"text": fact.text, "about": fact.about, "source": fact.source} for fact in facts])
 
     async def _served_as(self, tool: str) -> str:
@@ -317,6 +323,16 @@ class TaskTools(Struct, frozen=True):
         except FleetError as error:
             return ToolAnswer(f"{tool} could not be asked: {error}", is_error=True)
         return ToolAnswer(value, is_error)
+
+
+def _check_own(tool: str, arguments: Mapping[str, Any]) -> None:
+    """Raises PermanentError saying everything that is wrong with the arguments of one of the platform's own tools."""
+    problems = [
+        f"{where}: {message}" for where, message in input_problems(dict(arguments), OWN[tool].input, lambda _: None, tool)
+    ]
+    problems += [f"{tool}.{name}: must be a value, not a reference" for name in arguments if is_reference(arguments[name])]
+    if problems:
+        raise PermanentError("; ".join(problems))
 
 
 def _tool(described: Mapping[str, Any]) -> Tool:
