@@ -68,6 +68,7 @@ def test_a_good_plan_at_once(script: Script, task: Task) -> None:
     assert (found.how, found.why, found.rounds, found.playbook) == ("model", "", 1, None)
     assert found.model == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     assert (found.input_tokens, found.output_tokens) == (20, 10)
+    assert {"cachePoint": {"type": "default"}} in script.seen[0].body["system"]
     assert found.dollars > 0
     assert found.plan["tasks"][1]["input"] == {"texts": [{"$from": "fetch", "path": "text"}]}
     assert found.estimate.path == ("fetch", "sum")

@@ -137,9 +137,11 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[T]:
         """A checked value of a pydantic model; what is wrong is told to the model, in at most `rounds` calls altogether.
 
+        Calls that mend an answer let the server keep the prompt, whatever `cache_prompt` says of the first.
         Raises ModelAnswerInvalid saying what was still wrong, and what `converse` raises.
         """
         return await self.shaped(
@@ -150,6 +152,7 @@ class TaskModel:
             temperature=temperature,
             rounds=rounds,
             cache=cache,
+            cache_prompt=cache_prompt,
         )
 
     async def shaped(
@@ -162,9 +165,10 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[V]:
         """`structured` for a shape that isn't a pydantic model: any JSON schema with a check."""
-        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), False)
+        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), cache_prompt)
         return await ask_until_valid(lambda one: self.ask(one, cache=cache), request, shape, rounds)
 
     async def stream(

@@ -209,7 +209,9 @@ class Planner:
         tool = Tool(name=TOOL, description="The plan.", input_schema=schema)
         shown = prompt(goal, list(room.capabilities.values()), list(room.playbooks.values()), room.examples, room.likely)
         system = SYSTEM + (OR_A_PLAYBOOK if room.playbooks else "") + MATERIAL
-        return await context.model.shaped(Shape(tool, check), shown, system=system, max_tokens=ANSWER_TOKENS, rounds=ROUNDS)
+        return await context.model.shaped(
+            Shape(tool, check), shown, system=system, max_tokens=ANSWER_TOKENS, rounds=ROUNDS, cache_prompt=True
+        )
 
     def _by_rules(self, goal: str, policy: PlanPolicy, why: str) -> Drafted:
         """The playbook that fits best. Raises PermanentError naming what is missing and what would be near."""
