@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.domain.goal import GoalState
@@ -132,8 +133,8 @@ def test_a_stop_is_no_answer_of_a_tool_that_runs_in_the_same_invocation() -> Non
         return (await context.tools.call("delegating.slow", {}, key="x")).value
 
     plain = catalog_of(delegating)
-    spec = plain.pools["delegating"].model_copy(update={"tools": ("delegating.*",)})
-    fleet = InProcessFleet(delegating, catalog=plain.model_copy(update={"pools": {"delegating": spec}}))
+    spec = replace(plain.pools["delegating"], tools=("delegating.*",))
+    fleet = InProcessFleet(delegating, catalog=replace(plain, pools={"delegating": spec}))
     goal_id = fleet.submit({"plan": {"tasks": [{"id": "a", "capability": "delegating.calls", "input": {}}]}}).id
     for _ in range(20):
         fleet.step()

@@ -15,8 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import Forbidden, GoalEnded, InvalidRequest, NotFound, Stopped
+from agentfleet.domain.errors import Forbidden, GoalEnded, InvalidRequest, NotFound, Stopped, closest
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.kill import Kill, Scope, pause
 from agentfleet.domain.names import TENANT
