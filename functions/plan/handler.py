@@ -5,15 +5,15 @@ default 8), `allowance` (how many times its estimate a plan may use up, default 
 `plan.repair`).
 """
 
+from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
+from agentfleet.bootstrap import planner
+
 import asyncio
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
-from agentfleet.bootstrap import planner
 
 agent = Agent("plan")
 
