@@ -64,9 +64,9 @@ def read_task(body: str) -> TaskPointer:
     """Raises BadMessage."""
     match _read(body):
         case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant), **rest}:
-            spent, postponed, wake = (rest.get(name, 0) for name in ("spent", "postponed", "wake"))
-            if all(isinstance(one, int) and one >= 0 for one in (unit, spent, postponed, wake)):
-                return TaskPointer(goal, unit, tenant, spent, postponed, wake)
+            match [rest.get(name, 0) for name in ("spent", "postponed", "wake")]:
+                case [int(spent), int(postponed), int(wake)] if min(unit, spent, postponed, wake) >= 0:
+                    return TaskPointer(goal, unit, tenant, spent, postponed, wake)
     raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")
 
 
