@@ -1,5 +1,6 @@
 """Agents that are thinking when somebody throws the kill switch or cancels their goal."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,9 @@ from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.kill import Scope
 from agentfleet.domain.model import ModelRequest, Reply
+from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.kill import Halt, KillSwitch, LocalKills
+from tests.fakes.cache import FakeCache
 from tests.fakes.clock import FixedClock
 from tests.fakes.fleet import InProcessFleet, catalog_of
 from tests.fakes.models import call, say, turn_of
@@ -145,6 +148,33 @@ def test_a_stop_is_no_answer_of_a_tool_that_runs_in_the_same_invocation() -> Non
 
     assert fleet.result_of(goal_id, 0).outcomes[0].output == "slow"
     assert fleet.result_of(goal_id, 0).attempt == 1
+
+
+def test_who_shares_a_result_does_not_share_its_end() -> None:
+    """Two goals want the same of a cacheable capability; the one that works on it for both is cancelled."""
+    pool = Agent("shared")
+    ran: list[str] = []
+
+    @pool.capability("shared.look", idempotent=True, cacheable=True)
+    async def look(input: dict[str, Any], context: TaskContext) -> str:
+        ran.append(context.goal_id)
+        if len(ran) == 1:
+            fleet.platform.control.cancel(context.goal_id, "acme")
+            fleet.clock.advance(2)
+            await asyncio.sleep(0.2)  # the other goal's task joins meanwhile
+        context.raise_if_stopped()
+        return "seen"
+
+    clock = FixedClock()
+    cache = CacheManager([Tier("memory", FakeCache(clock), timedelta(hours=1), 1_000_000)], None, clock, lambda: 0.5)
+    fleet = InProcessFleet(pool, cache=cache)
+    plan = {"plan": {"tasks": [{"id": "a", "capability": "shared.look", "input": {}}]}}
+    goals = [fleet.submit(plan).id for _ in range(2)]
+
+    fleet.settle()
+
+    assert len(ran) == 2
+    assert sorted(fleet.goal(one).state for one in goals) == [GoalState.CANCELLED, GoalState.SUCCEEDED]
 
 
 def test_a_goal_is_read_once_a_second_and_the_switch_every_two() -> None:
