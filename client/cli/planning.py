@@ -110,6 +110,10 @@ def show_draft(draft: "Draft") -> None:
             (f": {_dollars(estimate.platform_dollars)} for the platform, {_dollars(estimate.model_dollars)} for models", "dim"),
         )
     )
+    if draft.budget:
+        units = {"dollars": _dollars, "tokens": lambda amount: f"{amount:,.0f} tokens", "seconds": seconds}
+        most = ", ".join(units[name](amount) for name, amount in draft.budget.items())
+        out.print(Text.assemble(("its models may use up ", "dim"), most))
     for warning in draft.warnings:
         out.print(Text.assemble(("! ", "yellow"), warning))
     out.print(Text(_provenance(draft), style="green"))

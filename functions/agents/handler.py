@@ -113,7 +113,8 @@ async def work(input: WorkInput, context: TaskContext) -> SubPlan | WorkOutput:
 
 
 async def _job(input: WorkInput, context: TaskContext) -> "Job":
-    from agentfleet.services.agent_loop import Job, material  # noqa: PLC0415 - as above
+    from agentfleet.domain.conversation import material  # noqa: PLC0415 - as above
+    from agentfleet.services.agent_loop import Job  # noqa: PLC0415 - as above
 
     if context.models is None:
         _ = context.model  # says what is missing, before anything is done

@@ -47,7 +47,8 @@ async def make(input: dict[str, Any]) -> Any:
     if input["goal"] == "fail":
         raise ValueError("no such thing")
     if input.get("dry_run"):
-        return Draft.of(input["goal"], planned(playbook="digest")).model_dump(mode="json")
+        budget = {"dollars": 0.1, "tokens": 96_240, "seconds": 600.0}
+        return Draft.of(input["goal"], planned(playbook="digest"), budget=budget).model_dump(mode="json")
     return SubPlan(tasks=[{"id": "a", "capability": "work.echo", "input": {"value": input["goal"]}}], output={"$from": "a"})
 
 
@@ -61,6 +62,7 @@ def test_a_rehearsal_draws_the_plan(fleet: Fleet, world: World) -> None:
     """The graph with what each waits for, times, dollars, warnings, and how it was planned; nothing of it runs."""
     shown = fleet("plan", "Fly", "to Oslo", "--dry-run", "--budget", "dollars=1").stdout
 
+    assert "its models may use up $0.1000, 96,240 tokens, 10 min" in shown
     assert "Fly to Oslo" in shown
     assert "book  flights.book  ≤ 1 min 00 s  undone by flights.cancel  city='Oslo'" in shown
     assert "fetch  web.fetch  ≤ 20.0 s  url='https://example.com/'" in shown

@@ -65,7 +65,7 @@ def test_a_function_asks_the_endpoint_that_it_is_told(
 def test_a_batch_of_ten_waits_for_the_model_once(environment: Environment) -> None:
     """One invocation carries out ten tasks whose calls take two seconds each, in little more than two."""
     with scripted() as (script, port):
-        script.always = Turn(body=saying("Nails do.").body, seconds=2.0)
+        script.always = Turn(body=saying("Nails do [1].").body, seconds=2.0)
         fleet = InProcessFleet(think.agent, models=environment.models(port))
         tasks = [
             {

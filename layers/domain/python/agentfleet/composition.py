@@ -126,6 +126,7 @@ class Platform:
             outside.bus,
             outside.clock,
             outside.sagas,
+            outside.claims,
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.fraction = fraction

@@ -95,6 +95,8 @@ class PoolSpec(Struct, frozen=True, forbid_unknown_fields=True):
     capabilities: tuple[CapabilitySpec, ...] = ()
     call_dollars: float = 0.0
     """The most that one call of its models costs, as far as that can be said beforehand (`domain.estimate.call_dollars`)."""
+    call_tokens: int = 0
+    """The tokens of such a call (`domain.estimate.call_tokens`)."""
     tools: tuple[str, ...] = ()
     """Names and patterns of the tools that its agents may call."""
     hosts: tuple[str, ...] = ()

@@ -76,6 +76,14 @@ class Waiting(Postponed):
     """The task waits for something that it has set going: it comes again after `delay` seconds, however often that is."""
 
 
+class Stopped(Postponed):
+    """Somebody threw the kill switch: the task comes again, however often that is, and goes on once it is let."""
+
+
+class GoalEnded(PermanentError):
+    """The task's goal was cancelled or has failed meanwhile: nobody wants its result, so it ends without one."""
+
+
 class CircuitOpen(Postponed):
     """A dependency has failed too often of late to be called now."""
 

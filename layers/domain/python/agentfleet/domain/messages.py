@@ -32,11 +32,14 @@ class TaskMessage(Struct, frozen=True):
     """Attempts that were used up under an earlier message."""
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
+    wake: int = 0
+    """Is it sent beside the message of a unit that waits, since what it waits for has ended? Then the number of the look."""
 
     def body(self) -> str:
         """The message's JSON. Where and when it goes isn't part of it."""
         again = {"spent": self.spent, "postponed": self.postponed} if self.postponed else {}
-        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again})
+        woken = {"wake": self.wake} if self.wake else {}
+        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again, **woken})
 
 
 class TaskPointer(Struct, frozen=True):
@@ -47,6 +50,7 @@ class TaskPointer(Struct, frozen=True):
     tenant: str
     spent: int = 0
     postponed: int = 0
+    wake: int = 0
 
 
 class ReleaseMessage(Struct, frozen=True):
@@ -84,12 +88,10 @@ def read_submission(body: str) -> SubmittedEvent:
 def read_task(body: str) -> TaskPointer:
     """Raises BadMessage."""
     match _read(body):
-        case {
-            "goal": str(goal), "unit": int(unit), "tenant": str(tenant), "spent": int(spent), "postponed": int(postponed),
-        } if min(unit, spent, postponed) >= 0:  # fmt: skip
-            return TaskPointer(goal, unit, tenant, spent, postponed)
-        case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant)} if unit >= 0:
-            return TaskPointer(goal, unit, tenant)
+        case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant), **rest}:
+            match [rest.get(name, 0) for name in ("spent", "postponed", "wake")]:
+                case [int(spent), int(postponed), int(wake)] if min(unit, spent, postponed, wake) >= 0:
+                    return TaskPointer(goal, unit, tenant, spent, postponed, wake)
     raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")
 
 

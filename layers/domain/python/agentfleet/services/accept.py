@@ -158,7 +158,8 @@ class Accepter:
             window = self._admission.window_within(len(spec.tasks))
             compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
-            raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
+            said = "the returned sub-plan" if link.reports else f"the call of {plan['tasks'][0]['capability']}"
+            raise PermanentError(f"{said} is not valid: {error}") from error
         stored = self._store_plan(child_id, compiled)
         child = Goal(
             id=child_id,

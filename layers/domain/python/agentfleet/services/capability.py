@@ -120,6 +120,8 @@ class TaskContext(Struct, frozen=True):
     """What `journal` is kept in; None: nowhere but in this task's own memory."""
     workshop: "Callable[[TaskContext], TaskTools] | None" = None
     """What `tools` is made by; None: there are no tools here."""
+    stops: Callable[[], None] | None = None
+    """What `raise_if_stopped` asks; None: nobody stops this task."""
 
     @property
     def has_memory(self) -> bool:
@@ -187,6 +189,15 @@ class TaskContext(Struct, frozen=True):
         if left <= 0:
             raise RetryableError("no time is left for another call")
         return left
+
+    def raise_if_stopped(self) -> None:
+        """Ask whether to go on, in long tasks, before what costs or takes effect; `model` and `tools` do. May read a table.
+
+        Raises Stopped while somebody holds the kill switch (the task comes again later), GoalEnded for a goal that was
+        cancelled or has failed: let them out of the capability.
+        """
+        if self.stops is not None:
+            self.stops()
 
     def breaker(self, dependency: str, *, policy: BreakerPolicy | None = None, concurrency: int | None = None) -> Guard:
         """What to put around a call to something outside: `with context.breaker("crm"): …`, also `async with`, `call`.

@@ -19,9 +19,10 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
-from agentfleet.domain.budget import Spend
+from agentfleet.domain.budget import BudgetExceeded, Spend
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import (
+    GoalEnded,
     ModelBusy,
     ModelFailed,
     ModelInputTooLong,
@@ -32,6 +33,7 @@ from agentfleet.domain.errors import (
     ModelUnavailable,
     Postponed,
     RetryableError,
+    Stopped,
 )
 from agentfleet.domain.model import NOTHING, Answer, Cost, Message, ModelRequest, Reply, StopReason, Tool
 from agentfleet.domain.model_choice import ModelChoice
@@ -120,7 +122,7 @@ class TaskModel:
         `cache`: may an equal request of this tenant be answered from the cache? By default at temperature 0 only.
         `cache_prompt`: many calls begin alike; let the server keep that part, where the model can.
         Raises ModelUnavailable, ModelRefused, ModelInputTooLong, ModelRequestInvalid (for good), ModelBusy (the task comes
-        again later), ModelTimeout, ModelFailed (it is tried again).
+        again later), ModelTimeout, ModelFailed (it is tried again); Stopped, GoalEnded for a task that may not go on.
         """
         request = self.request(prompt, system, tools, tool_choice, max_tokens, temperature, stop, cache_prompt)
         return await self.ask(request, cache=cache)
@@ -135,9 +137,11 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[T]:
         """A checked value of a pydantic model; what is wrong is told to the model, in at most `rounds` calls altogether.
 
+        Calls that mend an answer let the server keep the prompt, whatever `cache_prompt` says of the first.
         Raises ModelAnswerInvalid saying what was still wrong, and what `converse` raises.
         """
         return await self.shaped(
@@ -148,6 +152,7 @@ class TaskModel:
             temperature=temperature,
             rounds=rounds,
             cache=cache,
+            cache_prompt=cache_prompt,
         )
 
     async def shaped(
@@ -160,9 +165,10 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[V]:
         """`structured` for a shape that isn't a pydantic model: any JSON schema with a check."""
-        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), False)
+        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), cache_prompt)
         return await ask_until_valid(lambda one: self.ask(one, cache=cache), request, shape, rounds)
 
     async def stream(
@@ -198,7 +204,7 @@ class TaskModel:
                     if not await self._may_try_again(number, attempt, error):
                         break
                 except (ModelUnavailable, ModelInputTooLong, ModelTimeout, Postponed) as error:
-                    if begun:
+                    if begun or isinstance(error, Stopped):
                         raise
                     failures.append(error)
                     break
@@ -239,6 +245,8 @@ class TaskModel:
         for number, model in enumerate(self._given.choice.chain):
             try:
                 return await self._recalled(number, model, request, request.temperature == 0 if cache is None else cache)
+            except Stopped:
+                raise
             except (ModelUnavailable, ModelInputTooLong, ModelThrottled, ModelTimeout, ModelFailed, Postponed) as error:
                 failures.append(error)
         raise verdict(failures)
@@ -254,7 +262,11 @@ class TaskModel:
 
         policy = CachePolicy(lifetime=KEPT, patience=timedelta(seconds=self._context.remaining_seconds() / 4))
         key = hashlib.sha256(dumps([self._context.tenant, model, request.model_dump(mode="json")]).encode()).hexdigest()
-        found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        try:
+            found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        except (GoalEnded, BudgetExceeded):
+            # It may be another goal of the tenant's that had asked for the same, and may not go on.
+            return await self._persist(number, model, request)
         answer = Answer.model_validate(found.value)
         if found.source == "load":
             return answer
@@ -328,6 +340,7 @@ class _Payment:
 
     def __init__(self, models: Models, context: TaskContext, model: str, request: ModelRequest) -> None:
         self._models = models
+        self._context = context
         self._given = models.given
         self._model = model
         self._request = request
@@ -340,6 +353,8 @@ class _Payment:
 
     async def __aenter__(self) -> "_Payment":
         price = self._given.choice.price_of(self._model)
+        if self._context.stops is not None:
+            await asyncio.get_running_loop().run_in_executor(self._models.threads, self._context.raise_if_stopped)
         assert price is not None  # noqa: S101 - ModelChoice takes no chain with an unknown price
         self._most = price.at_most(self._request, self.timeout)
         self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, self._most)

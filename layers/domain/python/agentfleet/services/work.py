@@ -23,6 +23,8 @@ class Delivery(Struct, frozen=True):
     queue: str
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
+    wake: int = 0
+    """Which look of a unit that was woken it is; 0: it was not."""
 
     @property
     def is_repeated(self) -> bool:
