@@ -13,20 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
-from agentfleet.domain.budget import BudgetExceeded, Spend
+from agentfleet.domain.budget import BudgetExceeded
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import (
     GoalEnded,
     ModelBusy,
     ModelFailed,
     ModelInputTooLong,
-    ModelRefused,
     ModelRequestInvalid,
     ModelThrottled,
     ModelTimeout,
@@ -35,15 +34,15 @@ from agentfleet.domain.errors import (
     RetryableError,
     Stopped,
 )
-from agentfleet.domain.model import NOTHING, Answer, Cost, Message, ModelRequest, Reply, StopReason, Tool
+from agentfleet.domain.model import Answer, Message, ModelRequest, Reply, Tool
 from agentfleet.domain.model_choice import ModelChoice
-from agentfleet.domain.model_prices import price_of
 from agentfleet.domain.model_use import ModelUse
 from agentfleet.ports_model import FreeSpending, ModelPort, Purpose, Spending
 from agentfleet.services.breaker import Guard
 from agentfleet.services.cache import CacheManager, CachePolicy, Loaded
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.model_stream import pump
+from agentfleet.services.payment import Payment
 from agentfleet.services.structured import Shape, Structured, ask_until_valid
 
 T = TypeVar("T", bound=BaseModel)
@@ -296,7 +295,7 @@ class TaskModel:
         return True
 
     async def _paid(self, model: str, request: ModelRequest) -> Answer:
-        async with _Payment(self._models, self._context, model, request) as payment:
+        async with Payment(self._models, self._context, model, request) as payment:
             began = self._context.clock()
             timeout = payment.timeout
             async with self._guard(model):
@@ -310,7 +309,7 @@ class TaskModel:
             return payment.made(reply, (self._context.clock() - began).total_seconds())
 
     async def _paid_stream(self, model: str, request: ModelRequest) -> AsyncGenerator[str | Answer, None]:
-        async with _Payment(self._models, self._context, model, request) as payment:
+        async with Payment(self._models, self._context, model, request) as payment:
             began = self._context.clock()
             async with self._guard(model):
                 reply = None
@@ -333,74 +332,6 @@ class TaskModel:
     def _guard(self, model: str) -> Guard:
         policy = None if "breaker" in self._context.settings else POLICY
         return self._context.breaker(f"model/{model}", policy=policy)
-
-
-class _Payment:
-    """Money for one call: set aside on entry, settled on exit in whatever way the call ended."""
-
-    def __init__(self, models: Models, context: TaskContext, model: str, request: ModelRequest) -> None:
-        self._models = models
-        self._context = context
-        self._given = models.given
-        self._model = model
-        self._request = request
-        self._purpose = Purpose(context.tenant, context.goal_id, context.task_id, self._given.pool, model)
-        self.timeout = context.call_timeout(self._given.choice.timeout)
-        self._spent: Cost | None = None
-        self._most = NOTHING
-        self._use: ModelUse | None = None
-        self._reservation = ""
-
-    async def __aenter__(self) -> "_Payment":
-        price = self._given.choice.price_of(self._model)
-        if self._context.stops is not None:
-            await asyncio.get_running_loop().run_in_executor(self._models.threads, self._context.raise_if_stopped)
-        assert price is not None  # noqa: S101 - ModelChoice takes no chain with an unknown price
-        self._most = price.at_most(self._request, self.timeout)
-        self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, self._most)
-        return self
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ModelThrottled) and self._given.throttled:
-            self._given.throttled(self._model)
-        if isinstance(error, ModelThrottled | ModelUnavailable | ModelInputTooLong | ModelRequestInvalid | Postponed):
-            self._spent = NOTHING  # refused before it began
-        await asyncio.shield(self._threaded(self._given.spending.settle, self._reservation, self._spent))
-        if self._given.used and self._spent is not NOTHING:
-            most = Spend.of(self._most.dollars).nanodollars
-            use = self._use or ModelUse(self._model, calls=1, unknown=1, nanodollars=most)
-            await asyncio.shield(self._threaded(self._given.used, self._purpose, use))
-
-    def made(self, reply: Reply, seconds: float) -> Answer:
-        """The answer with its price. Raises ModelRefused, ModelFailed for a reply that holds none; those are paid too."""
-        answered = reply.served or self._model
-        price = (price_of(reply.served) if reply.served else None) or self._given.choice.price_of(self._model)
-        dollars = price.dollars(reply.usage) if price else 0.0
-        self._spent = Cost(dollars=dollars, tokens=reply.usage.total, seconds=seconds)
-        usage = reply.usage
-        self._use = ModelUse(
-            model=answered,
-            calls=1,
-            input=usage.input,
-            output=usage.output,
-            cache_read=usage.cache_read,
-            cache_write=usage.cache_write,
-            nanodollars=Spend.of(dollars).nanodollars,
-        )
-        if reply.stop is StopReason.REFUSED:
-            raise ModelRefused(f"{answered} gave no answer: it, its filter or a guardrail refused{_words(reply)}")
-        if reply.stop is StopReason.MALFORMED:
-            raise ModelFailed(f"{answered} wrote something that its server could not read")
-        return Answer(**reply.model_dump(), model=answered, dollars=dollars, seconds=seconds)
-
-    async def _threaded(self, function: Callable[..., V], *arguments: Any) -> V:
-        if isinstance(self._given.spending, FreeSpending):
-            return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._models.threads, function, *arguments)
-
-
-def _words(reply: Reply) -> str:
-    return f": {reply.text[:200]!r}" if reply.text else ""
 
 
 def verdict(failures: Sequence[Exception]) -> Exception:
