@@ -15,7 +15,7 @@ SEED ?= 1
 
 # make demo LLM=1 has a language model on this machine plan and answer a sentence: any model that `fleet up --model` takes.
 MODEL ?= coder
-GOAL ?= "Answer from the Python docs: what happens when I change a list while I loop over it?"
+GOAL ?= "Answer from the Python docs: what does a return inside finally do to an exception?"
 
 .PHONY: help install demo up down test test-fast lint bench simulate chaos grants clean
 
