@@ -1,10 +1,10 @@
-"""How well questions are answered from Python's own language reference: what is found by words, by meaning and by both, what the
-answers say, and whether it is admitted that there is none.
+"""How well questions are answered from Python's own language reference: what is found by words, by meaning and by both,
+what the answers say, and whether it is admitted that there is none.
 
     python -m bench.knowledge_quality [--model http://127.0.0.1:4567]
 
-`--model` has the answers worded by a model besides: the address of a gateway as `fleet up --model coder` starts one. Without it the
-worded answers of the last run stay in the results.
+`--model` has the answers worded by a model besides: the address of a gateway as `fleet up --model coder` starts one. Without it
+the worded answers of the last run stay in the results.
 """
 
 import argparse
@@ -153,9 +153,7 @@ def with_model(docs: Library, url: str) -> Ask:
     def ask(question: str) -> AnswerView:
         now = datetime.now(UTC)
         files = TaskFiles(FakeBlobs(), SPACE.tenant, "bench", "ask")
-        context = TaskContext(
-            "bench", "ask", SPACE.tenant, 1, files, lambda: datetime.now(UTC), now + PATIENCE, models=models
-        )
+        context = TaskContext("bench", "ask", SPACE.tenant, 1, files, lambda: datetime.now(UTC), now + PATIENCE, models=models)
         answering = docs.knowledge.answerer.ask_model(SPACE.tenant, question, [SPACE.domain], ModelWriter(context))
         return asyncio.run(answering)
 

@@ -88,9 +88,7 @@ def test_most_questions_find_a_passage_that_answers_them(docs: Library, answerab
     assert result["hit_at_5"] >= 0.75, result
 
 
-def test_answers_cite_what_answers_and_it_is_admitted_that_nothing_does(
-    docs: Library, answerable: Sequence[Question]
-) -> None:
+def test_answers_cite_what_answers_and_it_is_admitted_that_nothing_does(docs: Library, answerable: Sequence[Question]) -> None:
     """In the documents' own sentences; of the questions that nothing answers most are told so."""
     result = judge_answers(
         docs, answerable, unanswerable(), lambda ask: docs.knowledge.answerer.ask(SPACE.tenant, ask, [SPACE.domain])

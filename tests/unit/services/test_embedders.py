@@ -48,7 +48,7 @@ def test_long_texts_count_by_their_beginning(model: MiniLm) -> None:
 
 
 def test_threads_do_not_wait_in_a_loop() -> None:
-    """Two of them take no more of a processor's time than the arithmetic does: cores are shared, functions have parts of one."""
+    """They take no more of a processor's time than the arithmetic does: cores are shared, functions have parts of one."""
     model = MiniLm(threads=2)
 
     model.embed(["text"])

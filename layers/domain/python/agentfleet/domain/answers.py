@@ -13,8 +13,8 @@ SENTENCES: Final = 3
 CANDIDATES: Final = 48
 """Sentences that are compared with a question."""
 LEAST: Final = 0.4
-"""A sentence that is less like the question (cosine, -1 to 1) does not answer it. By MiniLM, at 0.3 twelve of sixteen questions that
-nothing answers were answered all the same, at 0.4 four (bench/knowledge_quality.py)."""
+"""A sentence that is less like the question (cosine, -1 to 1) does not answer it. By MiniLM, at 0.3 twelve of the sixteen
+questions of bench/knowledge_questions.toml that nothing answers were answered all the same, at 0.4 four."""
 NEAR: Final = 0.7
 """What is said beside the best sentence scores at least this share of it."""
 LONGEST: Final = 600
