@@ -26,7 +26,7 @@ help:
 	@echo "make test       lint and every test, the deployed stack on the emulator included"
 	@echo "make test-fast  every test that needs no emulator"
 	@echo "make lint       ruff, mypy, import rules"
-	@echo "make bench      benchmarks, in a quarter of an hour; PEERS=\"celery dbos\" measures some of the peers"
+	@echo "make bench      benchmarks, in twenty minutes; PEERS=\"celery dbos\" measures some of the peers"
 	@echo "make simulate SEEDS=n  n random runs with crashes, duplicates, races"
 	@echo "make chaos SEED=n  the deployed fleet under 320 faults: what is lost or done twice"
 	@echo "make grants     take away every grant of every role: something must fail each time"
