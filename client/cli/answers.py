@@ -1,10 +1,13 @@
 """Answers in the output of a goal, as people read them: words first, what they rest on below."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from textwrap import shorten
+from typing import Any, Final
 
 import typer
 
+QUOTED: Final = 160
+"""Characters of a source that are shown, whole words of it."""
 Rates = Callable[[str | None, int, int], str]
 """Words on how fast a model (its name) was in a call with so many tokens, in and out."""
 
@@ -53,4 +56,4 @@ def _place(source: Mapping[str, Any]) -> str:
     title = named if isinstance(named, str) and named else source.get("title", "")
     text = source.get("quote") or source.get("text") or ""
     lines = f", lines {source['first_line']}–{source['last_line']}" if "first_line" in source else ""
-    return f"{title}{lines}: {' '.join(str(text).split())[:160]}"
+    return f"{title}{lines}: {shorten(str(text), QUOTED, placeholder=' …')}"
