@@ -200,6 +200,7 @@ def test_a_model_may_say_that_there_is_no_answer() -> None:
     [
         ("At night.", "it cited nothing of 1 passages", 0.25),
         ("At night [7].", "it cited [7] of 1 passages", 0.25),
+        ("[1].", "it cited passages and said nothing", 0.25),
         (KnowledgeUnavailable("no model"), "no model", 0.0),
     ],
 )
