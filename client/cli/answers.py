@@ -48,7 +48,7 @@ def _made(found: Mapping[str, Any], rates: Rates) -> str:
     took = f"{found['seconds']:.1f} s, " if "seconds" in found else ""
     fast = rates(found["model"], found.get("input_tokens", 0), found.get("output_tokens", 0))
     # A model's words are not used where it cited nothing, or what it was not given; what it cost stands there all the same.
-    own = f"In the texts' own words, for {found['why']}. Asked was" if found.get("method") == "extractive" else "By"
+    own = f"In the texts' own words, because {found['why']}. Asked was" if found.get("method") == "extractive" else "By"
     return f"{own} {found['model']}: {tokens}{took}${found.get('dollars', 0):.4f}{fast}."
 
 

@@ -129,7 +129,10 @@ def test_whose_words_an_answer_has_is_said(capsys: pytest.CaptureFixture[str]) -
     )
 
     shown = capsys.readouterr().out
-    assert "In the texts' own words, for it cited nothing of 5 passages. Asked was local/coder: 900 + 20 tokens, 1.5 s" in shown
+    assert (
+        "In the texts' own words, because it cited nothing of 5 passages. Asked was local/coder: 900 + 20 tokens, 1.5 s"
+        in shown
+    )
     assert "By local" not in shown
     assert shown.splitlines()[3].endswith("word word …")
 
