@@ -121,6 +121,24 @@ def test_answers_are_shown_wherever_they_stand(capsys: pytest.CaptureFixture[str
     assert list(answers_in({"rows": [1, None], "answer": None})) == []
 
 
+def test_whose_words_an_answer_has_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that was asked and not used is not named as the author; a long source ends with a whole word."""
+    asked = {"model": "local/coder", "input_tokens": 900, "output_tokens": 20, "seconds": 1.5, "dollars": 0.0}
+    source = {"number": 1, "title": "try", "text": "word " * 100}
+
+    show_answer(
+        {"answer": "No.", "method": "extractive", "why": "it cited nothing of 5 passages", "citations": [source], **asked}
+    )
+
+    shown = capsys.readouterr().out
+    assert (
+        "In the texts' own words, because it cited nothing of 5 passages. Asked was local/coder: 900 + 20 tokens, 1.5 s"
+        in shown
+    )
+    assert "By local" not in shown
+    assert shown.splitlines()[3].endswith("word word …")
+
+
 def test_what_can_not_be_planned_is_exit_code_1(fleet: Fleet) -> None:
     """With the reason."""
     assert "no such thing" in fleet("plan", "fail", "--dry-run", code=1).output

@@ -16,9 +16,10 @@ from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.run import TaskRunner
-from agentfleet.settings import MemorySettings, MissingSetting, PoolSettings
+from agentfleet.settings import MemorySettings, MissingSetting, PoolSettings, TraceSettings
 
 if TYPE_CHECKING:
+    from agentfleet.adapters.traces import Traces
     from agentfleet.ports_agents import ToolServer
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.memory import TaskMemory
@@ -59,6 +60,18 @@ def runner(
         memories=_memories(settings, pool) if settings.remembers else None,
         bench=_bench(settings, fleet.catalog),
     )
+
+
+@lru_cache(maxsize=1)
+def tracing() -> "Traces | None":
+    """What sends the spans of agents that think, for every agent that is made from now on; None where no collector is named."""
+    endpoint = TraceSettings.from_env().endpoint
+    if not endpoint:
+        return None
+    from agentfleet.adapters.traces import Traces
+
+    settings = PoolSettings.from_env()
+    return Traces(f"{settings.fleet}-{settings.pool}", endpoint)
 
 
 def _memories(settings: PoolSettings, pool: str) -> MemorySource:

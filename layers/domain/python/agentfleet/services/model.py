@@ -103,6 +103,11 @@ class TaskModel:
         self._given = models.given
         self._context = context
 
+    @property
+    def preferred(self) -> str:
+        """The model that is asked first."""
+        return self._given.choice.chain[0]
+
     async def converse(
         self,
         prompt: Prompt,

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from strands.models.model import Model
 
 from agentfleet.domain.conversation import LEVELS, shortened
-from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, PermanentError, Waiting
+from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, ModelUnavailable, PermanentError, Waiting
 from agentfleet.domain.model import (
     Answer,
     Message,
@@ -39,6 +39,8 @@ LAST_TURN: Final = (
     "This is your last turn. Give your final answer now; call no tool but the one that takes it, if there is one."
 )
 STOPS: Final = {StopReason.TOOLS: "tool_use", StopReason.LENGTH: "end_turn"}
+
+NO_USE: Final = Usage()
 
 _PARTS: Final[TypeAdapter[tuple[Part, ...]]] = TypeAdapter(tuple[Part, ...])
 _NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
@@ -88,6 +90,16 @@ class JournaledModel(Model):
         self.error: Exception | None = None
         self.malformed: dict[str, str] = {}
         """Tool calls that can't be carried out as they were written: id → what is wrong."""
+        self.fresh = NO_USE
+        """What the last turn took now: nothing if it came out of the journal."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What Strands' spans call the model by: the one that answered last, else the one that is asked first."""
+        try:
+            return {"model_id": self.taken.model or self._context.model.preferred}
+        except ModelUnavailable:
+            return {}
 
     def update_config(self, **model_config: Any) -> None:
         """Nothing is configured here: `[pools.<name>.model]` is."""
@@ -111,7 +123,7 @@ class JournaledModel(Model):
             # Raised through Strands it would be wrapped and logged once for every turn that was taken.
             self.error = error
             parts, stop = (Text(text="(stopped)"),), StopReason.END
-        for event in _events(parts, stop):
+        for event in _events(parts, stop, self.fresh):
             yield event
 
     async def _turn(self, messages: Any, tool_specs: Any, system: str) -> tuple[tuple[Part, ...], StopReason]:
@@ -120,6 +132,7 @@ class JournaledModel(Model):
             raise TurnsUsedUp(f"it had not finished after {self._max_turns} turns; raise max_turns, or ask for less")
         name = f"{number:04d}"
         entry = self._journal.find(name)
+        self.fresh = NO_USE
         if entry is None:
             if self.taken.made and self._context.remaining_seconds() < RESERVE:
                 raise Waiting(f"turn {number} is taken in the next invocation", 0.0)
@@ -129,6 +142,7 @@ class JournaledModel(Model):
             answers = await self._ask(messages, tool_specs, system)
             entry = await self._journal.record(name, _to_entry(answers, number))
             self.taken.made += 1
+            self.fresh = Usage.model_validate(entry["usage"])
         self._count(entry, number)
         parts = _PARTS.validate_python(entry["parts"])
         self.malformed |= {
@@ -225,7 +239,7 @@ def _to_entry(answers: Sequence[Answer], turn: int) -> dict[str, Any]:
     return entry
 
 
-def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]:
+def _events(parts: Sequence[Part], stop: StopReason, usage: Usage) -> Iterator[dict[str, Any]]:
     """A turn as Converse would stream it."""
     yield {"messageStart": {"role": "assistant"}}
     for part in parts:
@@ -246,6 +260,9 @@ def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]
             yield {"contentBlockDelta": {"delta": delta}}
         yield {"contentBlockStop": {}}
     yield {"messageStop": {"stopReason": STOPS.get(stop, "end_turn")}}
+    counted = {"inputTokens": usage.input, "outputTokens": usage.output, "totalTokens": usage.total}
+    cached = {"cacheReadInputTokens": usage.cache_read, "cacheWriteInputTokens": usage.cache_write}
+    yield {"metadata": {"usage": {**counted, **cached}, "metrics": {"latencyMs": 0}}}
 
 
 def _reasoning(part: Reasoning) -> Iterator[dict[str, Any]]:
