@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentfleet import bootstrap
-from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RetryableError
 from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from agentfleet.domain.messages import TaskMessage
@@ -18,7 +18,7 @@ from agentfleet.services.manage import Autoscaler
 from agentfleet.services.pool_health import HealthWatch
 from agentfleet.services.routing import LocalRouting
 from functions.manage_fleet import handler as function
-from tests.fakes import FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
+from tests.fakes import FakeAgents, FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
 
 
 class World:
@@ -137,6 +137,27 @@ def test_metrics_are_asked_for_where_they_count() -> None:
 
     assert plain.signals.asked == ["busy"]
     assert budgeted.signals.asked == ["busy", "idle"]
+
+
+def test_rivals_that_worked_of_late_are_asked_about_though_their_queues_are_empty() -> None:
+    """A canary fails its few tasks faster than anyone looks; a pool that nobody could stand in for is not worth a metric."""
+    rivals = {
+        name: PoolSpec(name=name, capabilities=(CapabilitySpec(name="work.do", pool=name),))
+        for name in ("idle", "resting", "new")
+    }
+    world = World()
+    catalog = Catalog(fleet="fleet", pools={**rivals, "alone": PoolSpec(name="alone")})
+    pools, agents, routing = FakePools(catalog), FakeAgents(), LocalRouting()
+    for name, seen in {"idle": 4, "new": 1, "alone": 1}.items():
+        at = world.clock() - timedelta(minutes=seen)
+        agents.put(Agent(f"{name}-1", name, ("work.do",), AgentState.IDLE, at, at))
+    world.signals.signals["new"] = Signals(invocations=20, lost=20.0)
+    rest = (world.signals, world.fleets, world.records, catalog, world.clock, HealthWatch(routing))
+
+    Autoscaler(pools, *rest, agents)()
+
+    assert world.signals.asked == ["new"]
+    assert routing.read().health["new"].state is HealthState.UNHEALTHY
 
 
 def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

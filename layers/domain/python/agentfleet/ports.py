@@ -197,6 +197,8 @@ class Signals(Struct, frozen=True):
     throttles: int = 0
     """In the last three minutes, as the next three."""
     errors: int = 0
+    lost: float = 0.0
+    """Invocations that were lost although none broke off: one in which half of the attempts at tasks failed is half of one."""
     invocations: int = 0
     model_throttles: int = 0
     """Calls that a language model refused because there were too many."""

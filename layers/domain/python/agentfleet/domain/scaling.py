@@ -11,6 +11,8 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agentfleet.domain.pool_health import say_failed
+
 ScalingMode = Literal["auto", "dry-run", "off"]
 
 LATE: Final = 30.0
@@ -57,6 +59,8 @@ class Observation(Struct, frozen=True):
     throttles: int = 0
     """Invocations refused in the last minutes."""
     errors: int = 0
+    lost: float = 0.0
+    """Invocations that were lost to failed tasks, though none of them broke off."""
     invocations: int = 0
     model_throttles: int = 0
     """Calls that its language models refused in the last minutes."""
@@ -195,8 +199,8 @@ def _grow(seen: Observation, memory: Memory, cause: str) -> tuple[Action, int, s
     now = seen.concurrency
     if memory.halved and seen.at - memory.halved < RECOVERY:
         return Action.HOLD, now, f"{cause}, but throttled at {memory.halved:%H:%M} UTC"
-    if seen.errors and seen.errors >= FAILING * seen.invocations:
-        return Action.HOLD, now, f"{cause}, but {seen.errors:,} of {seen.invocations:,} invocations failed"
+    if (failed := seen.errors + seen.lost) and failed >= FAILING * seen.invocations:
+        return Action.HOLD, now, f"{cause}, but {say_failed(seen.errors, seen.lost, seen.invocations)}"
     if seen.budget is not None and seen.spent >= SPARING * seen.budget:
         return Action.HOLD, now, f"{cause}, but {_dollars(seen)} a day are spent"
     if seen.in_flight < now:
