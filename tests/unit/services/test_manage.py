@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet import bootstrap
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
@@ -73,21 +74,41 @@ def test_a_pool_whose_scaling_is_off_is_not_looked_at() -> None:
     assert "busy" not in world.records.records
 
 
-def test_a_fleets_size_wins_until_it_is_released() -> None:
-    """Whosever fleet it is; afterwards the load decides again."""
+def test_an_operators_fleet_wins_until_it_is_released() -> None:
+    """Its size is left alone; afterwards the load decides again."""
     world = World()
-    fleet = Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, world.clock())
+    fleet = Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, world.clock(), by_operator=True)
     world.fleets.put(fleet)
     world.pools.set_concurrency("busy", 3)
 
     [held, _idle] = world.autoscaler()
-    world.fleets.put(Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, fleet.created, released=world.clock()))
+    world.fleets.put(replace(fleet, released=world.clock()))
     world.pools.set_concurrency("busy", 10)
     world.clock.advance(60)
     [free, _idle] = world.autoscaler()
 
     assert held.decision.reason == "held by fleet f7 until it is released"
     assert (free.decision.action, world.size()) == (Action.UP, 19)
+
+
+def test_a_tenants_fleet_keeps_nobody_from_growing_and_nothing_from_halving_its_pools() -> None:
+    """It makes room: load and throttles go on to decide, and when it is quiet the pool rests at the fleet's size."""
+    world = World()
+    world.fleets.put(Fleet("f7", "acme", 12, ("busy",), {"busy": 10}, world.clock()))
+    world.pools.set_concurrency("busy", 12)
+    world.queues.take("fleet-busy-normal", 2)
+
+    def decide() -> tuple[Action, int]:
+        [busy, _idle] = world.autoscaler()
+        world.clock.advance(60)
+        return busy.decision.action, world.size()
+
+    assert decide() == (Action.UP, 21)
+    world.signals.signals["busy"] = Signals(throttles=5)
+    assert decide() == (Action.HALVE, 10)
+    world.signals.signals.clear()
+    world.queues.purge()
+    assert [decide() for _ in range(6)][-2:] == [(Action.UP, 12), (Action.HOLD, 12)]
 
 
 def test_a_refused_change_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,8 +185,8 @@ class FleetStore(Protocol):
     def list(self, tenant: str) -> Sequence[Fleet]:
         """A tenant's fleets that have not been released, newest first."""
 
-    def holder(self, pool: str) -> str | None:
-        """Id of the newest fleet, of whatever tenant, that holds this pool and has not been released."""
+    def holders(self, pool: str) -> Sequence[Fleet]:
+        """The fleets, of whatever tenant, that hold this pool and have not been released, newest first."""
 
 
 class Signals(Struct, frozen=True):

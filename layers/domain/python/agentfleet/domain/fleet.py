@@ -1,6 +1,6 @@
 """Agents and the groups they work in: the agent's lifecycle, pools as seen now, fleets held by a user."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -34,6 +34,9 @@ HEARTBEAT: Final = timedelta(seconds=20)
 """How often a working agent says that it lives."""
 LIFETIME: Final = timedelta(minutes=15)
 """How long an agent that says nothing counts as living: a frozen Lambda environment can't speak, and may come back."""
+
+TENANT_SHARE: Final = 0.5
+"""Part of a pool's largest size that a tenant's fleet may ask for: the rest is for what the load asks for."""
 
 
 class Agent(Struct, frozen=True):
@@ -87,7 +90,10 @@ class Pool(Struct, frozen=True):
 
 
 class Fleet(Struct, frozen=True):
-    """Pools that a user has sized for a purpose, and what they were before."""
+    """Pools that a user has sized for a purpose, and what they were before.
+
+    A tenant's fleet makes room: its pools have at least that size. An operator's decides: they have that size exactly.
+    """
 
     id: str
     tenant: str
@@ -95,6 +101,25 @@ class Fleet(Struct, frozen=True):
     """How many agents each of the pools may run at once."""
     pools: tuple[str, ...]
     before: dict[str, int]
-    """Pool → concurrency before this fleet, restored by its release."""
+    """Pool → concurrency before this fleet and all that held it then, restored by the release of the last of them."""
     created: datetime
     released: datetime | None = None
+    by_operator: bool = False
+    """Was it an operator who spawned it?"""
+
+
+def room_for_tenants(deployed: int, largest: int) -> int:
+    """How large the fleets of tenants may make a pool: half of its largest size, or its deployed one if that is more."""
+    return max(deployed, int(largest * TENANT_SHARE))
+
+
+def held_size(pool: str, deployed: int, holders: Sequence[Fleet]) -> int:
+    """The size of a pool that these fleets hold (newest first, at least one), whoever came first and whoever goes first.
+
+    The newest fleet of an operator decides alone. Otherwise there is room for the largest, and never less than the pool is
+    deployed with or had before.
+    """
+    for fleet in holders:
+        if fleet.by_operator:
+            return fleet.size
+    return max(deployed, *(max(fleet.size, fleet.before[pool]) for fleet in holders))

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.fleet import held_size
 from agentfleet.domain.scaling import Action, Decision, Memory, Observation, ScalingMode, ScalingRecord, decide
 from agentfleet.ports import AgentStore, Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
 from agentfleet.services.pool_health import HealthWatch
@@ -93,12 +94,14 @@ class Autoscaler:
         now = self._clock()
         is_asked_for = pool.waiting + pool.in_flight > 0 or spec.daily_budget is not None or self._was_busy(spec.name, now)
         signals = self._signals.read(spec.name, now) if is_asked_for else QUIET
+        holders = self._fleets.holders(spec.name)
         return Observation(
             at=now,
             concurrency=pool.concurrency,
             min_concurrency=pool.min_concurrency,
             max_concurrency=pool.max_concurrency,
-            resting=spec.concurrency,
+            # Tenants' fleets make room and no more: load, throttles and budgets go on to decide.
+            resting=held_size(spec.name, spec.concurrency, holders) if holders else spec.concurrency,
             waiting=pool.waiting,
             in_flight=pool.in_flight,
             oldest_age=signals.oldest_age,
@@ -110,7 +113,8 @@ class Autoscaler:
             settled=pool.settled,
             spent=signals.spent,
             budget=spec.daily_budget,
-            held_by=self._fleets.holder(spec.name),
+            held_by=next((fleet.id for fleet in holders if fleet.by_operator), None),
+            has_room=bool(holders),
         )
 
     def _was_busy(self, pool: str, now: datetime) -> bool:
