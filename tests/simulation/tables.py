@@ -54,6 +54,10 @@ class Goals:
         found = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state is state]
         return Page(tuple(found[:limit]))
 
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        mine = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state.is_alive]
+        return sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
+
     @staticmethod
     def matches(current: Goal, before: Goal) -> bool:
         """The condition of the put."""

@@ -57,6 +57,9 @@ class GoalStore(Protocol):
         A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
         """
 
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        """The newest goals, as `list` gives them, whose tasks may run; those that 2,000 are newer than may be left out."""
+
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
 
