@@ -50,18 +50,17 @@ def measure() -> dict[str, Any]:
     here, there = functions_of(fleet, HERE), functions_of(fleet, LayerTarget.aws())
     with tempfile.TemporaryDirectory() as folder:
         builtin = lambda_builtins(make(Path(folder) / "builtin"))
-        core = [*min(here.values(), key=len), builtin]
+        core = [*min(here.values(), key=len)[1:], builtin]
         stands = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, BATCHES, API)}
         rows = {}
-        for function, layers in here.items():
-            uploaded = [function, *there[function]]
-            seconds = min(import_seconds("handler", [function, *layers, builtin]))
-            rows[function.name] = {
-                "layers": len(layers),
-                "zipped_bytes": sum(map(zipped_bytes, uploaded)),
-                "unpacked_bytes": sum(map(_unpacked_bytes, uploaded)),
+        for name, path in here.items():
+            seconds = min(import_seconds("handler", [*path, builtin]))
+            rows[name] = {
+                "layers": len(path) - 1,
+                "zipped_bytes": sum(map(zipped_bytes, there[name])),
+                "unpacked_bytes": sum(map(_unpacked_bytes, there[name])),
                 "import_cpu_ms": round(seconds * 1000, 1),
-                "ratio": round(seconds / stands[FRAMEWORKS.get(function.name, STANDS_ON)], 2),
+                "ratio": round(seconds / stands[FRAMEWORKS.get(name, STANDS_ON)], 2),
             }
     return {"stands_on_cpu_ms": {name: round(one * 1000, 1) for name, one in stands.items()}, "functions": rows}
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
 from rich.console import Console
 
 from agentfleet.agent import Agent
@@ -97,7 +98,7 @@ class Simulation:
 
 def measure(window: int, goals: int) -> dict[str, float]:
     """The quiet tenant's waits in seconds, and how much of the flood was done when its last goal had ended."""
-    fleet = InProcessFleet(work, catalog=catalog_of(work).model_copy(update={"tenant_window": window}))
+    fleet = InProcessFleet(work, catalog=replace(catalog_of(work), tenant_window=window))
     simulation = Simulation(fleet)
     flood = [fleet.submit(goal_of(FLOOD // goals), tenant="flood") for _ in range(goals)]
     while fleet.queues.depth(RELEASES)[0]:

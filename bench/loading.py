@@ -32,19 +32,17 @@ def lambda_builtins(folder: Path) -> Path:
     return folder
 
 
-def functions_of(fleet: FleetDefinition, target: LayerTarget = HERE) -> dict[Path, list[Path]]:
-    """Every function's folder, with the python/ folders of its layers, built for the target."""
+def functions_of(fleet: FleetDefinition, target: LayerTarget = HERE) -> dict[str, list[Path]]:
+    """Every function by its folder's name: the folders it imports from, built for the target; its own code is the first."""
     builder = LayerBuilder(ROOT, target)
     more = {**MORE, **{pool.folder.name: pool.layers for pool in fleet.pools.values()}}
+    domain, core = builder.domain(fleet.catalog), builder.dependencies("core")
     return {
-        handler.parent: [
-            layer / "python"
-            for layer in (
-                builder.domain(fleet.catalog),
-                *(builder.dependencies(name) for name in ("core", *more.get(handler.parent.name, ()))),
-            )
+        folder.name: [
+            builder.function(folder),
+            *(layer / "python" for layer in (domain, core, *map(builder.dependencies, more.get(folder.name, ())))),
         ]
-        for handler in sorted((ROOT / "functions").glob("*/handler.py"))
+        for folder in sorted(handler.parent for handler in (ROOT / "functions").glob("*/handler.py"))
     }
 
 

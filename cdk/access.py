@@ -14,7 +14,8 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 
 from agentfleet.domain import names
-from cdk.catalog import FleetDefinition, Grant
+from cdk.catalog import FleetDefinition
+from cdk.fleet_file import Grant
 from cdk.permissions import Permissions, allow
 
 Table = Literal["work", "registry", "knowledge", "history", "memory"]

@@ -1,21 +1,20 @@
-"""Build Lambda layers as folders, without Docker. The same input gives the same folder, so an unchanged deploy does nothing."""
+"""Build Lambda layers and functions as folders, without Docker. The same input gives the same folder: nothing is deployed then."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
-from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.catalog import Catalog, write_catalog
 from cdk.errors import FleetError
 from cdk.playbooks import playbooks_json, read_playbooks
 
@@ -68,8 +67,7 @@ class LayerBuilder:
             f"python/{path.relative_to(self.root / 'layers' / 'domain' / 'python')}": path.read_bytes()
             for path in _source_files(self.root / "layers" / "domain" / "python")
         }
-        catalog_json = json.dumps(catalog.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-        files["python/agentfleet/catalog.json"] = catalog_json.encode()
+        files["python/agentfleet/catalog.json"] = write_catalog(catalog)
         files["python/agentfleet/playbooks.json"] = playbooks_json(read_playbooks(self.root)).encode()
         digest = hashlib.sha256(repr((RECIPE, self.target.python, _interpreter(self.target.python) is not None)).encode())
         for name in sorted(files):
@@ -77,10 +75,7 @@ class LayerBuilder:
         folder = self._cache / f"domain-{digest.hexdigest()[:16]}"
         if not folder.exists():
             with _replacing(folder) as work:
-                for name, body in files.items():
-                    path = work / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(body)
+                _write(work, files)
                 self._compile(work)
         return folder
 
@@ -107,15 +102,28 @@ class LayerBuilder:
                 self._compile(work)
         return folder
 
-    def _compile(self, folder: Path) -> None:
-        """Add bytecode: a layer can't be written to, so without it every cold start would compile every module again.
+    def function(self, folder: Path) -> Path:
+        """Folder with a function's own code. Raises FleetError when it does not compile."""
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in _source_files(folder)}
+        digest = hashlib.sha256(repr((RECIPE, self.target.python, _interpreter(self.target.python) is not None)).encode())
+        for name, body in files.items():
+            digest.update(f"{name}\0{len(body)}\0".encode() + body)
+        built = self.root / "build" / "functions" / f"{folder.name}-{digest.hexdigest()[:16]}"
+        if not built.exists():
+            with _replacing(built) as work:
+                _write(work, files)
+                self._compile(work, "/var/task")
+        return built
 
-        The modules' sources never change inside a layer, so the bytecode is not checked against them (PEP 552).
+    def _compile(self, folder: Path, runs_in: str = "/opt") -> None:
+        """Add bytecode: nothing can be written there, so without it every cold start would compile every module again.
+
+        The sources never change inside an archive, so the bytecode is not checked against them (PEP 552).
         """
         interpreter = _interpreter(self.target.python)
         if interpreter is None:
             return
-        options = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", "/opt"]
+        options = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", runs_in]
         finished = subprocess.run(  # noqa: S603 (our own list)
             [interpreter, *options, str(folder)], capture_output=True, text=True, check=False
         )
@@ -175,6 +183,13 @@ def _installer() -> list[str]:
     if uv:
         return [uv, "pip", "install", "--python", sys.executable]
     return [sys.executable, "-m", "pip", "install"]
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, body in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
 
 
 def _source_files(folder: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from cdk.layers import LayerBuilder
 from cdk.permissions import Permissions
 from cdk.stage import Stage
 
@@ -73,6 +74,7 @@ class PythonFunction(Construct):
             inline_policies={"Access": iam.PolicyDocument(statements=[write_log, *props.permissions.statements])},
         )
         props.permissions.acknowledge_on(self.role)
+        built = LayerBuilder(props.folder.parents[1], props.stage.layer_target).function(props.folder)
         self.function = lambda_.Function(
             self,
             "Function",
@@ -80,7 +82,7 @@ class PythonFunction(Construct):
             description=props.description,
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
-            code=lambda_.Code.from_asset(str(props.folder), exclude=["__pycache__", "*.pyc"]),
+            code=lambda_.Code.from_asset(str(built)),
             handler=props.handler,
             layers=list(props.layers),
             role=self.role,

@@ -11,7 +11,7 @@ from constructs import Construct
 
 from agentfleet.domain import names
 from cdk.access import KEY_ACTIONS, Table
-from cdk.catalog import KnowledgeBlock
+from cdk.fleet_file import KnowledgeBlock
 from cdk.stage import Stage
 
 KEEP_OBJECTS: Final = Duration.days(90)

@@ -7,7 +7,8 @@ from threading import Lock
 from typing import Any
 
 from agentfleet.agent import Agent, read_deliveries
-from agentfleet.composition import Bench, Outside, Platform
+from agentfleet.composition import Outside, Platform
+from agentfleet.composition_pools import Bench, pool_runner
 from agentfleet.domain import names
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.goal import Goal
@@ -150,12 +151,7 @@ class InProcessFleet:
         self.goals, self.plans, self.results = FakeGoals(), FakePlans(), FakeResults()
         self.joins, self.claims = FakeJoins(), FakeClaims()
         self.queues, self.bus, self.blobs, self.entries = FakeQueues(self.clock), FakeBus(), FakeBlobs(), FakeAgents()
-        self.breakers, self.budgets, self.approvals, self.kills = (
-            LocalBreakers(),
-            LocalBudgets(),
-            LocalApprovals(),
-            LocalKills(),
-        )
+        self.budgets, self.approvals, self.kills = LocalBudgets(), LocalApprovals(), LocalKills()
         self.breakers, self.routing = LocalBreakers(), LocalRouting()
         self.cache = cache
         self.models = models
@@ -245,7 +241,8 @@ class InProcessFleet:
         if pool not in self._runners:
             self._environments += 1
             agent = self.agents[pool]
-            self._runners[pool] = self.platform.runner(
+            self._runners[pool] = pool_runner(
+                self.platform,
                 pool,
                 f"{pool}-{self._environments}",
                 agent.capabilities,

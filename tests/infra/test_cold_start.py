@@ -57,7 +57,7 @@ def builtin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def functions() -> dict[str, list[Path]]:
     """Folders that a function imports from, by its name."""
-    return {folder.name: [folder, *layers] for folder, layers in functions_of(read_fleet(ROOT)).items()}
+    return functions_of(read_fleet(ROOT))
 
 
 def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str, list[Path]], builtin: Path) -> None:
@@ -145,9 +145,9 @@ print(json.dumps([before, kept(), "agentfleet.services.model" in sys.modules]))
 def test_a_core_function_and_its_layers_stay_small() -> None:
     """Zipped as they are uploaded, for Lambda's processor. Without the pools that carry DuckDB, a model or Strands."""
     sizes = {
-        folder.name: sum(zipped_bytes(part) for part in (folder, *layers))
-        for folder, layers in functions_of(read_fleet(ROOT), LayerTarget.aws()).items()
-        if folder.name not in {"agents", "data", "knowledge"}
+        name: sum(map(zipped_bytes, path))
+        for name, path in functions_of(read_fleet(ROOT), LayerTarget.aws()).items()
+        if name not in {"agents", "data", "knowledge"}
     }
 
     assert not {name: size for name, size in sizes.items() if size > ZIPPED_BYTES}

@@ -9,7 +9,10 @@ from functools import partial
 from typing import Any, Final
 from unittest.mock import patch
 
+from msgspec import structs
+
 from agentfleet.composition import Outside, Platform
+from agentfleet.composition_pools import pool_runner
 from agentfleet.domain import compile as compiling
 from agentfleet.domain import ids, names
 from agentfleet.domain.approval import Approval, Decision
@@ -21,7 +24,12 @@ from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
 from agentfleet.services.approval import LocalApprovals
+from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.capability import TaskContext
+from agentfleet.services.journal import LocalJournals
+from agentfleet.services.kill import LocalKills
+from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import GOAL_FRESH, TaskRunner
 from agentfleet.services.work import Delivery
 from tests.fakes.sagas import Execution, SagaMachine
@@ -89,8 +97,17 @@ class Simulation:
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
         self.platform = Platform(
-            Outside(**watched, blobs=None, clock=world.clock),  # type: ignore[arg-type]  # no task here has files
-            CATALOG.model_copy(update={"tenant_window": scenario.weather.window}),
+            Outside(
+                **watched,
+                blobs=None,  # type: ignore[arg-type]  # no task here has files
+                clock=world.clock,
+                breakers=LocalBreakers(),
+                budgets=LocalBudgets(),
+                kills=LocalKills(),
+                routing=LocalRouting(),
+                journals=LocalJournals(),
+            ),
+            structs.replace(CATALOG, tenant_window=scenario.weather.window),
             {},
             random_bits=lambda _: next(bits),
             fraction=world.order.random,
@@ -294,7 +311,7 @@ class Simulation:
     def _handle(self, actor: Actor, queue: str, taken: list[tuple[str, str, Any, int]]) -> set[str]:
         if isinstance(actor, Environment):
             if actor.runner is None:
-                actor.runner = self.platform.runner(actor.pool, actor.name, CAPABILITIES[actor.pool])
+                actor.runner = pool_runner(self.platform, actor.pool, actor.name, CAPABILITIES[actor.pool])
             deliveries = [Delivery(identity, receipt, body, count, queue) for identity, receipt, body, count in taken]
             batch = actor.drive(actor.runner.run(deliveries, self.world.clock() + timedelta(seconds=INVOCATION)))
             return set(batch.returned)

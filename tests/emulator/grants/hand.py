@@ -27,6 +27,12 @@ from agentfleet.domain.goal import Goal
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.domain.task import parse_request
+from agentfleet.services.approval import LocalApprovals
+from agentfleet.services.breaker import LocalBreakers
+from agentfleet.services.budget import LocalBudgets
+from agentfleet.services.journal import LocalJournals
+from agentfleet.services.kill import LocalKills
+from agentfleet.services.routing import LocalRouting
 from client.api import FleetClient
 from client.config import ClientConfig
 from client.local import ACCOUNT, REGION, LocalCloud
@@ -81,6 +87,12 @@ class Hand:
                     clients, f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{names.saga_machine(FLEET)}"
                 ),
                 answers=StepFunctionsAnswers(clients),
+                breakers=LocalBreakers(),
+                budgets=LocalBudgets(),
+                approvals=LocalApprovals(),
+                kills=LocalKills(),
+                routing=LocalRouting(),
+                journals=LocalJournals(),
             ),
             catalog,
             {},

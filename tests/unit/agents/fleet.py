@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from agentfleet.agent import Agent, PermanentError, TaskContext
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.catalog import Catalog
@@ -50,8 +52,8 @@ def catalog(
 ) -> Catalog:
     """The catalog of these pools, in which agents may call these tools and reach these hosts."""
     plain = catalog_of(agents, flow, tools, *pools, **rest)
-    bounded = plain.pools["agents"].model_copy(update={"tools": tuple(allowed), "hosts": tuple(hosts)})
-    return plain.model_copy(update={"pools": {**plain.pools, "agents": bounded}})
+    bounded = replace(plain.pools["agents"], tools=tuple(allowed), hosts=tuple(hosts))
+    return replace(plain, pools={**plain.pools, "agents": bounded})
 
 
 class AgentFleet(InProcessFleet):

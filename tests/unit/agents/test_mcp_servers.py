@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from msgspec.structs import replace
 
 from agentfleet.adapters.mcp_servers import StrandsToolServer
 from agentfleet.domain.catalog import ToolServerSpec
@@ -113,9 +114,9 @@ def with_server(script: Any, server: Any, *tools: str) -> AgentFleet:
     """A fleet whose agents may call some of a server's tools."""
     fleet = AgentFleet(script)
     spec = fleet.platform.catalog.pools["agents"]
-    spec = spec.model_copy(update={"servers": (ToolServerSpec(name="fleet", url="http://x", tools=tools),)})
+    spec = replace(spec, servers=(ToolServerSpec(name="fleet", url="http://x", tools=tools),))
     pools = {**fleet.platform.catalog.pools, "agents": spec}
-    fleet.platform.catalog = fleet.platform.catalog.model_copy(update={"pools": pools})
+    fleet.platform.catalog = replace(fleet.platform.catalog, pools=pools)
     fleet.servers = {"fleet": server}
     return fleet
 

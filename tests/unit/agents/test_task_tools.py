@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.domain.goal import Goal, GoalState
@@ -52,8 +53,8 @@ def pay(input: dict[str, Any], context: TaskContext) -> str:
 def make(*allowed: str, **changes: Any) -> InProcessFleet:
     """A fleet whose pool `pool` may call these tools."""
     catalog = catalog_of(pool, flow)
-    spec = catalog.pools["pool"].model_copy(update={"tools": allowed, **changes})
-    return InProcessFleet(pool, flow, catalog=catalog.model_copy(update={"pools": {**catalog.pools, "pool": spec}}))
+    spec = replace(catalog.pools["pool"], tools=allowed, **changes)
+    return InProcessFleet(pool, flow, catalog=replace(catalog, pools={**catalog.pools, "pool": spec}))
 
 
 def run(fleet: InProcessFleet, *calls: tuple[str, Any], budget: Any = None) -> Goal:

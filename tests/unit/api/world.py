@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+from msgspec.structs import replace
+
 from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.bootstrap import Api
 from agentfleet.domain.approval import ApprovalRule
@@ -122,8 +124,8 @@ class World:
         day = BudgetDefaults(tenant_dollars_per_day=10.0)
         self.fleet = InProcessFleet(work, web, *more, playbooks={"greet": PLAYBOOK}, approvals=rules, budget=day)
         fleet, clock = self.fleet, self.fleet.clock
-        pools = {name: pool.model_copy(update={"max_concurrency": 50}) for name, pool in fleet.platform.catalog.pools.items()}
-        self.catalog = Catalog(fleet="fleet", pools={**pools, "web": pools["web"].model_copy(update={"max_concurrency": 20})})
+        pools = {name: replace(pool, max_concurrency=50) for name, pool in fleet.platform.catalog.pools.items()}
+        self.catalog = Catalog(fleet="fleet", pools={**pools, "web": replace(pools["web"], max_concurrency=20)})
         self.pools, self.fleets = FakePools(self.catalog, fleet.queues), FakeFleets()
         self.scalings = FakeScalings()
         self.inspector = Inspector(

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from agentfleet import bootstrap
 from agentfleet.adapters.clients import Clients
 from agentfleet.domain import ids
+from agentfleet.domain.catalog import write_catalog
 from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import compile_plan
 from agentfleet.domain.episode import Figure
@@ -57,7 +58,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    (tmp_path / "catalog.json").write_text(read_fleet(ROOT).catalog.model_dump_json(), encoding="utf-8")
+    (tmp_path / "catalog.json").write_bytes(write_catalog(read_fleet(ROOT).catalog))
     (tmp_path / "playbooks.json").write_text(playbooks_json(read_playbooks(ROOT)), encoding="utf-8")
     monkeypatch.setattr(bootstrap, "PACKAGE", tmp_path)
     for agent in (flow.agent, memory.agent):
@@ -188,9 +189,9 @@ def test_a_handler_in_the_wrong_function_says_so(aws: Clients, monkeypatch: pyte
 def test_a_shard_runs_its_pools_code(aws: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its handler says whose shard it is; it registers, and sends postponed tasks back, as itself."""
     catalog = read_fleet(ROOT).catalog
-    flows = {name: catalog.pools["flow"].model_copy(update={"name": name, "shard_of": of}) for name, of in SHARDS.items()}
-    sharded = catalog.model_copy(update={"pools": {**catalog.pools, **flows}})
-    (tmp_path / "catalog.json").write_text(sharded.model_dump_json(), encoding="utf-8")
+    flows = {name: replace(catalog.pools["flow"], name=name, shard_of=of) for name, of in SHARDS.items()}
+    sharded = replace(catalog, pools={**catalog.pools, **flows})
+    (tmp_path / "catalog.json").write_bytes(write_catalog(sharded))
     monkeypatch.setenv("POOL", "flow-s2")
 
     assert flow.agent({"Records": []}, Invocation()) == {"batchItemFailures": []}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agentfleet.agent import PermanentError, RetryableError, SubPlan, TaskContext
-from agentfleet.domain.task import MAX_INPUT_BYTES, parse_plan
+from agentfleet.domain.plan import MAX_INPUT_BYTES
+from agentfleet.domain.task import parse_plan
 from functions.flow import handler as flow
 from tests.fakes.blobs import FakeBlobs
 from tests.unit.pools.conftest import MakeContext

@@ -11,6 +11,7 @@ import pytest
 
 from agentfleet.adapters.remote_probe import HttpProbe
 from agentfleet.agent import Agent
+from agentfleet.composition_pools import pool_runner
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.goal import GoalState
@@ -118,7 +119,7 @@ def fleet_of(catalog: Catalog, **settings: Any) -> InProcessFleet:
     agent = Agent("web")
     agent.capabilities = dict(remote_capabilities(catalog, "web", web.agent.remote_caller))
     fleet = InProcessFleet(agent, catalog=catalog)
-    fleet._runners["web"] = fleet.platform.runner("web", "web-1", agent.capabilities, settings=settings)
+    fleet._runners["web"] = pool_runner(fleet.platform, "web", "web-1", agent.capabilities, settings=settings)
     return fleet
 
 

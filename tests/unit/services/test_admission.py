@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan
 from agentfleet.domain.goal import Goal, GoalState
@@ -34,7 +35,7 @@ def tasks(count: int, **rest: Any) -> list[dict[str, Any]]:
 
 def fleet_of(window: int = WINDOW) -> InProcessFleet:
     """A fleet with a small window."""
-    return InProcessFleet(work, catalog=catalog_of(work).model_copy(update={"tenant_window": window}))
+    return InProcessFleet(work, catalog=replace(catalog_of(work), tenant_window=window))
 
 
 def under_way(fleet: InProcessFleet, tenant: str, priority: str = "normal") -> int:

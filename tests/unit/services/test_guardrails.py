@@ -10,6 +10,7 @@ from botocore.stub import Stubber
 
 from agentfleet.adapters.bedrock_guardrails import BedrockGuardrail
 from agentfleet.agent import Agent, SubPlan
+from agentfleet.composition_pools import pool_runner
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.services.guardrail import Guard
@@ -37,7 +38,7 @@ def run(value: Any, capability: str = "work.echo", moderator: Any = None, **rule
     RAN.clear()
     fleet = InProcessFleet(work)
     guard = Guard("work", Guardrails.model_validate(rules), moderator)
-    fleet._runners["work"] = fleet.platform.runner("work", "work-1", work.capabilities, guard=guard)
+    fleet._runners["work"] = pool_runner(fleet.platform, "work", "work-1", work.capabilities, guard=guard)
     goal = fleet.submit({"plan": {"tasks": [{"id": "a", "capability": capability, "input": {"value": value}, "retries": 3}]}})
     fleet.settle()
     return fleet.goal(goal.id)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent
 from agentfleet.domain import names
@@ -164,7 +165,7 @@ def test_a_healer_that_is_killed_is_followed_by_one_that_is_not(before: bool) ->
 
 def test_fifty_thousand_waiting_tasks_are_left_alone() -> None:
     """However long they wait, and whether or not their age is known: they are in a queue, so nothing is sent again."""
-    fleet = InProcessFleet(crowd, catalog=catalog_of(crowd).model_copy(update={"tenant_window": 100_000}))
+    fleet = InProcessFleet(crowd, catalog=replace(catalog_of(crowd), tenant_window=100_000))
     fleet.submit(fan(50_000))
     fleet.invoke("fleet-work-normal")
     while fleet.queues.depth(names.release_queue("fleet"))[0]:

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from agentfleet.agent import Agent
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.kill import Kill, Scope, pause
@@ -55,9 +57,9 @@ def test_it_is_read_at_most_once_in_two_seconds() -> None:
 def test_a_kill_of_a_pool_holds_for_all_its_shards() -> None:
     """A further shard has queues and functions of its own, but is the same pool to people."""
     plain = catalog_of(work)
-    shard = plain.pools["work"].model_copy(update={"name": "work-2", "shard_of": "work"})
+    shard = replace(plain.pools["work"], name="work-2", shard_of="work")
     store = LocalKills()
-    switch = KillSwitch(store, FixedClock(), plain.model_copy(update={"pools": {**plain.pools, "work-2": shard}}))
+    switch = KillSwitch(store, FixedClock(), replace(plain, pools={**plain.pools, "work-2": shard}))
     store.put(Kill(Scope("pool", "work"), "r", "acme", START))
 
     assert switch.stopping("acme", "work") is not None

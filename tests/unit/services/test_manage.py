@@ -151,7 +151,7 @@ def test_one_pool_that_cannot_be_read_does_not_keep_the_others_waiting(monkeypat
 def test_metrics_are_asked_for_where_they_count() -> None:
     """They cost money: a pool with nothing to do and no budget is not asked about."""
     plain, budgeted = World(), World()
-    budgeted.catalog.pools["idle"] = budgeted.catalog.pools["idle"].model_copy(update={"daily_budget": 1.0})
+    budgeted.catalog.pools["idle"] = replace(budgeted.catalog.pools["idle"], daily_budget=1.0)
 
     plain.autoscaler()
     budgeted.autoscaler()

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from agentfleet.composition_pools import pool_runner
 from agentfleet.services.pipeline import ProcessingPipeline
 from agentfleet.services.run import TaskRunner
 from tests.fakes.fleet import InProcessFleet
@@ -74,7 +75,7 @@ def test_a_stage_cannot_wait_for_what_is_not_there() -> None:
 
 def test_an_agents_own_work_is_a_pipeline() -> None:
     """The order that makes a crash harmless is the order of the stages."""
-    runner: TaskRunner = InProcessFleet(pool).platform.runner("work", "work-1", pool.capabilities)
+    runner: TaskRunner = pool_runner(InProcessFleet(pool).platform, "work", "work-1", pool.capabilities)
 
     assert [name for level in runner.pipeline.levels for name in level] == [
         "load",

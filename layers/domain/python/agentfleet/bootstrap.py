@@ -1,5 +1,7 @@
 """The only wiring: adapters into services, once per process, at the first call."""
 
+from __future__ import annotations
+
 import json
 import secrets
 import time
@@ -30,13 +32,9 @@ from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Governance, Healing, Outside, Platform
-from agentfleet.domain.catalog import Catalog
+from agentfleet.domain.catalog import Catalog, read_catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.playbook import Playbook
-from agentfleet.domain.task import GoalRequest
-from agentfleet.services.control import Controller
-from agentfleet.services.registry import Registry
 from agentfleet.settings import (
     ApiSettings,
     ArchiverSettings,
@@ -52,8 +50,11 @@ if TYPE_CHECKING:
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
     from agentfleet.adapters.model_use import DynamoUses
     from agentfleet.domain.memory import Policy as MemoryPolicy
+    from agentfleet.domain.playbook import Playbook
+    from agentfleet.domain.task import GoalRequest
     from agentfleet.ports_knowledge import VectorIndex
     from agentfleet.services.archive import Archiver
+    from agentfleet.services.control import Controller
     from agentfleet.services.discover import Discovery
     from agentfleet.services.history import Historian, Recorder
     from agentfleet.services.inspect import Inspector
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from agentfleet.services.planner import Planner
     from agentfleet.services.playbooks import PlaybookShelf
     from agentfleet.services.receipt import Accountant
+    from agentfleet.services.registry import Registry
     from agentfleet.services.remember import Rememberer
     from agentfleet.services.remote import RemoteWatch
     from agentfleet.services.saga import Saga
@@ -87,10 +89,15 @@ def clients() -> Clients:
     return Clients()
 
 
-def _packaged(name: str) -> Any:
+def _catalog() -> Catalog:
+    """The catalog that was deployed with the functions."""
+    return read_catalog(_packaged("catalog.json"))
+
+
+def _packaged(name: str) -> bytes:
     """A JSON file that synth put beside this module."""
     try:
-        return json.loads((PACKAGE / name).read_bytes())
+        return (PACKAGE / name).read_bytes()
     except FileNotFoundError as error:
         raise FleetError(f"{name} is not in the domain layer: the CDK writes it there at synth") from error
 
@@ -123,11 +130,11 @@ def outside(settings: FleetSettings) -> Outside:
 
 def compose(settings: FleetSettings) -> Platform:
     """The services for these settings, with the catalog and the playbooks that were deployed with them."""
-    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    catalog = _catalog()
     return Platform(outside(settings), catalog, PackagedPlaybooks())
 
 
-class PackagedPlaybooks(Mapping[str, Playbook]):
+class PackagedPlaybooks(Mapping[str, "Playbook"]):
     """The deployed playbooks, read when one is first asked for: agents never ask."""
 
     @property
@@ -135,6 +142,8 @@ class PackagedPlaybooks(Mapping[str, Playbook]):
         return _playbook_bodies()
 
     def __getitem__(self, name: str) -> Playbook:
+        from agentfleet.domain.playbook import Playbook
+
         return Playbook.model_validate(self._bodies[name])
 
     def __iter__(self) -> Any:
@@ -146,7 +155,7 @@ class PackagedPlaybooks(Mapping[str, Playbook]):
 
 @lru_cache(maxsize=1)
 def _playbook_bodies() -> dict[str, Any]:
-    bodies: dict[str, Any] = _packaged("playbooks.json")
+    bodies: dict[str, Any] = json.loads(_packaged("playbooks.json"))
     return bodies
 
 
@@ -156,7 +165,7 @@ def platform() -> Platform:
     return compose(FleetSettings.from_env())
 
 
-def remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]":
+def remembering(chosen: MemorySettings) -> tuple[DynamoFacts, DynamoSessions, DynamoEpisodes, MemoryPolicy]:
     """Where it is remembered, and by which rules."""
     from agentfleet.adapters.episodes import DynamoEpisodes
     from agentfleet.adapters.memory import DynamoFacts, DynamoSessions
@@ -171,7 +180,7 @@ def remembering(chosen: MemorySettings) -> "tuple[DynamoFacts, DynamoSessions, D
     )
 
 
-def uses(settings: FleetSettings) -> "DynamoUses":
+def uses(settings: FleetSettings) -> DynamoUses:
     from agentfleet.adapters.model_use import DynamoUses
 
     aws = clients()
@@ -183,21 +192,21 @@ class Api(Struct, frozen=True):
 
     accept: Callable[[GoalRequest, str, str | None], tuple[Goal, bool]]
     control: Controller
-    inspect: "Inspector"
-    scale: "Scaler"
+    inspect: Inspector
+    scale: Scaler
     registry: Registry
-    playbooks: "PlaybookShelf"
-    history: "Historian"
-    account: "Accountant"
+    playbooks: PlaybookShelf
+    history: Historian
+    account: Accountant
     healing: Healing
     governance: Governance
-    saga: "Saga"
-    discovery: "Discovery"
-    upload: "Uploader"
+    saga: Saga
+    discovery: Discovery
+    upload: Uploader
 
 
 @lru_cache(maxsize=1)
-def archiver() -> "Archiver":
+def archiver() -> Archiver:
     """For archive_history."""
     from agentfleet.adapters.history import DynamoHistory
     from agentfleet.adapters.vault import S3Vault
@@ -208,7 +217,7 @@ def archiver() -> "Archiver":
 
 
 @lru_cache(maxsize=1)
-def recorder() -> "Recorder":
+def recorder() -> Recorder:
     """For record_history."""
     from agentfleet.adapters.history import DynamoHistory
     from agentfleet.adapters.stream import read_change
@@ -276,20 +285,20 @@ def api() -> Api:
     )
 
 
-def toolbox() -> "ToolBox":
+def toolbox() -> ToolBox:
     """For serve_mcp."""
     from agentfleet.services.tools import ToolBox
 
-    def find(tenant: str, query: str, domains: Sequence[str] | None, limit: int) -> "FindingList":
+    def find(tenant: str, query: str, domains: Sequence[str] | None, limit: int) -> FindingList:
         return knowledge().finder.find(tenant, query, domains, limit)
 
-    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    catalog = _catalog()
     fleet = api()
     return ToolBox(catalog, fleet.accept, fleet.inspect, fleet.control, find, utc_now, time.sleep)
 
 
 @lru_cache(maxsize=1)
-def autoscaler() -> "Autoscaler":
+def autoscaler() -> Autoscaler:
     """For manage_fleet."""
     from agentfleet.adapters.pools import LambdaPools
     from agentfleet.adapters.scaling import DynamoScalings
@@ -299,7 +308,7 @@ def autoscaler() -> "Autoscaler":
 
     settings = FleetSettings.from_env()
     aws = clients()
-    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    catalog = _catalog()
     return Autoscaler(
         LambdaPools(aws.sqs, aws.functions, aws.logs, catalog, settings.queue_url_prefix, aws.threads),
         CloudWatchSignals(aws.cloudwatch, catalog),
@@ -313,7 +322,7 @@ def autoscaler() -> "Autoscaler":
 
 
 @lru_cache(maxsize=1)
-def knowledge() -> "Knowledge":
+def knowledge() -> Knowledge:
     """For the API's knowledge routes, the MCP server and the pool `knowledge`."""
     from agentfleet.adapters.dynamo_vectors import DynamoVectors
     from agentfleet.adapters.embedders import MiniLm, Titan
@@ -338,7 +347,7 @@ def knowledge() -> "Knowledge":
 
 
 @lru_cache(maxsize=1)
-def memory() -> "MemoryDesk":
+def memory() -> MemoryDesk:
     """For the API's memory routes."""
     from agentfleet.services.memory_desk import MemoryDesk
 
@@ -348,7 +357,7 @@ def memory() -> "MemoryDesk":
 
 
 @lru_cache(maxsize=1)
-def rememberer() -> "Rememberer":
+def rememberer() -> Rememberer:
     """For remember_goals."""
     from agentfleet.adapters.episodes import DynamoEpisodes
     from agentfleet.services.remember import Rememberer
@@ -359,23 +368,23 @@ def rememberer() -> "Rememberer":
 
 
 @lru_cache(maxsize=1)
-def planner() -> "Planner":
+def planner() -> Planner:
     """For the pool `plan`."""
     from agentfleet.domain.tool_policy import ToolPolicy
     from agentfleet.services.planner import Planner
 
     pool = PoolSettings.from_env().pool
-    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    catalog = _catalog()
     return Planner(catalog, PackagedPlaybooks(), ToolPolicy(pool, catalog.pools[pool].tools))
 
 
 @lru_cache(maxsize=1)
-def remote_watch() -> "RemoteWatch":
+def remote_watch() -> RemoteWatch:
     """For manage_fleet."""
     from agentfleet.adapters.remote_probe import HttpProbe
     from agentfleet.services.remote import RemoteWatch
 
     settings = FleetSettings.from_env()
     aws = clients()
-    catalog = Catalog.model_validate(_packaged("catalog.json"))
+    catalog = _catalog()
     return RemoteWatch(catalog, HttpProbe(), DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads), utc_now)

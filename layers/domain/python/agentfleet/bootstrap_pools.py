@@ -8,7 +8,8 @@ from random import random
 from typing import TYPE_CHECKING
 
 from agentfleet.bootstrap import clients, compose, remembering, uses, utc_now
-from agentfleet.composition import Bench, Platform
+from agentfleet.composition import Platform
+from agentfleet.composition_pools import Bench, pool_runner
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
 from agentfleet.services.cache import CacheManager, Tier
@@ -44,7 +45,8 @@ def runner(
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
     models = _models(settings, cache, fleet) if settings.model else None
-    return fleet.runner(
+    return pool_runner(
+        fleet,
         settings.pool,
         agent_id,
         capabilities,

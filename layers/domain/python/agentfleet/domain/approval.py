@@ -9,7 +9,6 @@ from typing import Any, Final
 import jmespath
 from jmespath.exceptions import JMESPathError
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, field_validator
 
 from agentfleet.domain.errors import PermanentError
 
@@ -21,21 +20,19 @@ class ApprovalRejected(PermanentError):
     """Somebody said no. The task fails under its failure policy."""
 
 
-class ApprovalRule(BaseModel):
-    """One `[[approvals]]` table: which capabilities need approval, and for which inputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ApprovalRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[approvals]]` table: which capabilities need approval, and for which inputs. Raises ValueError for no JMESPath."""
 
     capability: str
     """A name, or a pattern with `*`."""
     when: str | None = None
     """JMESPath over the task's input; the task needs approval if it gives something truthy. None: always."""
 
-    @field_validator("when")
-    @classmethod
-    def _is_jmespath(cls, when: str | None) -> str | None:
+    def __post_init__(self) -> None:
+        if self.when is None:
+            return
         try:
-            return when and jmespath.compile(when) and when
+            _compiled(self.when)
         except JMESPathError as error:
             raise ValueError(f"is not valid JMESPath: {str(error).splitlines()[0]}") from error
 

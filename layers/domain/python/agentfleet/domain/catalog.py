@@ -1,20 +1,18 @@
-"""Which pools there are and what each can do: read from the code at synth, carried inside the domain layer."""
+"""Which pools there are and what each can do: read from the code at synth, carried inside the domain layer as JSON."""
 
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from msgspec import Struct, json
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.budget import Limits
 from agentfleet.domain.scaling import ScalingMode
 
 
-class CapabilitySpec(BaseModel):
+class CapabilitySpec(Struct, frozen=True, forbid_unknown_fields=True):
     """One thing that a pool's agents can do, as its decorator declares it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     pool: str
@@ -43,10 +41,8 @@ class CapabilitySpec(BaseModel):
     """Is it done by remote agents, which the pool calls?"""
 
 
-class RemoteAgent(BaseModel):
+class RemoteAgent(Struct, frozen=True, forbid_unknown_fields=True):
     """An agent that others run, called over HTTP by one of the fleet's pools."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     url: str
@@ -58,10 +54,8 @@ class RemoteAgent(BaseModel):
     """Which calls it."""
 
 
-class ToolServerSpec(BaseModel):
+class ToolServerSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """An MCP server: `[pools.<name>.mcp.<server>]`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     url: str
@@ -73,10 +67,8 @@ class ToolServerSpec(BaseModel):
     """Seconds that one call may take."""
 
 
-class PoolSpec(BaseModel):
+class PoolSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """A pool of agents: one function, fed by one queue per priority."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     description: str = ""
@@ -111,10 +103,8 @@ class PoolSpec(BaseModel):
     """MCP servers whose tools its agents may call, by name."""
 
 
-class BudgetDefaults(BaseModel):
+class BudgetDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     """`[fleet.budget]`: what may be spent where nobody says anything else. None: as much as you like."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     goal_dollars: float | None = None
     tenant_dollars_per_day: float | None = None
@@ -130,10 +120,8 @@ class BudgetDefaults(BaseModel):
         return Limits.of(dollars=self.tenant_dollars_per_day)
 
 
-class Catalog(BaseModel):
+class Catalog(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Every pool of a fleet with its capabilities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fleet: str
     pools: dict[str, PoolSpec]
@@ -165,3 +153,13 @@ class Catalog(BaseModel):
         """Names of the pools that offer any of these capabilities, sorted. Unknown ones add nothing."""
         wanted = set(capabilities)
         return tuple(sorted({spec.pool for name in wanted for spec in self.capabilities.get(name, ())}))
+
+
+def read_catalog(body: bytes) -> Catalog:
+    """The catalog that `write_catalog` gave this for. Raises msgspec.ValidationError, which says where it is anything else."""
+    return json.decode(body, type=Catalog)
+
+
+def write_catalog(catalog: Catalog) -> bytes:
+    """A catalog as JSON, in an order that does not change and with a line for each value."""
+    return json.format(json.encode(catalog, order="sorted"), indent=1) + b"\n"

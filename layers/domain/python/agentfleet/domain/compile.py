@@ -12,11 +12,12 @@ from typing import Any, Final
 from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import InvalidRequest, Problem
+from agentfleet.domain.errors import InvalidRequest, Problem, closest
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
 from agentfleet.domain.plan import (
     JOIN_ARITY,
+    MAX_INPUT_BYTES,
     CompiledPlan,
     Join,
     Place,
@@ -28,7 +29,7 @@ from agentfleet.domain.plan import (
     shard_count,
     to_ranges,
 )
-from agentfleet.domain.task import MAX_INPUT_BYTES, Compensation, PlanSpec, TaskSpec
+from agentfleet.domain.task import Compensation, PlanSpec, TaskSpec
 
 MAX_DEPENDENCIES: Final = 1_000_000
 MAX_FAMILY: Final = 1_000
@@ -53,14 +54,6 @@ def compile_plan(
     order = graph.level_order()
     units = _group(graph, order, priority, on_failure)
     return _Linker(graph, units).link(None if window is None else _Lanes(catalog, units, window))
-
-
-def closest(name: str, known: Sequence[str]) -> str:
-    """The end of an error message: what there is instead of `name`, the likeliest ones first."""
-    from difflib import get_close_matches  # noqa: PLC0415 - 10 ms that only an error pays
-
-    near = get_close_matches(name, known, n=3)
-    return f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(sorted(known)[:20]) or 'none'}"
 
 
 class _Graph:

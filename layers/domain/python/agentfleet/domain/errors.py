@@ -138,3 +138,11 @@ class ModelFailed(RetryableError):
 
 class ModelBusy(Postponed):
     """Every model that might answer has too much to do: the task comes again later and loses no attempt."""
+
+
+def closest(name: str, known: Sequence[str]) -> str:
+    """The end of an error message: what there is instead of `name`, the likeliest ones first."""
+    from difflib import get_close_matches  # noqa: PLC0415 - 10 ms that only an error pays
+
+    near = get_close_matches(name, known, n=3)
+    return f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(sorted(known)[:20]) or 'none'}"

@@ -13,6 +13,8 @@ from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
 
 OnFailure = Literal["fail", "skip", "compensate", "replan"]
+MAX_DEPTH: Final = 5
+"""How many goals deep delegation may go."""
 
 
 class GoalState(StrEnum):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from agentfleet.domain import references
-from agentfleet.domain.compile import closest
+from agentfleet.domain.errors import closest
 
 Schema = Mapping[str, Any]
 Outputs = Callable[[str], Schema | None]

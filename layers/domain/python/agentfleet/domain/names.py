@@ -9,6 +9,9 @@ PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a tenant may be called: it is part of object keys and a message group, and stands in logs."""
 
+PLANNER: Final = "plan.repair"
+"""The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
+
 EVENT_SOURCE: Final = "agentfleet"
 """The `source` of every event that the platform itself puts on the bus."""
 

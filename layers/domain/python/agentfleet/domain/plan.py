@@ -14,6 +14,8 @@ from msgspec import Struct
 from agentfleet.domain.goal import OnFailure
 from agentfleet.domain.names import Priority
 
+MAX_INPUT_BYTES: Final = 65_536
+"""Of one task's input as JSON."""
 JOIN_ARITY: Final = 256
 UNITS_PER_SHARD: Final = 500
 """A DynamoDB partition key takes 1,000 writes a second (AWS, 'Service quotas': partition throughput)."""

@@ -15,8 +15,7 @@ from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import InvalidRequest, Problem
+from agentfleet.domain.errors import InvalidRequest, Problem, closest
 from agentfleet.domain.task import MAX_TASKS, PlanSpec, problems_of
 
 ParameterType = Literal["string", "integer", "number", "boolean", "list", "object"]

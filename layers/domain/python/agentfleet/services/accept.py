@@ -11,13 +11,13 @@ from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.budget import Budget, Limits, goal_account, narrowed
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import encode
-from agentfleet.domain.compile import closest, compile_plan
-from agentfleet.domain.errors import InvalidRequest, PermanentError
-from agentfleet.domain.goal import Goal, GoalState, Parent
-from agentfleet.domain.names import TENANT
+from agentfleet.domain.compile import compile_plan
+from agentfleet.domain.errors import InvalidRequest, PermanentError, closest
+from agentfleet.domain.goal import MAX_DEPTH, Goal, GoalState, Parent
+from agentfleet.domain.names import PLANNER, TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
-from agentfleet.domain.task import MAX_DEPTH, BudgetSpec, GoalRequest, PlanSpec, TaskSpec, parse_budget, parse_plan
+from agentfleet.domain.task import BudgetSpec, GoalRequest, PlanSpec, TaskSpec, parse_budget, parse_plan
 from agentfleet.domain.tool_policy import ToolNotAllowed
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
 from agentfleet.services.admission import Admission
@@ -30,8 +30,6 @@ MAKE_PLAN: Final = "plan.make"
 PLAN_TASK: Final = "plan"
 """Id of the one task of a goal in words."""
 NAME_CHARS: Final = 80
-PLANNER: Final = "plan.repair"
-"""The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
 
 
 class Accepter:

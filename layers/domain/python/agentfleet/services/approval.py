@@ -7,7 +7,7 @@ sends the message again; whoever dies in between leaves it to the healer.
 import json
 from collections.abc import Iterable, Mapping
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -18,9 +18,11 @@ from agentfleet.domain.plan import Unit
 from agentfleet.domain.result import TaskOutcome
 from agentfleet.ports import Clock, GoalStore, MessageBus, Page, PlanStore, ResultStore
 from agentfleet.ports_governance import ApprovalStore
-from agentfleet.services.capability import Capability
 from agentfleet.services.release import Releaser
 from agentfleet.services.work import Batch, Work
+
+if TYPE_CHECKING:
+    from agentfleet.services.capability import Capability
 
 EVENT: Final = "ApprovalRequested"
 
@@ -116,7 +118,7 @@ class ApprovalGate:
         policy: ApprovalPolicy,
         store: ApprovalStore,
         bus: MessageBus,
-        capabilities: Mapping[str, Capability],
+        capabilities: "Mapping[str, Capability]",
         clock: Clock,
     ) -> None:
         self._policy = policy

@@ -10,9 +10,8 @@ from agentfleet.domain import ids
 from agentfleet.domain.codec import dumps, encode
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound, Problem
 from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.plan import CompiledPlan, Unit, frontier, reachable, to_ranges
+from agentfleet.domain.plan import MAX_INPUT_BYTES, CompiledPlan, Unit, frontier, reachable, to_ranges
 from agentfleet.domain.result import Result, TaskState
-from agentfleet.domain.task import MAX_INPUT_BYTES
 from agentfleet.ports import Clock, GoalStore, PlanStore, ResultStore
 from agentfleet.services.finish import Finisher
 from agentfleet.services.kill import KillSwitch

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.compile import closest
 from agentfleet.domain.dead_letters import (
     AGENT_DIED,
     CAPABILITY_GONE,
@@ -22,7 +21,7 @@ from agentfleet.domain.dead_letters import (
     decide,
     diagnose,
 )
-from agentfleet.domain.errors import InvalidRequest, NotFound
+from agentfleet.domain.errors import InvalidRequest, NotFound, closest
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.healing import VISIBILITY_PER_TIMEOUT, IncidentKind
 from agentfleet.domain.messages import BadMessage, TaskPointer, read_task

@@ -3,8 +3,7 @@
 from collections import Counter
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import NotFound
+from agentfleet.domain.errors import NotFound, closest
 from agentfleet.ports import Clock
 from agentfleet.services.registry import Registry
 from agentfleet.services.routing import Router, RoutingBoard

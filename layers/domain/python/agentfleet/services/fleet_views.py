@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
+from agentfleet.domain.catalog import CapabilitySpec
 from agentfleet.domain.fleet import Agent, AgentState, Fleet, Pool
 from agentfleet.domain.pool_health import HealthState
 from agentfleet.domain.scaling import Action, Decision, ScalingMode, ScalingRecord
@@ -64,6 +65,13 @@ class CapabilityView(View):
     """Seconds."""
     chunk: int
     """How many tasks may share one message."""
+
+    @classmethod
+    def of(cls, spec: CapabilitySpec) -> Self:
+        """The view of a declaration."""
+        return cls(
+            name=spec.name, description=spec.description, idempotent=spec.idempotent, timeout=spec.timeout, chunk=spec.chunk
+        )
 
 
 class DecisionView(View):

@@ -13,8 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import Forbidden, InvalidRequest, NotFound, Postponed
+from agentfleet.domain.errors import Forbidden, InvalidRequest, NotFound, Postponed, closest
 from agentfleet.domain.kill import Kill, Scope, pause
 from agentfleet.domain.names import TENANT
 from agentfleet.ports import Clock

@@ -19,13 +19,12 @@ from agentfleet.domain.errors import (
     RetryableError,
     Waiting,
 )
-from agentfleet.domain.goal import Failure, Goal
+from agentfleet.domain.goal import MAX_DEPTH, Failure, Goal
+from agentfleet.domain.names import PLANNER
 from agentfleet.domain.plan import Place, PlannedCompensation, PlannedTask
 from agentfleet.domain.result import POSTPONEMENTS, Result, TaskOutcome, TaskState, postpone_delay, retry_delay
-from agentfleet.domain.task import MAX_DEPTH
 from agentfleet.ports import BlobStore, Clock, ResultStore
 from agentfleet.ports_agents import JournalStore
-from agentfleet.services.accept import PLANNER, Accepter
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
@@ -34,6 +33,7 @@ from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
 
 if TYPE_CHECKING:
+    from agentfleet.services.accept import Accepter
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.task_tools import Workshop
 
@@ -54,7 +54,7 @@ class Performer:
         capabilities: Mapping[str, Capability],
         results: ResultStore,
         blobs: BlobStore,
-        accepter: Accepter,
+        accepter: "Callable[[], Accepter]",
         clock: Clock,
         fraction: Callable[[], float],
         *,
@@ -309,7 +309,7 @@ class Performer:
         }
         repair = {"id": REPAIR, "capability": PLANNER, "input": {"failed": failed}, "on_failure": "fail"}
         try:
-            self._accepter.delegate(work.goal, work.unit.number, 0, {"tasks": [repair], "output": {"$from": REPAIR}})
+            self._accepter().delegate(work.goal, work.unit.number, 0, {"tasks": [repair], "output": {"$from": REPAIR}})
         except DeliveryFailed:
             raise
         except FleetError:
@@ -323,7 +323,7 @@ class Performer:
             return PermanentError(f"{work.unit.capability} shares messages (chunk > 1), so it can't return a sub-plan")
         try:
             body = {"tasks": plan.tasks, "output": plan.output}
-            self._accepter.delegate(work.goal, work.unit.number, 0, body, plan.budget, plan.bounds)
+            self._accepter().delegate(work.goal, work.unit.number, 0, body, plan.budget, plan.bounds)
         except DeliveryFailed:
             raise
         except FleetError as error:

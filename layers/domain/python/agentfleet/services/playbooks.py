@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import NotFound
+from agentfleet.domain.errors import NotFound, closest
 from agentfleet.domain.playbook import Playbook
 
 

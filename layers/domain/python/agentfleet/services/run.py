@@ -9,7 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,7 +20,6 @@ from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
-from agentfleet.services.accept import Accepter
 from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
 from agentfleet.services.kill import Stopped
@@ -30,6 +29,9 @@ from agentfleet.services.registry import Presence
 from agentfleet.services.routing import Router
 from agentfleet.services.undo import Undoer, is_undo
 from agentfleet.services.work import Batch, Delivery, Work
+
+if TYPE_CHECKING:
+    from agentfleet.services.accept import Accepter
 
 RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
@@ -72,7 +74,7 @@ class TaskRunner:
         capabilities: Mapping[str, Capability],
         stores: Stores,
         performer: Performer,
-        accepter: Accepter,
+        accepter: "Callable[[], Accepter]",
         finisher: Finisher,
         presence: Presence,
         clock: Clock,
@@ -211,7 +213,7 @@ class TaskRunner:
             if work.unit.number in standing:
                 work.result, work.is_stored = standing[work.unit.number], True
         for name, child in (self._stores.goals.get(sorted(children)) if children else {}).items():
-            self._accepter.resume(child)
+            self._accepter().resume(child)
             batch.drop(children[name])
 
     def _claim(self, batch: Batch) -> None:

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain import ids
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.compile import closest
-from agentfleet.domain.errors import InvalidRequest, NotFound, Problem
+from agentfleet.domain.errors import InvalidRequest, NotFound, Problem, closest
 from agentfleet.domain.fleet import TENANT_SHARE, Fleet, Pool, held_size, room_for_tenants
 from agentfleet.ports import Clock, FleetStore, PoolControl, ScalingStore
 from agentfleet.services.fleet_views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
@@ -163,7 +162,7 @@ class Scaler:
         return PoolView.of(
             pool,
             spec.description,
-            tuple(CapabilityView(**capability.model_dump(exclude={"pool"})) for capability in spec.capabilities),
+            tuple(CapabilityView.of(capability) for capability in spec.capabilities),
             spec.scaling,
             self._scalings.get(pool.name),
             self._board.table().describe(pool.name, self._clock()),

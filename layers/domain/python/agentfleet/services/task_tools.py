@@ -93,7 +93,7 @@ class ToolShop(Struct, frozen=True):
 
     pool: PoolSpec
     catalog: Catalog
-    accepter: Accepter
+    accepter: Callable[[], Accepter]
     goals: GoalStore
     clock: Clock
     capabilities: Mapping[str, Capability]
@@ -244,7 +244,7 @@ class TaskTools(Struct, frozen=True):
         task = {"id": CALL_TASK, "capability": capability, "input": dict(arguments)}
         name = f"{self.goal.name}: {capability} for {self.context.task_id}"[:NAME_LIMIT]
         full_key = f"{self.context.idempotency_key}/{key}"
-        called = await asyncio.to_thread(self.shop.accepter.call, self.goal, self.unit.number, full_key, name, task, bounds)
+        called = await asyncio.to_thread(self.shop.accepter().call, self.goal, self.unit.number, full_key, name, task, bounds)
         called = await self._await(called)
         if not called.state.is_final:
             waited = self.shop.clock() - called.created
