@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from threading import Lock
 from typing import Final
 
 from msgspec import Struct, field
@@ -55,22 +54,20 @@ class Admission:
         self._clock = clock
         self._least = max(1, window // LEAST_SHARE)
         self._standings: dict[str, _Standing] = {}
-        self._mutex = Lock()
 
     def window_for(self, tenant: str, goal_id: str, tasks: int) -> int | None:
         """How many of a new goal's units of one pool and priority may be under way at once; None: all that it has."""
-        with self._mutex:
-            now = self._clock()
-            standing = self._standings.get(tenant) or _Standing(self._window)
-            if not self._is_known_well(standing, tasks, now):
-                standing = self._look(tenant, standing.accepted, now)
-            if len(self._standings) >= KNOWN_TENANTS:
-                self._standings.clear()
-            self._standings[tenant] = standing
-            part = self._take(standing, tasks)
-            standing.accepted[goal_id] = (now, tasks)
-            standing.unchecked += tasks
-            return None if tasks <= part else part
+        now = self._clock()
+        standing = self._standings.get(tenant) or _Standing(self._window)
+        if not self._is_known_well(standing, tasks, now):
+            standing = self._look(tenant, standing.accepted, now)
+        if len(self._standings) >= KNOWN_TENANTS:
+            self._standings.clear()
+        self._standings[tenant] = standing
+        part = self._take(standing, tasks)
+        standing.accepted[goal_id] = (now, tasks)
+        standing.unchecked += tasks
+        return None if tasks <= part else part
 
     def window_within(self, tasks: int) -> int | None:
         """The same for a sub-plan: an eighth of the window, whatever else runs; it is part of a goal that has its own."""
