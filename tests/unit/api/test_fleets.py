@@ -54,6 +54,22 @@ def test_an_agent_whose_goals_have_ended_is_idle(world: World) -> None:
     assert (web["state"], web["tasks"]) == ("EXECUTING", [f"{going}/a"])
 
 
+def test_an_agent_that_was_killed_at_work_is_not_shown_at_it_for_long(world: World) -> None:
+    """No invocation lasts longer than its pool's timeout of a minute: after that neither agent nor task is shown as at work."""
+    going = world.submit({"id": "a"})
+    world.busy(f"{going}/a")
+
+    def shown() -> tuple[str, list[str], str]:
+        [agent] = world.call("GET", "/agents").body["agents"]
+        [task] = world.call("GET", f"/goals/{going}/tasks").body["tasks"]
+        return agent["state"], agent["tasks"], task["state"]
+
+    world.fleet.clock.advance(60)
+    assert shown() == ("EXECUTING", [f"{going}/a"], "RUNNING")
+    world.fleet.clock.advance(6)
+    assert shown() == ("IDLE", [], "READY")
+
+
 def test_pools_show_their_load_and_what_they_can_do(world: World) -> None:
     """Queues, limits and capabilities of each pool, by name."""
     world.submit({"id": "a"}, {"id": "b"})

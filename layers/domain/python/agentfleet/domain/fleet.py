@@ -17,21 +17,19 @@ class AgentState(StrEnum):
     STARTING = "STARTING"
     IDLE = "IDLE"
     EXECUTING = "EXECUTING"
-    DRAINING = "DRAINING"
     OFFLINE = "OFFLINE"
 
 
 _S = AgentState
 MOVES: Final[dict[AgentState, frozenset[AgentState]]] = {
-    _S.STARTING: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.IDLE: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.EXECUTING: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.DRAINING: frozenset({_S.DRAINING, _S.OFFLINE}),
+    _S.STARTING: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
+    _S.IDLE: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
+    _S.EXECUTING: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
     _S.OFFLINE: frozenset({_S.STARTING}),
 }
 
-HEARTBEAT: Final = timedelta(seconds=20)
-"""How often a working agent says that it lives."""
+ENTRY_EVERY: Final = timedelta(seconds=5)
+"""How old what an agent says of itself may be while it works: an entry costs a write, so not each batch makes one."""
 LIFETIME: Final = timedelta(minutes=15)
 """How long an agent that says nothing counts as living: a frozen Lambda environment can't speak, and may come back."""
 
@@ -69,6 +67,13 @@ class Agent(Struct, frozen=True):
     def is_living(self, now: datetime) -> bool:
         """Heard of within its lifetime, and not gone."""
         return self.state is not AgentState.OFFLINE and now - self.seen < LIFETIME
+
+    def may_be_at_work(self, now: datetime, longest: timedelta) -> bool:
+        """May it still be at what it said, where no invocation lasts longer than that?
+
+        Who is killed can't say so, and who is at work says nothing in between: but Lambda ends every invocation in time.
+        """
+        return self.state is AgentState.EXECUTING and self.is_living(now) and now - self.seen <= longest + ENTRY_EVERY
 
 
 class Pool(Struct, frozen=True):
