@@ -344,6 +344,37 @@ def knowledge_quality(results: dict[str, Any]) -> Section:
     return "\n".join(text), {}
 
 
+def fairness(results: dict[str, Any]) -> Section:
+    """How long the small goals of one tenant take while another floods: p95 by window and form of the flood."""
+    idle, *rows = results["rows"]
+    windows = list(dict.fromkeys(row["window"] for row in rows))
+    by_flood: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_flood.setdefault(row["flood"], []).append(row)
+    shown = results["simulated"]
+    least = min(row["flood_tasks_per_second"] for row in rows)
+    titles = [
+        "no window" if one is None else f"{one:,} (default)" if one == results["default"] else f"{one:,}" for one in windows
+    ]
+    text = [
+        f"Simulated {_on(results)}: {shown['agents']} agents that take {shown['batch']} tasks at a time for "
+        f"{number(shown['seconds_per_batch'])} s, from a queue in strict order, flooded with {shown['flood_tasks']:,} tasks.",
+        "",
+        *table(
+            ("the flood comes as", *titles),
+            [
+                (flood, *(f"{number(row['p50_seconds'])} / {number(row['p95_seconds'])}" for row in found))
+                for flood, found in by_flood.items()
+            ],
+        ),
+        "",
+        f"Seconds, p50 / p95, of another tenant's {shown['quiet']['goals']} goals of {shown['quiet']['tasks']} tasks, of "
+        f"which one comes every {number(shown['quiet']['every_seconds'])} s; with no flood {number(idle['p50_seconds'])} / "
+        f"{number(idle['p95_seconds'])}. The flood itself goes on with {number(least)} tasks a second or more.",
+    ]
+    return "\n".join(text), {}
+
+
 SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
     "peers": peers,
     "hot_path": hot_path,
@@ -354,4 +385,5 @@ SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
     "cold_start": cold_start,
     "knowledge": knowledge,
     "knowledge_quality": knowledge_quality,
+    "fairness": fairness,
 }

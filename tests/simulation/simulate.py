@@ -47,7 +47,7 @@ HEALED: Final = 120.0
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace", "list"),
+    "goals": ("create", "get", "replace", "alive"),
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),

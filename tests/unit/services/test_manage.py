@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from agentfleet import bootstrap
-from agentfleet.domain.catalog import Catalog, PoolSpec
+from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.errors import NotFound, RegistryUnavailable, RetryableError
 from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from agentfleet.domain.messages import TaskMessage
@@ -19,7 +19,7 @@ from agentfleet.services.manage import Autoscaler, PoolDecision
 from agentfleet.services.pool_health import HealthWatch
 from agentfleet.services.routing import LocalRouting
 from functions.manage_fleet import handler as function
-from tests.fakes import FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
+from tests.fakes import FakeAgents, FakeFleets, FakePools, FakeQueues, FakeScalings, FakeSignals, FixedClock
 
 CONTEXT: Any = SimpleNamespace(
     function_name="fleet-manage-fleet", memory_limit_in_mb=512, invoked_function_arn="arn", aws_request_id="test"
@@ -84,21 +84,41 @@ def test_a_pool_whose_scaling_is_off_is_not_looked_at() -> None:
     assert "busy" not in world.records.records
 
 
-def test_a_fleets_size_wins_until_it_is_released() -> None:
-    """Whosever fleet it is; afterwards the load decides again."""
+def test_an_operators_fleet_wins_until_it_is_released() -> None:
+    """Its size is left alone; afterwards the load decides again."""
     world = World()
-    fleet = Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, world.clock())
+    fleet = Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, world.clock(), by_operator=True)
     world.fleets.put(fleet)
     world.pools.set_concurrency("busy", 3)
 
     [held, _idle] = world.decide()
-    world.fleets.put(Fleet("f7", "acme", 3, ("busy",), {"busy": 10}, fleet.created, released=world.clock()))
+    world.fleets.put(replace(fleet, released=world.clock()))
     world.pools.set_concurrency("busy", 10)
     world.clock.advance(60)
     [free, _idle] = world.decide()
 
     assert held.decision.reason == "held by fleet f7 until it is released"
     assert (free.decision.action, world.size()) == (Action.UP, 19)
+
+
+def test_a_tenants_fleet_keeps_nobody_from_growing_and_nothing_from_halving_its_pools() -> None:
+    """It makes room: load and throttles go on to decide, and when it is quiet the pool rests at the fleet's size."""
+    world = World()
+    world.fleets.put(Fleet("f7", "acme", 12, ("busy",), {"busy": 10}, world.clock()))
+    world.pools.set_concurrency("busy", 12)
+    world.queues.take("fleet-busy-normal", 2)
+
+    def decide() -> tuple[Action, int]:
+        [busy, _idle] = world.decide()
+        world.clock.advance(60)
+        return busy.decision.action, world.size()
+
+    assert decide() == (Action.UP, 21)
+    world.signals.signals["busy"] = Signals(throttles=5)
+    assert decide() == (Action.HALVE, 10)
+    world.signals.signals.clear()
+    world.queues.purge()
+    assert [decide() for _ in range(6)][-2:] == [(Action.UP, 12), (Action.HOLD, 12)]
 
 
 def test_a_refused_change_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +191,27 @@ def test_metrics_are_asked_for_where_they_count() -> None:
 
     assert plain.signals.asked == ["busy"]
     assert budgeted.signals.asked == ["busy", "idle"]
+
+
+def test_rivals_that_worked_of_late_are_asked_about_though_their_queues_are_empty() -> None:
+    """A canary fails its few tasks faster than anyone looks; a pool that nobody could stand in for is not worth a metric."""
+    rivals = {
+        name: PoolSpec(name=name, capabilities=(CapabilitySpec(name="work.do", pool=name),))
+        for name in ("idle", "resting", "new")
+    }
+    world = World()
+    catalog = Catalog(fleet="fleet", pools={**rivals, "alone": PoolSpec(name="alone")})
+    pools, agents, routing = FakePools(catalog), FakeAgents(), LocalRouting()
+    for name, seen in {"idle": 4, "new": 1, "alone": 1}.items():
+        at = world.clock() - timedelta(minutes=seen)
+        agents.put(Agent(f"{name}-1", name, ("work.do",), AgentState.IDLE, at, at))
+    world.signals.signals["new"] = Signals(invocations=20, lost=20.0)
+    rest = (world.signals, world.fleets, world.records, catalog, world.clock, HealthWatch(routing))
+
+    Autoscaler(pools, *rest, agents)()
+
+    assert world.signals.asked == ["new"]
+    assert routing.read().health["new"].state is HealthState.UNHEALTHY
 
 
 def test_the_function_makes_one_pass(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -317,6 +317,7 @@ def autoscaler() -> Autoscaler:
         catalog,
         utc_now,
         HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
+        DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
     )
 
 

@@ -74,6 +74,14 @@ def tracing() -> "Traces | None":
     return Traces(f"{settings.fleet}-{settings.pool}", endpoint)
 
 
+def tell_lost(share: float) -> None:
+    """For a pool's function: so much of this invocation was lost to failed tasks (0 to 1)."""
+    from agentfleet.adapters.attempt_signals import LossMetric
+
+    settings = PoolSettings.from_env()
+    LossMetric(settings.fleet, settings.pool, utc_now)(share)
+
+
 def _memories(settings: PoolSettings, pool: str) -> MemorySource:
     """What makes the pool's memory when a task first asks for it: till then nothing of it is imported."""
 

@@ -129,7 +129,7 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     pools: dict[str, PoolSpec]
     budget: BudgetDefaults = BudgetDefaults()
     approvals: tuple[ApprovalRule, ...] = ()
-    tenant_window: int = 10_000
+    tenant_window: int = 2_000
     """How many units of one pool and priority all goals of a tenant may have under way at once."""
     remotes: tuple[RemoteAgent, ...] = ()
     """By name."""

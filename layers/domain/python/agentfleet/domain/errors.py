@@ -57,6 +57,10 @@ class PermanentError(FleetError):
     """Raised by a capability: trying again can't help. The task fails at once."""
 
 
+class BadOutput(PermanentError):
+    """A capability's output is not what the capability promised, or not JSON: its own mistake, whatever it was asked for."""
+
+
 class RetryableError(FleetError):
     """Raised by a capability: try again, after `delay` seconds if given, else by the retry policy."""
 

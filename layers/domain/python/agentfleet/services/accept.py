@@ -60,7 +60,7 @@ class Accepter:
         self._clock = clock
         self._random_bits = random_bits
         self._switch = switch
-        self._admission = Admission(goals, catalog.tenant_window)
+        self._admission = Admission(goals, catalog.tenant_window, clock)
 
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
@@ -81,7 +81,7 @@ class Accepter:
             self._catalog,
             priority=request.priority,
             on_failure=request.on_failure,
-            window=self._admission.window_for(tenant, len(plan.tasks)),
+            window=self._admission.window_for(tenant, goal_id, len(plan.tasks)),
         )
         stored = self._store_plan(goal_id, compiled)
         goal = Goal(

@@ -16,7 +16,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
+from agentfleet.domain.errors import BadOutput, ModelUnavailable, PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
 from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 from agentfleet.services.budget import TaskBudget
@@ -303,7 +303,7 @@ class Capability:
         return self.function(value, context) if self._takes_context else self.function(value)
 
     def write_output(self, value: Any) -> Any:
-        """The output as plain JSON data. Raises PermanentError if it isn't what the function promised, or isn't JSON."""
+        """The output as plain JSON data. Raises BadOutput if it isn't what the function promised, or isn't JSON."""
         try:
             if isinstance(value, BaseModel):
                 plain = value.model_dump(mode="json")
@@ -313,7 +313,7 @@ class Capability:
                 plain = value
             dumps(plain)
         except (ValidationError, TypeError, ValueError) as error:
-            raise PermanentError(f"output of {self.name} is not what it promised, or not JSON: {error}") from error
+            raise BadOutput(f"output of {self.name} is not what it promised, or not JSON: {error}") from error
         return plain
 
 

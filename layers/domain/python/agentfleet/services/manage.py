@@ -1,5 +1,6 @@
 """The fleet manager: once a minute it looks at every pool, decides what size it should have, says why, and how well it is."""
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -7,11 +8,14 @@ from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
 from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.fleet import held_size
 from agentfleet.domain.scaling import Action, Decision, Memory, Observation, ScalingMode, ScalingRecord, decide
-from agentfleet.ports import Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
+from agentfleet.ports import AgentStore, Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
 from agentfleet.services.pool_health import HealthWatch
 
 QUIET: Final = Signals()
+BUSY_OF_LATE: Final = timedelta(minutes=3)
+"""How far back signals reach."""
 
 
 class PoolDecision(Struct, frozen=True):
@@ -32,9 +36,10 @@ class Pass(Struct, frozen=True):
 
 
 class Autoscaler:
-    """`Autoscaler(pools, signals, fleets, records, catalog, clock, health=None)`; calling it makes one pass.
+    """`Autoscaler(pools, signals, fleets, records, catalog, clock, health=None, agents=None)`; calling it makes one pass.
 
-    With `health` it judges the pools' health as well, also of those whose scaling is off.
+    With `health` it judges the pools' health as well, also of those whose scaling is off; with `agents` also of those that
+    happen to have nothing to do just now, where that decides who gets work.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Autoscaler:
         catalog: Catalog,
         clock: Clock,
         health: HealthWatch | None = None,
+        agents: AgentStore | None = None,
     ) -> None:
         self._pools = pools
         self._signals = signals
@@ -54,6 +60,8 @@ class Autoscaler:
         self._catalog = catalog
         self._clock = clock
         self._health = health
+        self._agents = agents
+        self._rivals = frozenset(one.pool for offers in catalog.capabilities.values() if len(offers) > 1 for one in offers)
 
     def __call__(self) -> Pass:
         """Decide about every pool whose scaling isn't off, and apply it unless that is a dry run.
@@ -99,27 +107,40 @@ class Autoscaler:
     def _observe(self, spec: PoolSpec) -> Observation:
         [pool] = self._pools.read([spec.name])
         # A metric costs money each time it is asked for; a pool with nothing to do and no budget needs none.
-        is_asked_for = pool.waiting + pool.in_flight > 0 or spec.daily_budget is not None
         now = self._clock()
+        is_asked_for = pool.waiting + pool.in_flight > 0 or spec.daily_budget is not None or self._was_busy(spec.name, now)
         signals = self._signals.read(spec.name, now) if is_asked_for else QUIET
+        holders = self._fleets.holders(spec.name)
         return Observation(
             at=now,
             concurrency=pool.concurrency,
             min_concurrency=pool.min_concurrency,
             max_concurrency=pool.max_concurrency,
-            resting=spec.concurrency,
+            # Tenants' fleets make room and no more: load, throttles and budgets go on to decide.
+            resting=held_size(spec.name, spec.concurrency, holders) if holders else spec.concurrency,
             waiting=pool.waiting,
             in_flight=pool.in_flight,
             oldest_age=signals.oldest_age,
             throttles=signals.throttles,
             errors=signals.errors,
+            lost=signals.lost,
             invocations=signals.invocations,
             model_throttles=signals.model_throttles,
             settled=pool.settled,
             spent=signals.spent,
             budget=spec.daily_budget,
-            held_by=self._fleets.holder(spec.name),
+            held_by=next((fleet.id for fleet in holders if fleet.by_operator), None),
+            has_room=bool(holders),
         )
+
+    def _was_busy(self, pool: str, now: datetime) -> bool:
+        """Has one of several pools that offer the same worked within the last minutes?
+
+        A canary whose few tasks fail at once has an empty queue whenever it is looked at.
+        """
+        if self._health is None or self._agents is None or pool not in self._rivals:
+            return False
+        return any(now - agent.seen < BUSY_OF_LATE for agent in self._agents.list([pool]))
 
     def _apply(self, spec: PoolSpec, decision: Decision, memory: Memory) -> tuple[Decision, Memory]:
         """The decision as it came out, and what to remember if it did not take effect: the size that stayed."""

@@ -8,9 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.domain.errors import (
+    BadOutput,
     DeliveryFailed,
     FleetError,
+    Forbidden,
     GoalEnded,
+    InvalidRequest,
     NotFound,
     PermanentError,
     Postponed,
@@ -147,6 +150,8 @@ class Performer:
         if any(isinstance(value, GoalEnded) for value in raw):
             batch.drop(work)
             return
+        batch.tried += sum(not isinstance(value, Postponed) for value in raw)
+        batch.lost += sum(isinstance(value, Exception) and speaks_against_agent(value) for value in raw)
         if any(isinstance(value, SubPlan) for value in raw):
             try:
                 refusal = self._delegate(work, raw)
@@ -355,6 +360,16 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 def is_retryable(error: Exception) -> bool:
     """May another attempt end differently?"""
     return not isinstance(error, PermanentError | NotFound)
+
+
+def speaks_against_agent(error: Exception) -> bool:
+    """Is a failed attempt a sign that its agent is ill?
+
+    Time-outs, what may go better next time, errors that nobody foresaw, and outputs that break their own promise are. What a
+    task asked for in vain is not, nor what could not be tried: no tenant's mistakes may make a pool look ill.
+    """
+    excused = PermanentError | NotFound | InvalidRequest | Forbidden | Postponed
+    return isinstance(error, BadOutput) or not isinstance(error, excused)
 
 
 def _outcome(value: TaskOutcome | SubPlan | Exception, task: str) -> TaskOutcome:
