@@ -1,6 +1,6 @@
 """The fault runs' own rules: the plan of faults, the reference, the verdict."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, cast
 
@@ -47,19 +47,33 @@ def ended(expected: Expected) -> Goal:
     """Its right end."""
     goal = Goal("g1", "default", expected.shape, GoalState.RUNNING, NOW, expected.tasks, 1)
     state = GoalState(expected.state)
-    return replace(goal, state=state, finished=NOW, output=expected.output, counts=dict(expected.counts))
+    return replace(
+        goal, state=state, finished=NOW + timedelta(seconds=20), output=expected.output, counts=dict(expected.counts)
+    )
 
 
 def charges(expected: Expected) -> list[dict[str, Any]]:
     """Each of its charges once."""
-    return [{"goal": "g1", "task": task, "amount": amount, "fences": [1]} for task, amount in expected.charges.items()]
+    return [
+        {"goal": "g1", "task": task, "amount": amount, "fences": [1], "refunded": expected.is_undone}
+        for task, amount in expected.charges.items()
+    ]
 
 
-def results_of(expected: Expected, goal: Goal | None, ledger: list[dict[str, Any]], told: set[str]) -> dict[str, Any]:
-    """What a run with this one goal and one kill comes to."""
+def results_of(
+    expected: Expected,
+    goal: Goal | None,
+    ledger: list[dict[str, Any]],
+    told: set[str],
+    *,
+    after: float = 0.0,
+    history: str = "",
+) -> dict[str, Any]:
+    """What a run with this one goal and one kill, so many seconds after its start, comes to."""
     body = '{"goal":"g1","unit":0,"tenant":"default"}'
     kill = next(fault for fault in draw_faults(Random(1), 13) if fault.kind is Kind.KILL)
-    record = Record(SCRIPT, {"g1": expected}, {"g1": goal} if goal else {}, [Struck(kill, NOW.timestamp(), (body,))])
+    record = Record(SCRIPT, {"g1": expected}, {"g1": goal} if goal else {}, [Struck(kill, NOW.timestamp() + after, (body,))])
+    record.chains = {"g1": history} if history else {}
     record.told["g1"] = told
     stands = goal or replace(ended(expected), state=GoalState.RUNNING, finished=None)
     return to_results(record, judge(cast("Stage", Quiet({"g1": stands}, ledger)), record))
@@ -116,6 +130,54 @@ def test_charges_that_are_missing_doubled_or_fenced_off_are_found() -> None:
 
     assert [one["lost"] for one in (missing, doubled, late, unasked)] == [1, 0, 0, 0]
     assert [one["doubled"] for one in (missing, doubled, late, unasked)] == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("after", "heals"), [(0.0, [10.0]), (15.0, [5.0]), (25.0, [])])
+def test_a_fault_is_healed_when_the_work_that_it_struck_went_on(after: float, heals: list[float]) -> None:
+    """By the task's result, or where that was there by the goal's end; where the goal had ended nothing was struck."""
+    expected = charged()
+    results = results_of(expected, ended(expected), charges(expected), {"SUCCEEDED"}, after=after)
+
+    assert results["struck_work"] == len(heals)
+    assert results["struck_nothing"] == 1 - len(heals)
+    assert results["healed_ratio"] == (1.0 if heals else None)
+    assert is_proof(results) is bool(heals), "a run whose faults struck nothing proves nothing"
+
+
+def test_work_that_never_went_on_is_not_healed_though_nothing_is_wrong_with_other_goals() -> None:
+    """One of two faults struck a goal that stands still."""
+    expected = charged()
+    kill = next(fault for fault in draw_faults(Random(1), 13) if fault.kind is Kind.KILL)
+    bodies = [f'{{"goal":"{name}","unit":0,"tenant":"default"}}' for name in ("g1", "g2")]
+    strikes = [Struck(kill, NOW.timestamp() + after, (body,)) for body, after in zip(bodies, (0.0, 12.0), strict=True)]
+    stuck = Goal("g2", "default", "chain", GoalState.RUNNING, NOW, 1, 1)
+    stage = Quiet({"g1": ended(expected), "g2": stuck}, charges(expected))
+
+    verdict = judge(cast("Stage", stage), Record(SCRIPT, {"g1": expected}, {"g1": ended(expected)}, strikes))
+
+    assert (verdict.met, verdict.healed, verdict.times) == (2, 1, (10.0,))
+
+
+def test_a_history_that_is_not_whole_is_no_proof() -> None:
+    """However right all else is."""
+    expected = charged()
+    results = results_of(expected, ended(expected), charges(expected), {"SUCCEEDED"}, history="event 3 is missing")
+
+    assert (results["histories_broken"], is_proof(results)) == (1, False)
+    assert "event 3 is missing" in describe(results)
+
+
+def test_what_must_be_taken_back_is_and_nothing_else() -> None:
+    """A charge of a goal that is undone may not be kept, nor one of a goal that succeeded be taken back."""
+    kept, taken = draw_goal(Random(1), 2), draw_goal(Random(1), len(SHAPES) - 1)
+    assert taken.is_undone
+
+    for expected in (kept, taken):
+        good = charges(expected)
+        wrong = [{**good[0], "refunded": not expected.is_undone}, *good[1:]]
+        right = results_of(expected, ended(expected), good, {expected.state})
+        assert is_proof(right), describe(right)
+        assert results_of(expected, ended(expected), wrong, {expected.state})["doubled"] == 1
 
 
 def test_an_end_that_was_not_told_or_told_wrongly_is_found() -> None:

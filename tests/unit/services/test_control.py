@@ -35,6 +35,12 @@ async def fragile(input: dict[str, Any]) -> Any:
     return input["n"]
 
 
+@pool.capability("work.broken", idempotent=True)
+async def hopeless(input: dict[str, Any]) -> Any:
+    """Fails for good."""
+    raise PermanentError("as told")
+
+
 @pool.capability("work.chunked", idempotent=True, chunk=10)
 async def chunked(input: dict[str, Any]) -> Any:
     """As above, ten to a message."""
@@ -82,6 +88,121 @@ def test_a_paused_goal_waits_without_messages_and_goes_on_where_it_was(fleet: In
     assert (done, fleet.goal(goal.id).output) == (["a", "b", "c"], [1, 1])
 
 
+PLANS = [
+    pytest.param(CHAIN, id="chain"),
+    pytest.param({"plan": {"tasks": [{"id": "s", "capability": "work.split"}, step("end", {"$from": "s"})]}}, id="sub-plan"),
+]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_healer_leaves_a_paused_goal_alone(fleet: InProcessFleet, plan: dict[str, Any]) -> None:
+    """However long it stands still: nothing is sent, and that is no incident."""
+    goal = fleet.submit(plan)
+    fleet.invoke("fleet-work-normal")
+    fleet.platform.control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+    fleet.clock.advance(3600)
+
+    report = fleet.heal()
+
+    assert (report.repaired, report.sent, report.errors) == ((), 0, ())
+    assert fleet.queues.busy() == []
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_healer_sends_nothing_twice_that_resuming_has_just_sent(fleet: InProcessFleet, plan: dict[str, Any]) -> None:
+    """The goal's last result is an hour old, but its messages are not."""
+    control = fleet.platform.control
+    goal = fleet.submit(plan)
+    fleet.invoke("fleet-work-normal")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+    fleet.clock.advance(3600)
+    control.resume(goal.id, "acme")
+    fleet.clock.advance(1)
+
+    report = fleet.heal()
+
+    assert (report.repaired, report.sent) == ((), 0)
+    assert len(fleet.queues.bodies("fleet-work-normal")) == 1
+
+
+def test_a_resuming_that_died_half_way_is_made_up_for(fleet: InProcessFleet) -> None:
+    """Marked as running again, but nothing was sent: the healer does it."""
+    control = fleet.platform.control
+    goal = fleet.submit(CHAIN)
+    fleet.invoke("fleet-work-normal")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+    fleet.faults.arm(1)  # the first call reads the goal, the second marks it
+    with pytest.raises(Killed):
+        control.resume(goal.id, "acme")
+    fleet.faults.arm(None)
+    fleet.clock.advance(600)
+
+    report = fleet.heal()
+    fleet.settle()
+
+    assert report.sent == 1
+    assert fleet.goal(goal.id).output == [1, 1]
+
+
+def kill_at(fleet: InProcessFleet, plan: dict[str, Any], call: str) -> None:
+    """Whoever takes up the goal's first message dies before such a call, with its result stored."""
+    quiet = InProcessFleet(pool)
+    quiet.batch = fleet.batch
+    quiet.submit(plan)
+    quiet.faults.arm(None)
+    quiet.invoke("fleet-work-normal")
+    fleet.faults.arm(quiet.faults.calls.index(call), before=True)
+    with pytest.raises(Killed):
+        fleet.invoke("fleet-work-normal")
+    fleet.faults.arm(None)
+    done.clear()
+
+
+BROKEN = {"plan": {"tasks": [{"id": "a", "capability": "work.broken"}, step("b", 1, depends_on=["a"])]}}
+JOINED = {"plan": {"tasks": [step("a", 1), step("b", 2), step("c", [{"$from": "a"}, {"$from": "b"}])]}}
+
+
+def test_a_result_whose_agent_died_still_counts_while_its_goal_is_paused(fleet: InProcessFleet) -> None:
+    """Its joins are made up for when its message comes again, or whatever waits for both would never be released."""
+    control = fleet.platform.control
+    fleet.batch = 1
+    goal = fleet.submit(JOINED)
+    kill_at(fleet, JOINED, "joins.add")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()  # what died comes again meanwhile
+
+    control.resume(goal.id, "acme")
+    fleet.clock.advance(2)
+    fleet.settle()
+
+    assert (fleet.goal(goal.id).state, fleet.goal(goal.id).output) == (GoalState.SUCCEEDED, [1, 2])
+
+
+@pytest.mark.parametrize("comes_again", [True, False], ids=["redelivered while paused", "still hidden"])
+def test_resuming_releases_nothing_past_a_failure(fleet: InProcessFleet, comes_again: bool) -> None:
+    """The agent died with its task's failure stored: the goal fails, and nothing that waited for the task runs."""
+    control = fleet.platform.control
+    goal = fleet.submit(BROKEN)
+    kill_at(fleet, BROKEN, "goals.replace")
+    control.pause(goal.id, "acme")
+    fleet.clock.advance(2)
+    if comes_again:
+        fleet.settle()
+    else:
+        control.resume(goal.id, "acme")
+
+    assert fleet.goal(goal.id).state is GoalState.FAILED
+    fleet.settle()
+    assert done == []
+
+
 def test_sub_plans_pause_and_go_on_with_their_goal(fleet: InProcessFleet) -> None:
     """What was delegated is held back too, and resumed inside, not delegated anew."""
     control = fleet.platform.control
@@ -127,6 +248,28 @@ def test_a_goal_past_its_deadline_fails(fleet: InProcessFleet) -> None:
     assert (ended.state, done) == (GoalState.FAILED, ["a"])
     assert ended.failure is not None
     assert ended.failure.error == "DeadlineExceeded"
+
+
+def test_the_end_of_a_late_goal_is_told_by_whoever_takes_over(fleet: InProcessFleet) -> None:
+    """The one that found it late died with its end stored; its message comes again to another."""
+    goal = fleet.submit({**CHAIN, "deadline": 60})
+    fleet.clock.advance(61)
+    fleet.faults.arm(None)
+    calls = InProcessFleet(pool)
+    calls.submit({**CHAIN, "deadline": 60})
+    calls.clock.advance(61)
+    calls.faults.arm(None)
+    calls.invoke("fleet-work-normal")
+    fleet.faults.arm(calls.faults.calls.index("goals.replace"))
+    with pytest.raises(Killed):
+        fleet.invoke("fleet-work-normal")
+    fleet.faults.arm(None)
+    assert fleet.goal(goal.id).state is GoalState.FAILED
+
+    fleet.kill()
+    fleet.settle()
+
+    assert [topic for topic, _ in fleet.bus.published] == ["GoalAccepted", "GoalFailed"]
 
 
 def test_a_fork_keeps_what_it_is_told_and_runs_the_rest(fleet: InProcessFleet) -> None:

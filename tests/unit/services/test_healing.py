@@ -256,6 +256,75 @@ def test_a_wide_join_with_lost_members_completes() -> None:
     assert [report.sent for report in reports] == [1]
 
 
+def calls_before_sending() -> int:
+    """How many calls a first task makes before it sends what it was holding back."""
+    fleet = InProcessFleet(crowd)
+    fleet.submit(fan(1))
+    fleet.faults.arm(None)
+    fleet.invoke("fleet-work-normal")
+    return fleet.faults.calls.index("queues.send_tasks")
+
+
+CALLS_BEFORE_SENDING = calls_before_sending()
+
+
+def test_who_takes_up_what_another_died_of_has_time_of_its_own() -> None:
+    """The first dies with its result stored; what the second sends, a visibility timeout later, is not sent once more."""
+    fleet = InProcessFleet(crowd)
+    goal_id = fleet.submit(fan(1)).id
+    queue = "fleet-work-normal"
+    fleet.faults.arm(CALLS_BEFORE_SENDING, before=True)
+    with pytest.raises(Killed):
+        fleet.invoke(queue)
+    fleet.faults.arm(None)
+    fleet.clock.advance(fleet.queues.visibility + timedelta(seconds=30))
+    fleet.invoke(queue)
+    fleet.clock.advance(120)
+
+    report = fleet.heal()
+
+    assert (report.sent, report.repaired) == (0, ())
+    assert len(fleet.queues.bodies(queue)) == 1
+    assert fleet.goal(goal_id).state.is_alive
+
+
+def stuck_in_planning() -> InProcessFleet:
+    """A fleet whose one goal was stored, but not told of, when whoever accepted it died."""
+    fleet = InProcessFleet(crowd)
+    fleet.faults.arm(None)
+    fleet.submit(fan(1), key="quiet")
+    tell = fleet.faults.calls.index("bus.publish")
+    stuck = InProcessFleet(crowd)
+    stuck.faults.arm(tell, before=True)
+    with pytest.raises(Killed):
+        stuck.submit(fan(1), key="k")
+    stuck.faults.arm(None)
+    stuck.clock.advance(WAIT)
+    return stuck
+
+
+def calls_of_a_repair() -> int:
+    """How many calls leave the process when the healer sets such a goal going."""
+    fleet = stuck_in_planning()
+    fleet.heal()
+    return len(fleet.faults.calls)
+
+
+@pytest.mark.parametrize("call", range(calls_of_a_repair()))
+def test_nothing_of_a_goal_runs_before_it_was_told_of(call: int) -> None:
+    """Wherever the healer dies that sets a half accepted goal going: whoever follows the bus hears of it first."""
+    fleet = stuck_in_planning()
+    fleet.faults.arm(call)
+    with pytest.raises(Killed):
+        fleet.heal()
+    fleet.faults.arm(None)
+
+    run_to_rest(fleet)
+
+    told = [topic for topic, _ in fleet.bus.published]
+    assert told in ([], ["GoalAccepted"], ["GoalAccepted", "GoalSucceeded"])
+
+
 def test_a_goal_stuck_in_planning_is_set_running() -> None:
     """Its roots are sent and its state says so."""
     fleet = InProcessFleet(crowd)

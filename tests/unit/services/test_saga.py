@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentfleet.agent import Agent, SubPlan
-from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.errors import IllegalTransition, PermanentError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.saga import SagaStatus
 from tests.fakes.fleet import InProcessFleet, Killed
@@ -114,6 +114,33 @@ def test_a_sub_plan_is_undone_when_its_task_is() -> None:
 
     assert goal.undoing.done
     assert trips.ledger.order == ["after", "in.2", "in.1", "before"]
+    assert trips.ledger.kept == []
+
+
+def test_a_sub_plan_is_undone_where_a_second_try_at_its_task_failed() -> None:
+    """A duplicate of the message that delegated may fail for itself, and its result stand: what the sub-plan did is undone."""
+    work = Agent("work")
+    tries: list[int] = []
+
+    @work.capability("work.split", idempotent=True)
+    async def split(input: dict[str, Any]) -> SubPlan:
+        """Delegates once."""
+        tries.append(1)
+        if len(tries) > 1:
+            raise PermanentError("there is no room for it any more")
+        return SubPlan([leg("in.1", "hotels"), leg("in.2", "cars", after=("in.1",))])
+
+    trips = Trips(work)
+    goal = trips.fleet.submit({"plan": {"tasks": [{"id": "middle", "capability": "work.split"}]}, "on_failure": "compensate"})
+    [body] = trips.fleet.queues.bodies("fleet-work-normal")
+    trips.fleet.invoke("fleet-work-normal")
+    trips.fleet.invoke("fleet-hotels-normal")
+    trips.fleet.queues.put("fleet-work-normal", body)
+    trips.fleet.invoke("fleet-work-normal")
+    trips.fleet.settle()
+
+    assert trips.fleet.goal(goal.id).state is GoalState.FAILED
+    assert trips.ledger.order == ["in.1"]
     assert trips.ledger.kept == []
 
 

@@ -102,6 +102,7 @@ class GoalItem(Model):
     parent = JsonAttribute(null=True)
     deadline = MomentAttribute(null=True)
     paused = MomentAttribute(null=True)
+    resumed = MomentAttribute(null=True)
     origin = UnicodeAttribute(null=True)
     words = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)

@@ -12,6 +12,9 @@ from agentfleet.domain.budget import Budget
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.names import Priority
 
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+"""The error of a goal that had not ended in time."""
+
 OnFailure = Literal["fail", "skip", "compensate", "replan"]
 MAX_DEPTH: Final = 5
 """How many goals deep delegation may go."""
@@ -119,6 +122,8 @@ class Goal(Struct, frozen=True):
     """When it fails if it has not ended by then."""
     paused: datetime | None = None
     """Since when its tasks are held back; results of tasks that were running still count."""
+    resumed: datetime | None = None
+    """When its tasks, held back before, were last sent again."""
     origin: str | None = None
     """The goal that it was forked from."""
     words: str = ""
@@ -140,11 +145,16 @@ class Goal(Struct, frozen=True):
         """Seconds from acceptance to the end, once it has ended."""
         return (self.finished - self.created).total_seconds() if self.finished else None
 
+    @property
+    def was_late(self) -> bool:
+        """Did it fail because its deadline was past?"""
+        return self.failure is not None and self.failure.error == DEADLINE_EXCEEDED and self.failure.task is None
+
     def lateness(self, now: datetime) -> Failure | None:
         """Why it has to fail now because its deadline is past; None while it isn't."""
         if self.deadline is None or now < self.deadline:
             return None
-        return Failure("DeadlineExceeded", f"it had not ended by {self.deadline:%Y-%m-%d %H:%M:%S} UTC")
+        return Failure(DEADLINE_EXCEEDED, f"it had not ended by {self.deadline:%Y-%m-%d %H:%M:%S} UTC")
 
     def move(self, to: GoalState, **changes: Any) -> "Goal":
         """The goal in its next state. Raises IllegalTransition."""

@@ -111,13 +111,16 @@ def horizon(look: QueueLook, emptied: datetime | None, now: datetime, lag: timed
 def patience(looks: Iterable[QueueLook], timeouts: Iterable[int], lag: timedelta = COUNTS_LAG) -> timedelta:
     """How long after a goal's progress its next messages may still be on their way into a queue.
 
-    Whoever made the progress sends them before its own message is deleted: while any queue holds something that may be a
-    whole visibility timeout (`timeouts`: seconds that the consumers may take); where all are empty nobody is left to send.
+    Whoever made the progress sends them before its own message is deleted. If it died first, another receives that message
+    when it is visible again, and then has its own time for it: while any queue holds something that may be a visibility
+    timeout and a whole invocation (`timeouts`: seconds that the consumers may take). Where all are empty nobody is left to
+    send.
     """
     if all(look.is_empty for look in looks):
         return lag
-    longest = max((timedelta(seconds=VISIBILITY_PER_TIMEOUT * timeout) for timeout in timeouts), default=timedelta())
-    return max(longest, RELEASE_VISIBILITY, lag)
+    release = RELEASE_VISIBILITY / VISIBILITY_PER_TIMEOUT
+    slowest = max(release, *(timedelta(seconds=timeout) for timeout in timeouts))
+    return max(slowest * (VISIBILITY_PER_TIMEOUT + 1), lag)
 
 
 def is_lost(quiet_since: datetime, horizons: Iterable[datetime], wait: timedelta) -> bool:

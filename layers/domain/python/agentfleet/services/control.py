@@ -78,7 +78,7 @@ class Controller:
         goal = self.own(goal_id, tenant)
         if not goal.paused:
             return goal
-        running = self._mark(goal, replace(goal, paused=None), "resumed")
+        running = self._mark(goal, replace(goal, paused=None, resumed=self._clock()), "resumed")
         try:
             self._run_frontier(running)
         except Exception:
@@ -92,9 +92,16 @@ class Controller:
         return after
 
     def _run_frontier(self, goal: Goal) -> None:
-        """Send every unit that may run; where one was delegated, those of its sub-plan."""
+        """Send every unit that may run; where one was delegated, those of its sub-plan. Ends what has failed meanwhile."""
         plan = self._plans.read(goal.id).whole()
         done = self._results.get(goal.id, goal.shards, range(len(plan.units)), outputs=False)
+        failed = [
+            result.unit for result in done.values() if result.first_failure and plan.unit(result.unit).on_failure != "skip"
+        ]
+        if failed:  # whoever had that result died, or was held back, before the goal ended with it
+            results = self._results.get(goal.id, goal.shards, failed[:1])
+            self._finisher.advance(goal, plan, list(results.values()), repeated=True)
+            return
         ready = frontier(plan, done.keys())
         children: dict[str, Goal] = {}
         names = {ids.child_goal_id(goal.id, number, 0): number for number in ready}

@@ -249,11 +249,12 @@ class Finisher:
         """A message of an ended goal was received again: who ended the goal with it may have died before telling.
 
         Only a message that can have ended the goal tells again, so that a failed goal's many others stay silent. Any message
-        can have cancelled a sub-plan whose outermost goal has ended: a goal in between would wait for it for ever.
+        can have ended a goal that was late, or have cancelled a sub-plan whose outermost goal has ended: a goal in between
+        would wait for it for ever.
         """
         ended_here = goal.failure and goal.failure.task in {task.id for task in self._plans.read(goal.id).unit(unit).tasks}
         cut_short = goal.parent is not None and goal.state is GoalState.CANCELLED
-        if goal.state is GoalState.SUCCEEDED or ended_here or cut_short:
+        if goal.state is GoalState.SUCCEEDED or ended_here or cut_short or goal.was_late:
             self.announce(goal)
 
     def _report_to_parent(self, child: Goal, link: Parent) -> None:

@@ -211,14 +211,19 @@ class Healer:
         """The goal's last progress, and what was repaired."""
         if goal.state is GoalState.COMPENSATING:
             return view.now, _Repair(IncidentKind.UNCOMPENSATED) if self._saga.mend(goal) else None
-        if self._is_orphan(goal):
+        above = self._above(goal)
+        if not all(one and one.state.is_alive for one in above):
             self._finisher.end(goal, GoalState.CANCELLED, undo=False)
             return view.now, _Repair(IncidentKind.ORPHANED)
         if late := goal.lateness(view.now):
             self._finisher.end(goal, GoalState.FAILED, failure=late)  # nothing of it need be in a queue to notice
             return view.now, None
+        lives = [goal, *(one for one in above if one)]
+        if any(one.paused for one in lives):
+            return view.now, None  # whoever resumes it sends what may run
         before = view.open.get(goal.id)
-        quiet = max(goal.created, before.repaired) if before else goal.created
+        known = [goal.created, *(one.resumed for one in lives if one.resumed), *([before.repaired] if before else [])]
+        quiet = max(known)
         if quiet + view.lag >= view.now:
             return quiet, None
         plan = self._plans.read(goal.id).whole()
@@ -234,10 +239,11 @@ class Healer:
             return progress, None
         return progress, self._set_going(goal, plan, done, view, lambda moment: is_lost(moment, horizons, wait))
 
-    def _is_orphan(self, goal: Goal) -> bool:
+    def _above(self, goal: Goal) -> list[Goal | None]:
+        """The goals that it is part of; None for one that is there no more."""
         above = list(goal.parent.ancestors) if goal.parent else []
         found = self._goals.get(above) if above else {}
-        return any(name not in found or not found[name].state.is_alive for name in above)
+        return [found.get(name) for name in above]
 
     def _reach(self, goal: Goal, plan: CompiledPlan) -> tuple[AbstractSet[str], AbstractSet[str]]:
         """Every pool that the goal's units go to, and every queue that may hold something of it."""
@@ -284,13 +290,15 @@ class Healer:
             for unit in waiting
             if unit not in children and unit not in held and self._may_send(goal, plan, unit, view.visit)
         ]
+        is_planning = goal.state is GoalState.PLANNING and bool(missing or not waiting or children or held)
+        if is_planning:
+            self._finisher.tell_accepted(goal)  # first, as whoever accepts does: from here on it may end at any moment
         if missing:
             self._finisher.rejoin(goal, plan, open_joins(plan, done.keys()))
             self._releaser.release(goal, plan, to_ranges(missing))
         kind = IncidentKind.UNSENT
-        if goal.state is GoalState.PLANNING and (missing or not waiting or children or held):
+        if is_planning:
             kind = IncidentKind.STUCK_PLANNING
-            self._finisher.tell_accepted(goal)
             self._goals.replace(goal, goal.move(GoalState.RUNNING))
         elif told and not missing:
             kind = IncidentKind.UNTOLD

@@ -143,7 +143,7 @@ class TaskRunner:
                 batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
                 continue
             try:
-                if goal.paused:
+                if goal.paused and not delivery.is_repeated:
                     batch.drop(delivery)  # resuming sends whatever may run then
                     continue
                 if goal.state.is_alive:
@@ -198,10 +198,15 @@ class TaskRunner:
         return {name: self._known_goals[name][0] for name in wanted if name in self._known_goals}
 
     def _recall(self, batch: Batch) -> None:
-        """A message received before may have left its result, or a sub-plan, behind."""
+        """A message received before may have left its result, or a sub-plan, behind.
+
+        What follows from that result is still to be carried on where the goal is paused; what has none waits for its resuming.
+        """
         for works in batch.by_goal():
             if again := [work for work in works if work.delivery.is_repeated]:
                 self._take_standing(batch, again)
+        for work in [work for work in batch.works if work.goal.paused and work.awaits_doing]:
+            batch.drop(work)
 
     def _take_standing(self, batch: Batch, works: Sequence[Work]) -> None:
         goal = works[0].goal

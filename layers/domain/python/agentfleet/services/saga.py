@@ -210,7 +210,8 @@ class Saga:
         self._seal(outlook, [unit for unit in undoable if unit not in done])
         outlook.own.update(unit for unit in undoable if unit in done and _took_effect(done[unit]))
         outlook.own.difference_update(undone)
-        delegated = [unit for unit, result in done.items() if result.agent.startswith("goal:")]
+        # A duplicate of a task that had been delegated may have failed for itself: what its sub-plan did was done all the same.
+        delegated = [unit for unit, result in done.items() if result.agent.startswith("goal:") or result.first_failure]
         for unit, child in self._children(goal, [*delegated, *frontier(plan, done.keys())]).items():
             self._look_below(outlook, unit, child)
         return outlook
