@@ -1,7 +1,7 @@
 """What a plan calls for, worked out by a few lines that share nothing with the services."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class Expected:
     """By task id: what its failure means."""
     refundable: set[str] = field(default_factory=set)
     """The tasks that name what undoes them."""
+    limit: int | None = None
+    """The tokens that a sub-plan was given, of those of the goal above."""
     children: dict[str, "Expected"] = field(default_factory=dict)
     """By task id: the sub-plan it returns."""
 
@@ -48,8 +50,17 @@ def number_of(value: Any) -> int:
     return int(value)
 
 
-def expect(plan: Plan, on_failure: str, subplans: Sequence[Plan]) -> Expected:
-    """Run a plan in the order it is written in (the planner never refers forward)."""
+Path = tuple[str, ...]
+"""A task by its id, after those of the tasks whose sub-plans it is in."""
+
+
+def expect(
+    plan: Plan, on_failure: str, subplans: Sequence[Plan], fallen: Set[Path] = frozenset(), above: Path = ()
+) -> Expected:
+    """Run a plan in the order it is written in (the planner never refers forward).
+
+    `fallen` are tasks that circumstances no plan tells of have made fail; whether they may have is for others to judge.
+    """
     expected = Expected()
     ids = [task["id"] for task in plan["tasks"]]
     dead: set[str] = set()
@@ -63,7 +74,9 @@ def expect(plan: Plan, on_failure: str, subplans: Sequence[Plan]) -> Expected:
             dead.add(task["id"])
             continue
         policy = task.get("on_failure") or on_failure
-        outcome = _perform(task, expected, on_failure, ids, subplans)
+        outcome = _perform(task, expected, on_failure, ids, subplans, fallen, above)
+        if (*above, task["id"]) in fallen:
+            outcome = ("FAILED", None)
         expected.outcomes[task["id"]] = outcome
         if outcome[0] == "FAILED" and policy != "skip":
             expected.fatal.add(task["id"])
@@ -97,7 +110,13 @@ def _matches(name: str, other: str) -> bool:
 
 
 def _perform(
-    task: dict[str, Any], expected: Expected, on_failure: str, ids: Sequence[str], subplans: Sequence[Plan]
+    task: dict[str, Any],
+    expected: Expected,
+    on_failure: str,
+    ids: Sequence[str],
+    subplans: Sequence[Plan],
+    fallen: Set[Path],
+    above: Path,
 ) -> tuple[str, Any]:
     if "when" in task and not _resolve(task["when"], expected, ids):
         return "SKIPPED", None
@@ -110,7 +129,9 @@ def _perform(
         sub = subplans[value["sub"]]
         if not sub["tasks"]:
             return "FAILED", None
-        child = expected.children[task["id"]] = expect(sub, on_failure, subplans)
+        child = expect(sub, on_failure, subplans, fallen, (*above, task["id"]))
+        child.limit = sub.get("tokens")
+        expected.children[task["id"]] = child
         return ("SUCCEEDED", child.output) if child.state == "SUCCEEDED" else ("FAILED", None)
     total = (value["c"] + sum(number_of(_resolve(one, expected, ids)) for one in value.get("xs", ()))) % 1009
     return "SUCCEEDED", {"v": total, "odd": total % 2 == 1}

@@ -8,6 +8,8 @@ Plan = dict[str, Any]
 
 HOPELESS: Final = 99
 """So many failing attempts that no retry helps."""
+DEADLY: Final = 1_000_000
+"""Nobody survives such a task, however often it is tried."""
 NOTHING: Final = 13
 """What a missing output counts as in a task's sum."""
 
@@ -24,6 +26,12 @@ class GoalCase:
     """Seconds after the start of each submission, all under one key."""
     cancel_at: int | None = None
     """The step at which a cancellation starts."""
+    pauses: tuple[tuple[int, float], ...] = ()
+    """(step at which somebody pauses it, seconds until it is to go on) each."""
+    deadline: float | None = None
+    """Seconds that it may take."""
+    tokens: int | None = None
+    """The most that it may use, its sub-plans included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,10 @@ class Weather:
     """Does every output count as too large to be read unasked?"""
     lost_sends: bool = False
     """May messages vanish? Only what is repaired from the plan survives that."""
+    tokens_a_day: int | None = None
+    """The most that all goals together may use."""
+    tells_age: bool = True
+    """Does anybody measure how old a queue's oldest message is?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
             cancel_at=rng.randint(1, 120) if rng.random() < 0.2 else None,
         )
         goals.append(case)
+    healing = random.Random(seed ^ 0x4EA1)
     weather = Weather(
         calm=rng.choice([8.0, 20.0, 40.0, 100.0]),
         budget=rng.choice([0, 2, 4, 6, 10]),
@@ -94,11 +107,19 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         arity=rng.choice([256, 2, 2, 3]),
         stored_as_bytes=rng.random() < 0.1,
         all_large=rng.random() < 0.3,
-        lost_sends=lost_sends,
+        lost_sends=lost_sends or healing.random() < 0.25,
+        tells_age=healing.random() < 0.7,
         window=rng.choice([10_000, 10_000, 8, 2]),
     )
     _ask(random.Random(seed ^ 0xA5C), [goal.plan for goal in goals] + subplans)
     goals = _with_compensations(random.Random(seed ^ 0xC0FFEE), goals, subplans)
+    _kill(random.Random(seed ^ 0xDEAD), [goal.plan for goal in goals] + subplans)
+    timing = random.Random(seed ^ 0x71ED)
+    goals = [_with_times(timing, goal) for goal in goals]
+    spending = random.Random(seed ^ 0xB4D6)
+    if spending.random() < 0.2:
+        goals = _with_budgets(spending, goals, subplans)
+        weather = replace(weather, tokens_a_day=spending.choice([None, None, 20, 60]))
     return Scenario(seed, tuple(goals), tuple(subplans), weather)
 
 
@@ -123,6 +144,32 @@ def _with_compensations(rng: random.Random, goals: list[GoalCase], subplans: lis
     return [
         replace(goal, on_failure="compensate") if goal.on_failure == "fail" and rng.random() < 0.6 else goal for goal in goals
     ]
+
+
+def _kill(rng: random.Random, plans: list[Plan]) -> None:
+    """In some seeds a task is the death of whoever takes it up, a few times or for ever."""
+    if rng.random() < 0.1:
+        plan = rng.choice([plan for plan in plans if plan["tasks"]])
+        rng.choice(plan["tasks"])["input"]["kills"] = rng.choice([1, 2, DEADLY, DEADLY])
+
+
+def _with_times(rng: random.Random, goal: GoalCase) -> GoalCase:
+    """Some goals are paused for a while, or have a deadline."""
+    pauses = [(rng.randint(1, 80), rng.choice([0.5, 5.0, 300.0, 4000.0])) for _ in range(rng.choice([0] * 8 + [1, 2]))]
+    deadline = rng.choice([0.2, 20.0, 400.0, 3000.0]) if rng.random() < 0.08 else None
+    return replace(goal, pauses=tuple(pauses), deadline=deadline)
+
+
+def _with_budgets(rng: random.Random, goals: list[GoalCase], subplans: list[Plan]) -> list[GoalCase]:
+    """Tasks that use tokens, sometimes more than there are; sub-plans that are given part of them."""
+    for plan in [*(goal.plan for goal in goals), *subplans]:
+        for task in plan["tasks"]:
+            if rng.random() < 0.6:
+                task["input"]["tokens"] = rng.randint(1, 9)
+    for plan in subplans:
+        if rng.random() < 0.4:
+            plan["tokens"] = rng.choice([3, 12, 40])
+    return [replace(goal, tokens=rng.choice([None, 10, 30, 100])) for goal in goals]
 
 
 class _Planner:

@@ -55,6 +55,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         {"twins": 0.0},
         {"fan_out": 500},
         {"arity": 256},
+        {"lost_sends": False},
+        {"tokens_a_day": None},
     ):
         name, value = next(iter(change.items()))
         if getattr(weather, name) != value:
@@ -64,9 +66,11 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         if len(goal.submissions) > 1:
             goals[number] = replace(goal, submissions=goal.submissions[:1])
             yield replace(scenario, goals=tuple(goals))
-        if goal.cancel_at is not None:
-            goals[number] = replace(goal, cancel_at=None)
-            yield replace(scenario, goals=tuple(goals))
+        for name, plain in (("cancel_at", None), ("pauses", ()), ("deadline", None), ("tokens", None)):
+            if getattr(goal, name) != plain:
+                changed: dict[str, Any] = {name: plain}
+                goals[number] = replace(goal, **changed)
+                yield replace(scenario, goals=tuple(goals))
         for plan in _smaller_plans(goal.plan):
             goals[number] = replace(goal, plan=plan)
             yield replace(scenario, goals=tuple(goals))
@@ -84,7 +88,7 @@ def _smaller_plans(plan: Plan) -> Iterator[Plan]:
             tasks = [_without(task, left) for task in plan["tasks"] if task["id"] != gone]
             yield {"tasks": tasks, "output": None}
     for index, task in enumerate(plan["tasks"]):
-        for name in ("fails", "permanent", "xs"):
+        for name in ("fails", "permanent", "xs", "kills", "tokens"):
             if name in task["input"]:
                 smaller = copy.deepcopy(plan)
                 del smaller["tasks"][index]["input"][name]

@@ -1,6 +1,7 @@
 """Run one seed: the real platform in a simulated world, from the first submission to rest."""
 
-import json
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,42 +15,40 @@ from msgspec import structs
 from agentfleet.composition import Outside, Platform
 from agentfleet.composition_pools import pool_runner
 from agentfleet.domain import compile as compiling
-from agentfleet.domain import ids, names
-from agentfleet.domain.approval import Approval, Decision
-from agentfleet.domain.errors import IllegalTransition
-from agentfleet.domain.goal import GoalState
+from agentfleet.domain import ids
+from agentfleet.domain.approval import Decision
+from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.result import Claim
-from agentfleet.domain.saga import SagaStatus
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
 from agentfleet.services import accept, release
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
-from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import LocalJournals
 from agentfleet.services.kill import GOAL_FRESH, LocalKills
 from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Delivery
+from tests.fakes.clock import START
 from tests.fakes.sagas import Execution, SagaMachine
 from tests.simulation import tables
+from tests.simulation.accounts import Accounts, Meter
 from tests.simulation.chronicle import Chronicle
-from tests.simulation.reference import Expected, expect
-from tests.simulation.scenario import GoalCase, Scenario, scenario_of
+from tests.simulation.expectations import Expectations
+from tests.simulation.keepers import Keepers
+from tests.simulation.people import People
+from tests.simulation.queues import SUBMISSIONS, Queues
+from tests.simulation.scenario import Scenario, Weather, scenario_of
 from tests.simulation.strands import Strands
-from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, REFUNDED, STAGE
+from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, PRICE, REFUNDED, STAGE, TENANT
 from tests.simulation.world import INVOCATION, Actor, Killed, World
 
-TENANT: Final = "acme"
-HEALED: Final = 120.0
-"""Seconds until somebody notices that nobody undoes a goal."""
-SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace", "alive"),
+    "goals": ("create", "get", "replace", "alive", "living"),
     "plans": ("put", "read"),
-    "results": ("put", "get", "tally"),
+    "results": ("put", "get", "tally", "finished"),
     "joins": ("add",),
     "claims": ("claim", "held"),
     "queues": ("send_tasks", "send_releases", "hide"),
@@ -91,8 +90,8 @@ class Simulation:
         self.goals, self.results = tables.Goals(world, self.chronicle), tables.Results(world, self.chronicle)
         self.plans = tables.Plans(world)
         self.joins, self.claims = tables.Joins(world), tables.Claims(world)
-        self.queues, self.bus, self.agents = tables.Queues(world), tables.Bus(world), tables.Agents(world)
-        self.approvals = LocalApprovals()
+        self.queues, self.bus, self.agents = Queues(world), tables.Bus(world), tables.Agents(world)
+        self.approvals, self.accounts = LocalApprovals(), Accounts(world)
         self.sagas = self.answers = SagaMachine(lambda: world.now, self.queues.put)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
@@ -102,31 +101,28 @@ class Simulation:
                 blobs=None,  # type: ignore[arg-type]  # no task here has files
                 clock=world.clock,
                 breakers=LocalBreakers(),
-                budgets=LocalBudgets(),
+                budgets=self.accounts,
                 kills=LocalKills(),
                 routing=LocalRouting(),
                 journals=LocalJournals(),
             ),
-            structs.replace(CATALOG, tenant_window=scenario.weather.window),
+            _catalog(scenario.weather),
             {},
             random_bits=lambda _: next(bits),
             fraction=world.order.random,
         )
         self.watched_goals: GoalStore = watched["goals"]
-        self.expected: dict[str, Expected] = {}
-        """By goal id, of the goals that were submitted."""
-        self.cancelled: dict[str, str] = {}
-        """Goal id → "asked", "yes" (a cancellation was confirmed) or "late" (it was refused: the goal had ended)."""
-        self._desk = self.platform.governance().approvals
-        self._decided: set[tuple[str, int]] = set()
-        """(goal, unit) of what somebody decides about now, or has."""
+        self.people = People(self)
+        self.expected = Expectations(self)
+        self.results.stands = self.expected.stored
+        self.meter = Meter(self)
         self._requests: dict[str, GoalRequest] = {}
-        self._cancels: list[tuple[int, GoalCase]] = []
         self._places: dict[tuple[str, str], int] = {}
         self._environments = self._make_environments()
+        self.moves = 0
+        """Invocations, calls and what people did so far: all that somebody else than the healer did."""
+        self.keepers = Keepers(self)
         world.startable = self._startable
-        self._unwatched: dict[str, float] = {}
-        """Since when goals that are to be undone have nobody who does."""
         world.upcoming = self._upcoming
         world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
         self._submit_all()
@@ -147,14 +143,16 @@ class Simulation:
     def _submit_all(self) -> None:
         for case in self.scenario.goals:
             goal_id = ids.derived_goal_id(TENANT, case.key)
-            self.expected[goal_id] = expect(case.plan, case.on_failure, self.scenario.subplans)
-            self._requests[case.key] = parse_request(
-                {"plan": case.plan, "on_failure": case.on_failure, "priority": case.priority}
-            )
+            self.expected.add(goal_id, case)
+            asked: dict[str, Any] = {"plan": case.plan, "on_failure": case.on_failure, "priority": case.priority}
+            if case.tokens is not None:
+                asked["budget"] = {"tokens": case.tokens}
             for delay in case.submissions:
                 self.queues.put(SUBMISSIONS, case.key, delay or 1e-9)
-            if case.cancel_at is not None:
-                self._cancels.append((case.cancel_at, case))
+            if case.deadline is not None:
+                asked["deadline"] = case.deadline
+            self._requests[case.key] = parse_request(asked)
+            self.people.expect(goal_id, case)
 
     def run(self) -> None:
         """To rest."""
@@ -162,6 +160,7 @@ class Simulation:
         STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
         STAGE.undone, STAGE.late, STAGE.undoing = {}, set(), self._undoing
+        STAGE.kills, STAGE.using = Counter(), self.meter.use
         _narrow(self.scenario, self.plans)
         self.world.run()
         for actors in self._environments.values():
@@ -171,8 +170,7 @@ class Simulation:
     # What can begin now.
 
     def _startable(self) -> list[Callable[[], None]]:
-        found = self._cancellable() if self._cancels else []
-        found += self._decidable()
+        found = self.people.startable()
         execution = self.sagas.due()  # first: it may send messages
         if execution is not None:
             found.append(partial(self._look, execution))
@@ -183,13 +181,11 @@ class Simulation:
             idle = next((one for one in self._environments[pool] if one.strand is None), None)
             if idle is not None:
                 found.append(partial(self._invoke, idle, queue))
-        found.extend(partial(self._mend, one) for one, since in self._stuck().items() if self.world.now >= since + HEALED)
-        return found
-
-    # Those who see to it that a goal is undone: the state machine, the healer, and a person where that was given up.
+        return found + self.keepers.startable()
 
     def _look(self, execution: Execution) -> None:
         execution.calling = True
+        self.moves += 1
 
         def activity() -> None:
             try:
@@ -199,95 +195,29 @@ class Simulation:
 
         self.world.start(Actor("saga"), activity)
 
-    def _stuck(self) -> dict[str, float]:
-        """Goals that nobody undoes, and since when."""
-        found = {}
-        for goal in self.goals.goals.values():
-            if goal.undoing and (
-                goal.state is GoalState.COMPENSATION_FAILED
-                or (
-                    goal.state is GoalState.COMPENSATING
-                    and self.sagas.status(goal.id, goal.undoing.attempt) is not SagaStatus.RUNNING
-                )
-            ):
-                found[goal.id] = self._unwatched.get(goal.id, self.world.now)
-        self._unwatched = found
-        return found
-
-    def _mend(self, goal_id: str) -> None:
-        self._unwatched[goal_id] = self.world.now
-
-        def activity() -> None:
-            try:
-                self.platform.saga.resume(goal_id, TENANT)
-            except (Killed, Exception) as error:
-                self.world.note(f"mending broke off: {error!r}")
-
-        self.world.start(Actor("healer"), activity)
-
     def _upcoming(self) -> float | None:
-        times = [self.queues.next_visible(), self.sagas.upcoming(), *(since + HEALED for since in self._stuck().values())]
+        times = [
+            self.queues.next_visible(),
+            self.sagas.upcoming(),
+            self.keepers.upcoming(),
+            self.people.upcoming(),
+        ]
         return min((one for one in times if one is not None), default=None)
-
-    def _cancellable(self) -> list[Callable[[], None]]:
-        due = [one for one in self._cancels if self.world.steps >= one[0]]
-        return [partial(self._cancel, one) for one in due]
-
-    def _cancel(self, entry: tuple[int, GoalCase]) -> None:
-        self._cancels.remove(entry)
-        case = entry[1]
-        goal_id = ids.derived_goal_id(TENANT, case.key)
-
-        def activity() -> None:
-            self.cancelled.setdefault(goal_id, "asked")
-            try:
-                goal = self.watched_goals.get([goal_id]).get(goal_id)
-                if goal is None:
-                    self.world.note("nothing to cancel yet")
-                    return
-                self.platform.finisher.cancel(goal)
-                self.cancelled[goal_id] = "yes"
-            except IllegalTransition:
-                if self.cancelled[goal_id] != "yes":
-                    self.cancelled[goal_id] = "late"
-            except (Killed, Exception) as error:
-                self.world.note(f"cancelling broke off: {error!r}")
-
-        self.world.start(Actor("user"), activity)
-
-    def _decidable(self) -> list[Callable[[], None]]:
-        waiting = self.approvals.waiting(TENANT, 1000, None).items
-        return [partial(self._decide, one) for one in waiting if (one.goal_id, one.unit) not in self._decided]
-
-    def _decide(self, request: Approval) -> None:
-        """As the task's input says. Whoever can't be sure to have been heard says it again."""
-        self._decided.add((request.goal_id, request.unit))
-        decision = Decision.APPROVED if json.loads(request.input)["ask"] == "yes" else Decision.REJECTED
-
-        def activity() -> None:
-            while True:
-                try:
-                    self._desk.decide(TENANT, request.ref, decision, "as told")
-                except IllegalTransition:
-                    self.world.note(f"{request.ref} needs no decision any more")
-                except (Killed, Exception) as error:
-                    self.world.note(f"deciding about {request.ref} broke off: {error!r}")
-                    self.world.current.is_dead = False
-                    continue
-                return
-
-        self.world.start(Actor("approver"), activity)
 
     # Invocations.
 
     def _invoke(self, actor: Actor, queue: str) -> None:
         world = self.world
+        self.moves += 1
         size = self.scenario.weather.batch
         messages = self.queues.take(queue, 1 + int(world.order.random() * size))
+        if not messages:
+            return  # all that was there has been given up
         taken = [(one.id, one.receipt, one.body, one.receives) for one in messages]
 
         def activity() -> None:
             actor.cut_off = world.now + INVOCATION
+            actor.receives = max(one[3] for one in taken)
             if world.trace is not None:
                 world.note(f"receives {', '.join(f'{one[0]}#{one[3]} {one[2]}' for one in taken)} from {queue}")
             try:
@@ -344,7 +274,7 @@ class Simulation:
         """A task is about to run: may it, and does all that it waits for have a result?"""
         violate, name = self.world.violate, f"task {context.task_id} of {context.goal_id}"
         started = self.world.current.started_at
-        expected = self._expected_of(context.goal_id)
+        expected = self.expected.of(context.goal_id)
         if context.task_id not in expected.outcomes:
             violate(f"{name} runs although it may not")
             return
@@ -362,6 +292,11 @@ class Simulation:
         for goal_id in (context.goal_id, *(parent.ancestors if parent else ())):
             if self.goals.ended_at.get(goal_id, started) < started - GOAL_FRESH.total_seconds():
                 violate(f"{name} runs although goal {goal_id} had ended before its message was received")
+            if self.goals.paused_at.get(goal_id, started) < started - GOAL_FRESH.total_seconds():
+                violate(f"{name} runs although goal {goal_id} had been paused before its message was received")
+        deadline = self.goals.goals[context.goal_id].deadline
+        if deadline is not None and deadline <= START + timedelta(seconds=started + self.world.current.skew):
+            violate(f"{name} runs although its deadline had passed when its message was received")
 
     def _undoing(self, context: TaskContext) -> None:
         """A compensation is about to run: is it its turn, and is it not done already?"""
@@ -369,13 +304,13 @@ class Simulation:
         first = self.results.first.get((ids.undo_id(goal_id), self._unit_of(goal_id, task)))
         if first is not None and first[0] < self.world.current.started_at:
             violate(f"task {task} of {goal_id} is undone again, although that was done when its message was received")
-        expected = self._expected_of(goal_id)
+        expected = self.expected.of(goal_id)
         for key, entry in STAGE.ledger.items():
             later = self._task_in(goal_id, entry.goal_id, entry.task_id)
             if (
                 later is not None
                 and STAGE.undone.get(key, 0) < REFUNDED
-                and entry.task_id in self._expected_of(entry.goal_id).refundable
+                and entry.task_id in self.expected.of(entry.goal_id).refundable
                 and expected.comes_after(later, task)
             ):
                 violate(f"task {task} of {goal_id} is undone before {entry.task_id} of {entry.goal_id}, which came after it")
@@ -389,15 +324,11 @@ class Simulation:
             below, task_id = parent.goal_id, self.plans.plans[parent.goal_id].unit(parent.unit).tasks[parent.slot].id
         return task_id
 
-    def _expected_of(self, goal_id: str) -> Expected:
-        """What is expected of a goal, found through its parents if it is a sub-plan's."""
-        if goal_id in self.expected:
-            return self.expected[goal_id]
-        parent = self.goals.goals[goal_id].parent
-        assert parent is not None
-        task = self.plans.plans[parent.goal_id].unit(parent.unit).tasks[parent.slot]
-        found = self.expected[goal_id] = self._expected_of(parent.goal_id).children[task.id]
-        return found
+
+def _catalog(weather: Weather) -> Catalog:
+    dollars = None if weather.tokens_a_day is None else weather.tokens_a_day * PRICE
+    budget = BudgetDefaults(tenant_dollars_per_day=dollars)
+    return structs.replace(CATALOG, tenant_window=weather.window, budget=budget)
 
 
 def _narrow(scenario: Scenario, plans: tables.Plans) -> None:
@@ -412,9 +343,12 @@ def _narrow(scenario: Scenario, plans: tables.Plans) -> None:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Afterwards the services are as they were: around any number of runs."""
+    """Afterwards the services are as they were: around any number of runs. What they would log is not told: it is meant."""
+    level = logging.getLogger("agentfleet").level
+    logging.getLogger("agentfleet").setLevel(logging.ERROR)
     with patch.object(release, "FAN_OUT"), patch.object(compiling, "JOIN_ARITY"), patch.object(accept, "encode"):
         yield
+    logging.getLogger("agentfleet").setLevel(level)
 
 
 def run(scenario: Scenario, *, traced: bool = False) -> Report:

@@ -1,4 +1,4 @@
-"""The stores, queues and bus of a run: plain dictionaries that keep what the ports promise, without JSON in between."""
+"""The stores and the bus of a run: plain dictionaries that keep what the ports promise, without JSON in between."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agentfleet.domain import names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
-from agentfleet.domain.errors import DeliveryFailed, NotFound
+from agentfleet.domain.errors import NotFound
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.messages import ReleaseMessage, TaskMessage
+from agentfleet.domain.healing import Finished
+from agentfleet.domain.messages import TaskMessage
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Claim, Result, TaskState
+from agentfleet.ports import Page
 from tests.simulation.chronicle import Chronicle
-from tests.simulation.world import VISIBILITY, Refused, World
+from tests.simulation.world import Refused, World
 
 
 class Goals:
@@ -26,6 +27,8 @@ class Goals:
         self.chronicle = chronicle
         self.goals: dict[str, Goal] = {}
         self.ended_at: dict[str, float] = {}
+        self.paused_at: dict[str, float] = {}
+        """Of those that are."""
 
     def create(self, goal: Goal) -> bool:
         if goal.id in self.goals:
@@ -45,6 +48,10 @@ class Goals:
             self.world.violate(f"goal {before.id} had ended as {current.state} and was made {after.state}")
         if after.state.is_over:
             self.ended_at.setdefault(after.id, self.world.now)
+        if after.paused is None:
+            self.paused_at.pop(after.id, None)
+        elif current.paused is None:
+            self.paused_at[after.id] = self.world.now
         self.goals[before.id] = after
         self.chronicle.tell_goal(current, after)
         return True
@@ -52,6 +59,10 @@ class Goals:
     def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
         mine = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state.is_alive]
         return sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
+
+    def living(self, limit: int, cursor: str | None) -> Page[str]:
+        found = sorted(name for name, goal in self.goals.items() if not goal.state.is_final and name > (cursor or ""))
+        return Page(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)
 
     @staticmethod
     def matches(current: Goal, before: Goal) -> bool:
@@ -98,6 +109,8 @@ class Results:
         self.results: dict[tuple[str, int], Result] = {}
         self.first: dict[tuple[str, int], tuple[float, Result]] = {}
         """When each unit's result was first stored, and what it was."""
+        self.stands: Callable[[Result], None] = lambda result: None
+        """Told of every result when it is first stored."""
 
     def put(self, shards: int, results: Sequence[Result]) -> Sequence[Result]:
         cut = self.world.torn(len(results))
@@ -106,6 +119,7 @@ class Results:
             place = (result.goal_id, result.unit)
             if place not in self.first:
                 self.chronicle.tell_result(self.results[place])
+                self.stands(self.results[place])
             if self.first.setdefault(place, (self.world.now, self.results[place]))[1] is not self.results[place]:
                 self.world.violate(f"the result of unit {result.unit} of {result.goal_id} was replaced")
         if cut is not None:
@@ -124,6 +138,16 @@ class Results:
                 for unit, result in found.items()
             }
         return found
+
+    def finished(self, goal_id: str, shards: int) -> dict[int, Finished]:
+        return {
+            unit: Finished(
+                result.started + timedelta(seconds=result.duration),
+                any(outcome.state is TaskState.FAILED for outcome in result.outcomes),
+            )
+            for (goal, unit), result in self.results.items()
+            if goal == goal_id
+        }
 
     def tally(self, goal_id: str, shards: int) -> dict[TaskState, int]:
         counted: dict[TaskState, int] = {}
@@ -188,117 +212,6 @@ class Agents:
 
     def put(self, agent: Any) -> None:
         """Nobody in a run asks who is there."""
-
-
-@dataclass(slots=True)
-class Message:
-    """A message in a queue."""
-
-    id: str
-    body: Any
-    visible: float
-    receives: int = 0
-    receipt: str = ""
-    copies: int = 0
-
-
-class Queues:
-    """A TaskQueues, and the side of it that the pollers see. Nothing is ever given up: there is no healer here."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.queues: dict[str, dict[str, Message]] = {}
-        self._sent = 0
-
-    def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
-        self._send([(names.task_queue("fleet", one.pool, one.priority), one.body()) for one in messages])
-
-    def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
-        self._send([(names.release_queue("fleet"), one.body()) for one in messages])
-
-    def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
-        for receipt, time in receipts.items():
-            message = self._held(queue, receipt)
-            if message is not None:
-                message.visible = self.world.now + time.total_seconds()
-
-    def _send(self, messages: Sequence[tuple[str, Any]]) -> None:
-        cut = self.world.torn(len(messages))
-        twins = self.world.weather.twins
-        for queue, body in messages[:cut]:
-            self.put(queue, body)
-            if twins and self.world.luck.random() < twins:
-                self.put(queue, body)
-        if cut is not None:
-            self.world.tear(DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken"))
-
-    def put(self, queue: str, body: Any, delay: float = 0.0) -> None:
-        """One message into a queue; in the worst weather it may be lost."""
-        weather = self.world.weather
-        if weather.lost_sends and delay == 0.0 and self.world.luck.random() < 0.02:
-            self.world.note(f"*** lost on its way to {queue}: {body}")
-            return
-        self._sent += 1
-        identity = f"m{self._sent}"
-        self.queues.setdefault(queue, {})[identity] = Message(identity, body, self.world.now + delay)
-
-    def take(self, queue: str, most: int) -> list[Message]:
-        """Receive some of what can be seen, in any order."""
-        now = self.world.now
-        seen = [one for one in self.queues[queue].values() if one.visible <= now or one.copies]
-        if len(seen) > 1:
-            self.world.order.shuffle(seen)
-        taken = seen[:most]
-        for message in taken:
-            if message.visible > now:
-                message.copies -= 1
-            message.receives += 1
-            message.visible = now + VISIBILITY
-            message.receipt = f"{message.id}/{message.receives}"
-        return taken
-
-    def delete(self, queue: str, receipt: str) -> None:
-        """Delete by receipt; an outdated one has no effect."""
-        message = self._held(queue, receipt)
-        if message is not None:
-            del self.queues[queue][message.id]
-
-    def ready(self) -> list[str]:
-        """The queues that have something to deliver now."""
-        now = self.world.now
-        found = []
-        for name, queue in self.queues.items():
-            for one in queue.values():
-                if one.visible <= now or one.copies:
-                    found.append(name)
-                    break
-        return found
-
-    def next_visible(self) -> float | None:
-        """When the next hidden message comes back."""
-        now = self.world.now
-        times = [one.visible for queue in self.queues.values() for one in queue.values() if one.visible > now]
-        return min(times, default=None)
-
-    def duplicate(self) -> None:
-        """Deliver some message once more: the same one, or another that says the same."""
-        found = [(name, one) for name, queue in self.queues.items() for one in queue.values()]
-        if found:
-            name, message = found[self.world.luck.randrange(len(found))]
-            if self.world.luck.random() < 0.5:
-                message.copies += 1
-            else:
-                self.put(name, message.body, self.world.luck.choice([0.0, 30.0]))
-
-    def wake_hidden(self) -> None:
-        """The visibility of all that is held ends early."""
-        for queue in self.queues.values():
-            for message in queue.values():
-                message.visible = min(message.visible, self.world.now)
-
-    def _held(self, queue: str, receipt: str) -> Message | None:
-        message = self.queues[queue].get(receipt.partition("/")[0])
-        return message if message is not None and message.receipt == receipt else None
 
 
 class Watched:

@@ -1,5 +1,7 @@
 """A few hundred seeds hold, a seed is always the same run, and a failing one can be made small."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import run as run_command
@@ -12,7 +14,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants.mutant import Mutant
 from tests.simulation.scenario import scenario_of, with_weather
 from tests.simulation.shrink import shrink
-from tests.simulation.simulate import Report, restored, run, run_seed
+from tests.simulation.simulate import Report, Simulation, restored, run, run_seed
 
 ROOT = Path(__file__).parents[2]
 WITHIN = 1000
@@ -42,6 +44,21 @@ def test_the_weather_is_bad_enough() -> None:
     assert any(goal.cancel_at for one in scenarios for goal in one.goals)
     assert any(len(goal.submissions) > 1 for one in scenarios for goal in one.goals)
     assert any(one.subplans for one in scenarios)
+    assert any(goal.pauses for one in scenarios for goal in one.goals)
+    assert any(goal.deadline for one in scenarios for goal in one.goals)
+    assert any(goal.tokens for one in scenarios for goal in one.goals)
+    assert sum(one.weather.lost_sends for one in scenarios) > 10
+
+
+def test_the_healer_has_work() -> None:
+    """Among some hundred seeds it finds what was never sent, never set running, or given up by a queue."""
+    kinds: Counter[str] = Counter()
+    for seed in range(400):
+        simulation = Simulation(scenario_of(seed))
+        simulation.run()
+        kinds.update(incident.kind for incident in simulation.keepers.health.healed(100))
+
+    assert kinds.keys() >= {"UNSENT", "STUCK_PLANNING", "DEAD_LETTER"}
 
 
 def test_a_seed_is_always_the_same_run() -> None:
@@ -90,10 +107,16 @@ def test_a_failing_seed_shrinks() -> None:
     assert sum(len(goal.plan["tasks"]) for goal in small.scenario.goals) <= 3
 
 
-def test_the_command_says_what_it_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The last line counts seeds and violations; a failing seed comes with its number, its trace and a small relative."""
     assert main(["--seeds", "3", "--workers", "1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("3 seeds, 0 violations, ")
+
+    kept = tmp_path / "kept.json"
+    assert main(["--seeds", "2", "--workers", "1", "--write", str(kept)]) == 0
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    assert (figures["seeds"], figures["violations"]) == (2, 0)
+    assert min(figures["seeds_per_second"], figures["cpu_ms_per_seed"]) > 0
 
     mutant = next(one for one in MUTANTS if one.name == "joins are never too small")
     with mutant.planted():

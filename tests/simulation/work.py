@@ -1,5 +1,6 @@
 """What the simulated agents can do: add up, fail as they are told, pay, delegate. And the ledger that they pay into."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ POOLS: Final = {
     "alpha": ("sim.add", "sim.pay", "sim.chunk", "sim.split"),
     "beta": ("sim.add", "sim.deal", "sim.refund"),
 }
+TENANT: Final = "acme"
+PRICE: Final = 0.001
+"""Dollars of a token."""
 REFUNDED: Final = 99
 """How often a payment counts as taken back once it is."""
 CLAIMED: Final = {"sim.pay", "sim.deal"}
@@ -49,6 +53,10 @@ class Stage:
         """(goal, task) of payments that came after they were taken back, and were refused."""
         self.undoing: Callable[[TaskContext], None] = lambda context: None
         self.fences: set[tuple[str, str, int]] = set()
+        self.kills: Counter[tuple[str, str]] = Counter()
+        """(goal, task) → how many environments it has killed."""
+        self.using: Callable[[str, int], None] = lambda goal_id, tokens: None
+        """Told of tokens that a task of a goal has used."""
         self.at_work: dict[tuple[str, str], list[tuple[Claim, Actor]]] = {}
         """(goal, task) → claim and environment of whoever is inside a claimed task."""
 
@@ -57,10 +65,29 @@ STAGE: Final = Stage()
 
 
 def _trouble(value: dict[str, Any], context: TaskContext) -> None:
+    place = (context.goal_id, context.task_id)
+    if STAGE.kills[place] < value.get("kills", 0):
+        STAGE.kills[place] += 1
+        STAGE.world.note(f"*** killed by {context.task_id}")
+        STAGE.world.die()
+    if "tokens" in value:
+        _spend(value["tokens"], context)
     if value.get("permanent"):
         raise PermanentError("as told")
     if context.attempt <= value.get("fails", 0):
         raise RetryableError("as told", delay=3.0)
+
+
+def _spend(most: int, context: TaskContext) -> None:
+    """Use as many tokens as were asked for, or fewer; whether that is said is another matter."""
+    used = most - most % 3
+    while True:
+        with suppress(Refused), context.budget.reserve(tokens=most, dollars=most * PRICE) as held:
+            STAGE.using(context.goal_id, used)
+            _wait(STAGE.world)
+            if most % 4:  # else nobody knows what it came to
+                held.spent(tokens=used, dollars=used * PRICE)
+            return
 
 
 def _answer(value: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +107,8 @@ async def split(input: dict[str, Any], context: TaskContext) -> Any:
     STAGE.starting(context, input)
     _trouble(input, context)
     plan = STAGE.subplans[input["sub"]]
-    return SubPlan(plan["tasks"], plan.get("output"))
+    budget = {"tokens": plan["tokens"]} if "tokens" in plan else None
+    return SubPlan(plan["tasks"], plan.get("output"), budget)
 
 
 async def pay(input: dict[str, Any], context: TaskContext) -> Any:

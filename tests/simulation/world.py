@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from tests.fakes.clock import START
 from tests.simulation.scenario import Weather
@@ -55,6 +55,11 @@ class Loop(asyncio.BaseEventLoop):
     def _process_events(self, events: list[Any]) -> None:
         """Nothing comes from outside."""
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Whatever else was under way in an environment that died has nobody left to tell."""
+        if not isinstance(context.get("exception"), Killed):
+            super().call_exception_handler(context)
+
 
 class Actor:
     """Something that runs by itself and may die: an environment, or somebody who submits or cancels."""
@@ -65,9 +70,12 @@ class Actor:
         self.strand: Strand | None = None
         self.wake_at = 0.0
         self.started_at = 0.0
+        self.receives = 0
+        """Of the message that it is at, how often that was received; of several the most."""
         self.cut_off = float("inf")
         """When the platform ends the invocation, if it does."""
         self.is_dead = False
+        self.deaths = 0
         self.torn: str | None = None
         self.loop: Loop | None = None
 
@@ -158,8 +166,14 @@ class World:
     def after(self, fault: str) -> None:
         """The call has taken effect."""
         if fault == "crash-after":
-            raise Killed
+            self.die()
         raise Refused("the answer was lost")
+
+    def die(self) -> NoReturn:
+        """Whoever runs now dies: nothing that it still tries on its way out, in a `finally`, takes effect."""
+        self.current.is_dead = True
+        self.current.deaths += 1
+        raise Killed
 
     def _gap(self) -> int:
         return 1 + int(self.ill_luck.expovariate(1.0 / self.weather.calm))
@@ -170,7 +184,7 @@ class World:
             self.note(f"*** {kind} at {label}")
         match kind:
             case "crash-before":
-                raise Killed
+                self.die()
             case "refused":
                 raise Refused("throttled")
             case "torn" | "torn-crash":
@@ -193,7 +207,7 @@ class World:
         self.halt()
         if is_limited and self.now > me.cut_off:
             self.note("*** ended at its time limit")
-            raise Killed
+            self.die()
 
     def torn(self, size: int) -> int | None:
         """If a batch call is to be cut in two: how much of it takes effect."""
@@ -202,10 +216,12 @@ class World:
             return None
         return self.luck.randint(0, size)
 
-    def tear(self, error: Exception) -> None:
+    def tear(self, error: Exception) -> NoReturn:
         """End a call that was cut in two."""
         kind, self.current.torn = self.current.torn, None
-        raise error if kind == "torn" else Killed
+        if kind == "torn":
+            raise error
+        self.die()
 
     def halt(self) -> None:
         """Let others run first."""

@@ -1,9 +1,11 @@
 """Deliberate bugs, put in at run time: what the simulation must catch."""
 
+from tests.simulation.mutants.budgets import BUDGETS
+from tests.simulation.mutants.healing import HEALING
 from tests.simulation.mutants.outside import OUTSIDE
 from tests.simulation.mutants.sagas import SAGAS
 from tests.simulation.mutants.services import SERVICES
 
-MUTANTS = (*SERVICES, *OUTSIDE, *SAGAS)
+MUTANTS = (*SERVICES, *OUTSIDE, *SAGAS, *HEALING, *BUDGETS)
 
 __all__ = ["MUTANTS"]

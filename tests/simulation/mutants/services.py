@@ -132,10 +132,6 @@ def _leave_part_of_it(self: ReleasePart, body: str) -> int:
     return 0
 
 
-def _leave_sub_plan(self: TaskRunner, goal: Goal, unit: int) -> None:
-    """Leaves a sub-plan's goal to itself."""
-
-
 def _wait_for_nobody(self: ApprovalGate, batch: Batch) -> None:
     """Lets everything through."""
 
@@ -156,7 +152,6 @@ SERVICES: Final = (
     Mutant("nobody waits for approval", ApprovalGate, "__call__", _wait_for_nobody),
     Mutant("what was rejected runs", Approval, "rejection", property(lambda approval: {"c": 0})),
     Mutant("every request is a new one", LocalApprovals, "get", lambda self, goal_id, unit: None),
-    Mutant("half-made sub-plans are forgotten", TaskRunner, "_end_sub_plan", _leave_sub_plan, first=700),
     Mutant("claims are skipped", TaskRunner, "_claim", _run_unclaimed),
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
