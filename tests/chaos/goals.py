@@ -28,6 +28,8 @@ class Expected:
     counts: Mapping[str, int]
     charges: Mapping[str, int] = field(default_factory=dict)
     """Task id → amount of what must be charged once."""
+    is_undone: bool = False
+    """Must all of it be taken back?"""
 
 
 def _add(name: str, base: Any, add: int = 0, seconds: float = 0.0, **rest: Any) -> Task:
@@ -114,8 +116,21 @@ def failing(random: Random, key: str) -> Expected:
     return Expected(key, "failing", request, "FAILED", None, 3, {"SUCCEEDED": 1, "FAILED": 1})
 
 
+def undone(random: Random, key: str) -> Expected:
+    """Charges, then a task that fails for good: all of them are taken back before the goal has failed."""
+    charges = {f"charge.{n}": random.randint(1, 99) for n in range(random.randint(2, 5))}
+    tasks = [
+        _task(name, "ledger.charge", {"amount": amount, "seconds": 0.1}, compensation={"capability": "ledger.refund"})
+        for name, amount in charges.items()
+    ]
+    tasks.append(_task("broken", "sums.refuse", {"base": 1}, depends_on=["charge.*"]))
+    request = {"name": "undone", "plan": {"tasks": tasks}, "on_failure": "compensate"}
+    counts = {"SUCCEEDED": len(charges), "FAILED": 1}
+    return Expected(key, "undone", request, "FAILED", None, len(tasks), counts, charges, is_undone=True)
+
+
 SHAPES: Final[tuple[Callable[[Random, str], Expected], ...]] = (
-    chain, fan, charged, chunks, delegated, remembered, charged, uneasy, failing,
+    chain, fan, charged, chunks, delegated, remembered, charged, uneasy, failing, undone,
 )  # fmt: skip
 
 

@@ -35,11 +35,14 @@ def to_results(record: Record, verdict: Verdict) -> dict[str, Any]:
         "lost": len(verdict.lost),
         "doubled": len(verdict.doubled),
         "untold": len(verdict.untold),
-        "healed_ratio": round(verdict.healed / struck, 4) if struck else 1.0,
+        "histories_broken": len(verdict.broken),
+        "struck_work": verdict.met,
+        "struck_nothing": struck - verdict.met,
+        "healed_ratio": round(verdict.healed / verdict.met, 4) if verdict.met else None,
         "time_to_heal_seconds": _percentiles(verdict.times),
         "message_hidden_seconds": HIDDEN,
         "duration_seconds": round(record.seconds, 1),
-        "what_was_wrong": [*verdict.lost, *verdict.doubled, *verdict.untold][:SHOWN],
+        "what_was_wrong": [*verdict.lost, *verdict.doubled, *verdict.untold, *verdict.broken][:SHOWN],
     }
 
 
@@ -56,8 +59,12 @@ def _percentiles(times: Sequence[float]) -> dict[str, float]:
 
 
 def is_proof(results: Mapping[str, Any]) -> bool:
-    """Was nothing lost, doubled or left untold, and enough healed without a command?"""
-    return not (results["lost"] or results["doubled"] or results["untold"]) and results["healed_ratio"] >= HEALED
+    """Was nothing lost, doubled, left untold or out of its history, and enough healed without a command?
+
+    A run whose faults met no work proves nothing.
+    """
+    is_right = not any(results[one] for one in ("lost", "doubled", "untold", "histories_broken"))
+    return is_right and results["healed_ratio"] is not None and results["healed_ratio"] >= HEALED
 
 
 def describe(results: Mapping[str, Any]) -> str:
@@ -69,12 +76,18 @@ def describe(results: Mapping[str, Any]) -> str:
         f" in {results['duration_seconds']:.0f} s",
         f"  {kinds_told}",
         f"  lost {results['lost']} · doubled {results['doubled']} · ends untold {results['untold']}"
-        f" · healed without a command {results['healed_ratio']:.1%}",
+        f" · histories broken {results['histories_broken']}",
+        f"  {results['struck_work']} faults struck work, {results['struck_nothing']} struck nothing"
+        f" · healed without a command {_share(results)}",
     ]
     if "p50" in heal:
         lines.append(f"  time to heal: p50 {heal['p50']} s, p95 {heal['p95']} s, longest {heal['longest']} s")
     lines += [f"  wrong: {one}" for one in results["what_was_wrong"]]
     return "\n".join(lines)
+
+
+def _share(results: Mapping[str, Any]) -> str:
+    return "none" if results["healed_ratio"] is None else f"{results['healed_ratio']:.1%}"
 
 
 def write_pages(results: Mapping[str, Any], page: Path = PAGE, picture: Path = PICTURE) -> None:
@@ -95,7 +108,9 @@ def _table(results: Mapping[str, Any]) -> str:
         ("lost", str(results["lost"])),
         ("done twice", str(results["doubled"])),
         ("ends that the bus did not tell", str(results["untold"])),
-        ("healed without a command", f"{results['healed_ratio']:.1%} (target ≥ {HEALED:.0%})"),
+        ("histories that are not whole", str(results["histories_broken"])),
+        ("faults that struck work", str(results["struck_work"])),
+        ("of these healed without a command", f"{_share(results)} (target ≥ {HEALED:.0%})"),
         ("time to heal, p50", f"{heal['p50']} s"),
         ("time to heal, p95", f"{heal['p95']} s"),
         ("time to heal, longest", f"{heal['longest']} s"),
@@ -130,7 +145,7 @@ def _picture(results: Mapping[str, Any]) -> str:
         ]
     title = (
         f"{results['faults']} faults over {results['goals']} goals: {results['lost']} lost, {results['doubled']} done twice,"
-        f" {results['healed_ratio']:.0%} healed without a command"
+        f" {_share(results)} of {results['struck_work']} that struck work healed without a command"
     )
     return "\n".join(
         [

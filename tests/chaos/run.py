@@ -18,6 +18,8 @@ from tests.chaos.stage import Stage
 TICK: Final = 0.1
 LOOK: Final = 1.0
 """Seconds between two looks at the goals."""
+RECORDED: Final = 60.0
+"""Seconds in which histories must tell of all ends."""
 TELL: Final = 5.0
 ORDERED: Final = 4
 """Faults that wait for their call at once, at most, so that faults come one by one and not all to the first who calls."""
@@ -66,6 +68,8 @@ class Record:
     struck: list[Struck] = field(default_factory=list)
     told: dict[str, set[str]] = field(default_factory=dict)
     """Goal id → ends that the bus told of."""
+    chains: dict[str, str] = field(default_factory=dict)
+    """Goal id → what is wrong with its history; only of those that are not whole."""
     withdrawn: int = 0
     """Faults for which no call came."""
     seconds: float = 0.0
@@ -111,6 +115,7 @@ class Run:
         self._record.withdrawn = len(self._ordered) + len(self._pending) + len(self._plan)
         self._look()
         self._record.seconds = self._clock() - started
+        self._read_histories()
         self._say(self._record.seconds)
         return self._record
 
@@ -190,6 +195,22 @@ class Run:
         record.ended |= {name: goal for name, goal in self._stage.goals(waiting).items() if goal.state.is_final}
         for goal, state in self._stage.told():
             record.told.setdefault(goal, set()).add(state)
+
+    def _read_histories(self) -> None:
+        """Histories are written behind the tables: one that does not tell the end yet is read again for a while."""
+        deadline, pause = self._clock() + RECORDED, Event()
+        left = dict.fromkeys(self._record.submitted, "")
+        while left:
+            left = {name: wrong for name in left if (wrong := self._wrong_history(name))}
+            if self._clock() >= deadline:
+                break
+            pause.wait(LOOK if left else 0.0)
+        self._record.chains = left
+
+    def _wrong_history(self, goal_id: str) -> str:
+        broken, states = self._stage.history(goal_id)
+        wanted = self._record.submitted[goal_id].state
+        return broken or ("" if states[-1:] == [wanted] else f"tells {states}, not that it ended {wanted}")
 
     def _say(self, seconds: float) -> None:
         record = self._record

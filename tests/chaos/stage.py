@@ -14,10 +14,12 @@ from typing import Any, Final
 import psutil
 
 from agentfleet.adapters.goals import DynamoGoals
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.domain import ids, names
 from agentfleet.domain.goal import Goal
+from agentfleet.domain.history import read_events, verify
 from client.api import FleetClient
 from client.config import ClientConfig
 from client.errors import ApiUnreachable, FleetApiError
@@ -49,6 +51,7 @@ class Stage:
         outputs = S3Outputs(cloud.client("s3"), cloud.outputs["Bucket"])
         self._goals = DynamoGoals(self._dynamodb, cloud.outputs["WorkTable"], outputs, self._threads)
         self._results = DynamoResults(self._dynamodb, cloud.outputs["WorkTable"], outputs, self._threads)
+        self._history = DynamoHistory(self._dynamodb, names.table(FLEET, "history"))
         self._ending = Event()
         self._seen: set[str] = set()
 
@@ -138,7 +141,7 @@ class Stage:
         return {unit: one.at.timestamp() for unit, one in self._results.finished(goal.id, goal.shards).items()}
 
     def ledger(self) -> list[dict[str, Any]]:
-        """Every charge: goal, task, amount, and the fencing tokens of all who tried."""
+        """Every charge: goal, task, amount, the fencing tokens of all who tried, and whether it was taken back."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=LEDGER, ConsistentRead=True)
         return [
             {
@@ -146,10 +149,23 @@ class Stage:
                 "task": item["task"]["S"],
                 "amount": int(item["amount"]["N"]),
                 "fences": [int(fence["N"]) for fence in item["fences"]["L"]],
+                "refunded": "refunded" in item,
             }
             for page in pages
             for item in page["Items"]
+            if "goal" in item  # else it was taken back before it was ever charged
         ]
+
+    def history(self, goal_id: str) -> tuple[str, list[str]]:
+        """What is broken in the chain of a goal's history, nothing if it is whole; and the states that it tells of."""
+        head = self._history.head(goal_id)
+        if head is None:
+            return "there is none", []
+        segments = list(self._history.segments(head))
+        broken = verify(head, segments).broken
+        if broken:
+            return broken.message, []
+        return "", [event.facts["state"] for one in segments for event in read_events(one) if "state" in event.facts]
 
     def told(self) -> Iterator[tuple[str, str]]:
         """(goal, end) of what the bus has told since the last call."""

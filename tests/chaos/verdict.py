@@ -1,12 +1,13 @@
 """What a run proves: compare what came out with what had to."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.messages import BadMessage, read_task
+from agentfleet.domain.saga import read_undo
 from tests.chaos.faults import by_kind
 from tests.chaos.goals import Expected
 from tests.chaos.run import Record, Struck
@@ -20,13 +21,17 @@ class Verdict:
     lost: tuple[str, ...]
     """Goals without their right end, and charges that were never made."""
     doubled: tuple[str, ...]
-    """Charges made twice, of another amount than asked, or by somebody whose claim was over."""
+    """Charges made twice, of another amount than asked, by somebody whose claim was over, or taken back or kept wrongly."""
     untold: tuple[str, ...]
     """Goals of whose end the bus did not tell, or told otherwise."""
+    broken: tuple[str, ...]
+    """Goals whose history is not whole."""
+    met: int
+    """Faults that struck work: tasks of goals that had not ended."""
     healed: int
-    """Faults that everything was right after, without a command."""
+    """Those of them after which that work went on, without a command, to its goal's right end."""
     times: tuple[float, ...]
-    """Seconds from each fault that struck tasks until these had their results, or their goal went on."""
+    """Seconds from each healed fault until the tasks that it struck had their results, or their goal went on."""
 
 
 def judge(stage: Stage, record: Record) -> Verdict:
@@ -39,10 +44,10 @@ def judge(stage: Stage, record: Record) -> Verdict:
         if record.told.get(name) != {expected.state}
     ]
     lost = [f"{record.submitted[name].shape} {name}: {why}" for name, why in wrong.items()] + missing
-    hit = [{goal for goal, _ in _places(struck.bodies)} for struck in record.struck]
-    everything_right = not lost and not doubled
-    healed = sum(everything_right or (bool(goals) and not goals & set(wrong)) for goals in hit)
-    return Verdict(tuple(lost), tuple(doubled), tuple(untold), healed, tuple(_times(stage, record)))
+    broken = [f"{record.submitted[name].shape} {name}: its history {why}" for name, why in record.chains.items()]
+    healings = _healings(stage, record, set(wrong))
+    times = sorted(one for one in healings if one is not None)
+    return Verdict(tuple(lost), tuple(doubled), tuple(untold), tuple(broken), len(healings), len(times), tuple(times))
 
 
 def _fault_in(expected: Expected, goal: Goal | None) -> str:
@@ -67,6 +72,8 @@ def _audit(submitted: Mapping[str, Expected], ledger: Sequence[Mapping[str, Any]
     doubled = [f"{goal}/{task} was charged {times} times" for (goal, task), times in entries.items() if times > 1]
     for entry in ledger:
         place = f"{entry['goal']}/{entry['task']}"
+        if entry["goal"] in submitted and entry["refunded"] != submitted[entry["goal"]].is_undone:
+            doubled.append(f"{place} was {'' if entry['refunded'] else 'not '}taken back")
         amount = wanted.get((entry["goal"], entry["task"]))
         if amount != entry["amount"]:
             doubled.append(f"{place} was charged {entry['amount']}, not {amount or 'at all'}")
@@ -80,23 +87,37 @@ def _places(bodies: Sequence[str]) -> set[tuple[str, int]]:
     found = set()
     for body in bodies:
         try:
-            pointer = read_task(body)
+            pointer = read_undo(body) or read_task(body)
         except BadMessage:
             continue  # poison, a release or an event
         found.add((pointer.goal_id, pointer.unit))
     return found
 
 
-def _times(stage: Stage, record: Record) -> list[float]:
+def _healings(stage: Stage, record: Record, wrong: Set[str]) -> list[float | None]:
+    """Of each fault that struck work: the seconds until all of that had gone on; None if some of it never did."""
     struck = [(one, _places(one.bodies)) for one in record.struck]
     goals = stage.goals(sorted({goal for _, places in struck for goal, _ in places}))
     finished = {name: stage.finished(goal) for name, goal in goals.items()}
-    times = []
+    found = []
     for one, places in struck:
-        found = [_moved(one, unit, goals[goal], finished[goal]) for goal, unit in places if goal in goals]
-        if reached := [moment for moment in found if moment is not None]:
-            times.append(max(reached) - one.at)
-    return sorted(times)
+        # What had ended already was not struck, and messages of goals that were never made are no work.
+        alive = [(goals[goal], unit) for goal, unit in places if goal in goals and not _had_ended(goals[goal], one.at)]
+        if not alive:
+            continue
+        moved = [None if _outermost(goal) in wrong else _moved(one, unit, goal, finished[goal.id]) for goal, unit in alive]
+        reached = [moment for moment in moved if moment is not None]
+        found.append(max(reached) - one.at if len(reached) == len(moved) else None)
+    return found
+
+
+def _had_ended(goal: Goal, at: float) -> bool:
+    return goal.finished is not None and goal.finished.timestamp() <= at
+
+
+def _outermost(goal: Goal) -> str:
+    """The goal that was submitted."""
+    return goal.parent.ancestors[0] if goal.parent else goal.id
 
 
 def _moved(struck: Struck, unit: int, goal: Goal, finished: Mapping[int, float]) -> float | None:
