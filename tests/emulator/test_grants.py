@@ -107,7 +107,7 @@ def hand(cloud: LocalCloud, fleet: FleetDefinition) -> Iterator[Hand]:
 
 
 def _is_searchable(clients: Clients) -> bool:
-    [index] = clients.dynamodb.describe_table(TableName=f"{FLEET}-knowledge")["Table"]["VectorIndexes"]  # type: ignore[typeddict-item]
+    [index] = clients.dynamodb.describe_table(TableName=f"{FLEET}-knowledge")["Table"]["VectorIndexes"]
     return bool(index["IndexStatus"] == "ACTIVE")
 
 
