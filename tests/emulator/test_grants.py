@@ -52,7 +52,7 @@ def fleet() -> FleetDefinition:
 
 @pytest.fixture(scope="module")
 def policies(cloud: LocalCloud, fleet: FleetDefinition) -> Iterator[Policies]:
-    """The roles, with no queue feeding any function, so that only the checks do, and a model for the agents that think."""
+    """The roles, with no queue and no saga that calls functions, so that only the checks do; agents that think have a model."""
     made = Policies(cloud)
     lambda_, sqs, events = (cloud.client(name) for name in ("lambda", "sqs", "events"))
     triggers = lambda_.list_event_source_mappings()["EventSourceMappings"]
@@ -64,7 +64,7 @@ def policies(cloud: LocalCloud, fleet: FleetDefinition) -> Iterator[Policies]:
     made.chill("web", allow_private=True)
     chosen = fleet.pools["agents"].model
     assert chosen is not None
-    with scripted_model() as server:
+    with scripted_model() as server, made.still("saga"):
         cloud.models.start(server)
         model = {
             "MODEL": chosen.model_dump_json(exclude_defaults=True),

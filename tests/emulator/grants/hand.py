@@ -48,6 +48,10 @@ NOISE: Final = 40_000
 """Characters that don't compress: more than an item holds of a plan."""
 
 
+FAULTS: Final = ("Failed to resolve layer", "Failed to extract layer", "No such file or directory: ")
+"""What the emulator says where it is at fault itself: that shows nothing of a grant."""
+
+
 class Refused(Exception):
     """A function did not do what it was asked."""
 
@@ -181,6 +185,8 @@ class Hand:
         """A function's answer. Raises Refused when it failed."""
         answer = self._lambda.invoke(FunctionName=f"{FLEET}-{function}", Payload=json.dumps(event))
         told = json.loads(answer["Payload"].read())
+        if any(sign in str(told) for sign in FAULTS):
+            raise RuntimeError(f"the emulator could not run {function}: {str(told)[:600]}")
         if "FunctionError" in answer:
             raise Refused(f"{function}: {str(told)[:600]}")
         return told

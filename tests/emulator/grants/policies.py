@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from client.dropped import deployed_resources
-from client.enforced import ALIASES, write_policy
+from client.enforced import is_alias, write_policy
 from client.local import LocalCloud
 from tests.emulator.grants.hand import FLEET
-
-_ALIASES: Final = frozenset(ALIASES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +152,6 @@ class Policies:
         for policy in self._iam.list_role_policies(RoleName=role)["PolicyNames"]:
             for statement in self._statements(role, policy):
                 for action in _as_list(statement["Action"]):
-                    if action in _ALIASES:
-                        continue
                     prefixes = _prefixes(statement) or [""]
                     for prefix in prefixes:
                         yield Grant(owner, role, policy, statement.get("Sid", ""), action, prefix)
@@ -163,7 +159,7 @@ class Policies:
     def _statements(self, role: str, policy: str) -> list[dict[str, Any]]:
         document = self._iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
         found = (json.loads(document) if isinstance(document, str) else document)["Statement"]
-        return [one for one in found if not _ALIASES.issuperset(_as_list(one["Action"]))]
+        return [one for one in found if not is_alias(one)]
 
     @contextmanager
     def without(self, grant: Grant) -> Iterator[None]:
@@ -176,6 +172,20 @@ class Policies:
             yield
         finally:
             write_policy(self._iam, grant.role, grant.policy, before)
+
+    @contextmanager
+    def still(self, machine: str) -> Iterator[None]:
+        """The executions of a state machine end at once while the block runs: they would call functions at any time."""
+        ends = {"StartAt": "End", "States": {"End": {"Type": "Pass", "End": True}}}
+        with closing(self._cloud.client("stepfunctions")) as machines:
+            found = machines.list_state_machines()["stateMachines"]
+            [arn] = [one["stateMachineArn"] for one in found if one["name"] == f"{FLEET}-{machine}"]
+            before = machines.describe_state_machine(stateMachineArn=arn)["definition"]
+            machines.update_state_machine(stateMachineArn=arn, definition=json.dumps(ends))
+            try:
+                yield
+            finally:
+                machines.update_state_machine(stateMachineArn=arn, definition=before)
 
     def chill(self, function: str, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
         """Let the next call of a function begin in a new process, which remembers nothing.
