@@ -1,4 +1,4 @@
-"""Build Lambda layers and functions as folders, without Docker. The same input gives the same folder: nothing is deployed then."""
+"""Build Lambda layers and functions as folders, without Docker; the same input gives the same folder, and deploys nothing."""
 
 import hashlib
 import os

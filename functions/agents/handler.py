@@ -4,17 +4,17 @@ The pool's tools, the hosts that addresses in their arguments may lead to and it
 `role` (who an agent is unless a task says otherwise).
 """
 
+from agentfleet.agent import Agent, PermanentError, SubPlan, TaskContext
+from agentfleet.domain.bounds import Bounds
+from agentfleet.services.task_tools import TaskTools
+from agentfleet.services.tools import Tool
+
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from agentfleet.agent import Agent, PermanentError, SubPlan, TaskContext
-from agentfleet.domain.bounds import Bounds
-from agentfleet.services.task_tools import TaskTools
-from agentfleet.services.tools import Tool
 
 if TYPE_CHECKING:
     from agentfleet.services.agent_loop import Job, Thought

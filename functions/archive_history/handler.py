@@ -1,11 +1,11 @@
 """Copy histories into the locked bucket: a schedule calls this once an hour."""
 
+from agentfleet import bootstrap
+
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet import bootstrap
 
 logger = Logger()
 

@@ -1,5 +1,8 @@
 """Let a request through if its key belongs to a tenant, and say whose it is."""
 
+from agentfleet.services.authorize import ApiKeys
+from agentfleet.settings import AuthorizerSettings
+
 import time
 from functools import cache
 from typing import Any
@@ -7,9 +10,6 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet.services.authorize import ApiKeys
-from agentfleet.settings import AuthorizerSettings
 
 logger = Logger()
 

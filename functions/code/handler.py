@@ -1,17 +1,5 @@
 """Measure and review Python source from its syntax tree, without running any of it: the standard library's, or an archive's."""
 
-import json
-import platform
-import re
-import sys
-import sysconfig
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from agentfleet.agent import Agent, PermanentError, TaskContext
 from agentfleet.domain.archives import pack, unpack
 from agentfleet.domain.code_review import (
@@ -24,6 +12,18 @@ from agentfleet.domain.code_review import (
     review,
 )
 from agentfleet.domain.source_measures import FunctionRow, ModuleRow, measure
+
+import json
+import platform
+import re
+import sys
+import sysconfig
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
 
 agent = Agent("code")
 

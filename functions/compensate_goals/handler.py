@@ -1,13 +1,13 @@
 """What the saga's state machine asks: what is left to undo of a goal, and to leave it to a person if that can't be done."""
 
+from agentfleet.bootstrap import platform
+from agentfleet.domain.saga import Outcome
+
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet.bootstrap import platform
-from agentfleet.domain.saga import Outcome
 
 logger = Logger()
 metrics = Metrics(namespace="AgentFleet")

@@ -4,12 +4,6 @@ Every task gets a database of its own, locked before it sees the SQL of a user o
 """
 # ruff: noqa: S608 (names and texts enter our SQL through identifier and literal; a user's SQL runs locked, as one SELECT)
 
-import asyncio
-import re
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from agentfleet.agent import Agent, ModelUnavailable, PermanentError, TaskContext
 from agentfleet.domain.table_questions import Kind, TableColumn, choose, told
 from agentfleet.services.made import Made
@@ -28,6 +22,12 @@ from agentfleet.workbench import (
     named,
     workbench,
 )
+
+import asyncio
+import re
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 agent = Agent("data")
 

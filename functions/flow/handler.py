@@ -1,5 +1,7 @@
 """Steps that shape a goal and do no work of their own: wait, map, choose, collect, and a few for testing a fleet."""
 
+from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
+
 import asyncio
 import json
 import re
@@ -9,8 +11,6 @@ from typing import Any, Final
 import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import BaseModel, ConfigDict, Field
-
-from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
 
 agent = Agent("flow")
 

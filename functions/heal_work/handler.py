@@ -1,14 +1,14 @@
 """Set goals going again that stand still for good, and deal with dead letters: on a schedule."""
 
+from agentfleet import bootstrap
+from agentfleet.services.heal import HealReport
+
 from datetime import timedelta
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet import bootstrap
-from agentfleet.services.heal import HealReport
 
 RESERVE: Final = timedelta(seconds=15)
 """Kept from an invocation's time for the goal that it is at."""

@@ -1,11 +1,5 @@
 """What the fleet knows: keep documents, find what they say, answer questions from them with citations."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
 from agentfleet.agent import Agent, PermanentError, TaskContext
 from agentfleet.bootstrap import knowledge
 from agentfleet.domain.errors import InvalidRequest, KnowledgeUnavailable, Postponed, RetryableError
@@ -13,6 +7,12 @@ from agentfleet.domain.knowledge import Media, media_of
 from agentfleet.services.knowledge_views import AnswerView, Domain, FindingList
 from agentfleet.services.learn import Draft
 from agentfleet.services.write_answer import ModelWriter
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 agent = Agent("knowledge")
 

@@ -1,11 +1,11 @@
 """Give every pool the size that its load asks for, and ask remote agents how they are: a schedule calls this once a minute."""
 
+from agentfleet import bootstrap
+
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet import bootstrap
 
 logger = Logger()
 

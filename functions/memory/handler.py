@@ -3,13 +3,13 @@
 What is recalled is material with a source, not instructions: say so to a model that is shown it.
 """
 
+from agentfleet.agent import Agent, TaskContext
+from agentfleet.domain.memory import Fact
+
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-from agentfleet.agent import Agent, TaskContext
-from agentfleet.domain.memory import Fact
 
 agent = Agent("memory")
 

@@ -4,15 +4,15 @@ Settings of the pool: `without_undo` and `hidden` (lists of capabilities, names 
 default 8), `repair` (rules for `plan.repair`).
 """
 
+from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
+from agentfleet.bootstrap import planner
+
 import asyncio
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-
-from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
-from agentfleet.bootstrap import planner
 
 agent = Agent("plan")
 

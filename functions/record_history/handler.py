@@ -1,11 +1,11 @@
 """Record what the work table's stream says of goals and results."""
 
+from agentfleet import bootstrap
+
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet import bootstrap
 
 logger = Logger()
 

@@ -1,5 +1,8 @@
 """Reports for people: self-contained HTML and Markdown, with charts drawn as accessible SVG."""
 
+from agentfleet.agent import Agent, PermanentError, TaskContext
+from agentfleet.charts import Chart, Format, Row, Strict, lay_out, written
+
 import json
 import re
 from collections.abc import Sequence
@@ -13,9 +16,6 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 from pydantic import BaseModel, Field
-
-from agentfleet.agent import Agent, PermanentError, TaskContext
-from agentfleet.charts import Chart, Format, Row, Strict, lay_out, written
 
 agent = Agent("report")
 

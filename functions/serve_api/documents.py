@@ -1,11 +1,5 @@
 """Routes of what the fleet knows: keep documents, find what they say, ask them, forget them."""
 
-from datetime import timedelta
-from typing import Annotated, Final
-
-from aws_lambda_powertools.event_handler import Response, content_types
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
-
 from agentfleet.bootstrap import utc_now
 from agentfleet.domain.errors import InvalidRequest
 from agentfleet.domain.hlc import Stamp
@@ -14,6 +8,12 @@ from agentfleet.routes import Limit, Routes
 from agentfleet.services import knowledge_views as known
 from agentfleet.services.learn import Draft
 from agentfleet.services.openapi import answers
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 LEARN_TIME: Final = timedelta(seconds=18)
 """For embedding, of the 29 that a request may take."""

@@ -1,12 +1,5 @@
 """What a request is answered that can't be carried out: one body of errors for all routes, no secrets in it."""
 
-from typing import Any
-
-from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler import Response, content_types
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
-
 from agentfleet.domain.errors import (
     DeliveryFailed,
     Forbidden,
@@ -20,6 +13,13 @@ from agentfleet.domain.task import parse_request
 from agentfleet.routes import Routes
 from agentfleet.services import views
 from agentfleet.services.authorize import Unauthorized
+
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestUnsupportedContentType, RequestValidationError
 
 logger = Logger()
 

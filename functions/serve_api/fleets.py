@@ -1,12 +1,12 @@
 """Routes of agents, pools and fleets: who does what now, and how many."""
 
-from typing import Annotated
-
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
-
 from agentfleet.routes import Routes
 from agentfleet.services import fleet_views, routing_views
 from agentfleet.services.openapi import answers
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 routes = Routes()
 

@@ -1,17 +1,17 @@
 """Routes of goals and their tasks, and of the playbooks that goals are made from."""
 
-from typing import Annotated
-from urllib.parse import unquote
-
-from aws_lambda_powertools.event_handler import Response, content_types
-from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
-
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.result import TaskState
 from agentfleet.domain.task import GoalRequest
 from agentfleet.routes import Cursor, Limit, Routes
 from agentfleet.services import audit_views, goal_views
 from agentfleet.services.openapi import answers
+
+from typing import Annotated
+from urllib.parse import unquote
+
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
 
 routes = Routes()
 

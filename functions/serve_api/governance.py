@@ -1,15 +1,15 @@
 """Routes by which people hold the fleet within bounds: budgets, approvals, the kill switch."""
 
-from typing import Annotated
-from urllib.parse import unquote
-
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
-
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.budget import Account
 from agentfleet.routes import Routes
 from agentfleet.services import governance_views as views
 from agentfleet.services.openapi import answers
+
+from typing import Annotated
+from urllib.parse import unquote
+
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 routes = Routes()
 

@@ -1,5 +1,11 @@
 """The HTTP API: one request at a time, as JSON; the routes are beside this file, by topic."""
 
+from agentfleet.domain.errors import Problem
+from agentfleet.services import openapi, views
+from agentfleet.services.authorize import Unauthorized, caller_of
+from agentfleet.services.bodies import UnreadableBody, unpack
+from agentfleet.services.openapi import answers
+
 import json
 from functools import cache
 from importlib import import_module
@@ -7,14 +13,7 @@ from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response, content_types
-from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.utilities.typing import LambdaContext
-
-from agentfleet.domain.errors import Problem
-from agentfleet.services import openapi, views
-from agentfleet.services.authorize import Unauthorized, caller_of
-from agentfleet.services.bodies import UnreadableBody, unpack
-from agentfleet.services.openapi import answers
 
 VERSION: Final = "1.0.0"
 TOPICS: Final = ("goals", "fleets", "documents", "memory", "healing", "governance", "uploads", "errors")
@@ -75,6 +74,9 @@ def get_openapi() -> Response[Any]:
 @cache
 def openapi_document() -> str:
     """The OpenAPI 3.1 document."""
+    # What describes an API takes longer to load than the API, and is seldom asked for.
+    from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer  # noqa: PLC0415
+
     document = app.get_openapi_json_schema(
         title="Agent Fleet",
         version=VERSION,

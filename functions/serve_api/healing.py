@@ -1,14 +1,14 @@
 """Routes by which people see what stood still or was given up, and set it going again."""
 
-from datetime import timedelta
-from typing import Annotated, Final
-
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
-
 from agentfleet.bootstrap import utc_now
 from agentfleet.routes import Limit, Routes
 from agentfleet.services import health_views as health
 from agentfleet.services.openapi import answers
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 HEAL_TIME: Final = timedelta(seconds=15)
 """Of the 29 that a request may take."""

@@ -1,15 +1,15 @@
 """Routes of what agents remember: facts, conversations, what became of goals in words. Each tenant sees its own."""
 
+from agentfleet.routes import Cursor, Limit, Routes
+from agentfleet.services import memory_views as views
+from agentfleet.services.openapi import answers
+
 import secrets
 from typing import Annotated
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response, content_types
 from aws_lambda_powertools.event_handler.openapi.params import Body, Header, Query
-
-from agentfleet.routes import Cursor, Limit, Routes
-from agentfleet.services import memory_views as views
-from agentfleet.services.openapi import answers
 
 routes = Routes()
 

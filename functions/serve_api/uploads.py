@@ -1,14 +1,14 @@
 """Routes by which files come in for tasks to work on."""
 
-from typing import Annotated
-
-from aws_lambda_powertools.event_handler import Response, content_types
-from aws_lambda_powertools.event_handler.openapi.params import Body
-
 from agentfleet.domain.errors import InvalidRequest
 from agentfleet.routes import Routes
 from agentfleet.services.openapi import answers
 from agentfleet.services.upload_views import UploadOrder, UploadView
+
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler import Response, content_types
+from aws_lambda_powertools.event_handler.openapi.params import Body
 
 routes = Routes()
 

@@ -3,6 +3,9 @@
 Each tenant's key opens it (`Authorization: Bearer`), checked by the same authorizer as the HTTP API's.
 """
 
+from agentfleet.bootstrap import toolbox, utc_now
+from agentfleet.services.tools import Call, Tool, ToolBox
+
 import asyncio
 import base64
 from contextvars import ContextVar
@@ -16,9 +19,6 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-from agentfleet.bootstrap import toolbox, utc_now
-from agentfleet.services.tools import Call, Tool, ToolBox
 
 VERSION: Final = "1.0.0"
 PATH: Final = "/mcp"

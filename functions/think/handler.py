@@ -4,13 +4,6 @@ Without one, texts are quoted and candidates judged by rules; what would have to
 output says how it came about. Settings of the pool: `passage_chars` (how much text a model is shown, default 4,000).
 """
 
-import json
-import re
-from collections.abc import Sequence
-from typing import Any, Final
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from agentfleet.agent import Agent, ModelUnavailable, PermanentError, TaskContext
 from agentfleet.domain.answers import cited
 from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, ModelRefused
@@ -31,6 +24,13 @@ from agentfleet.services.wording import (
     shortened,
     within_context,
 )
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
 
 agent = Agent("think")
 

@@ -5,6 +5,11 @@ addresses too, for tests and for hosts of your own), `max_bytes` (default 2,000,
 one host at once in one environment, default any number), `breaker` (when a host that fails is left alone).
 """
 
+from agentfleet.agent import Agent, PermanentError, RemoteCall, RetryableError, TaskContext
+from agentfleet.domain.bounds import EgressRefused
+from agentfleet.domain.catalog import RemoteAgent
+from agentfleet.domain.errors import CircuitOpen
+
 import fnmatch
 import gzip
 import http.client
@@ -29,11 +34,6 @@ from zlib import crc32
 
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
-
-from agentfleet.agent import Agent, PermanentError, RemoteCall, RetryableError, TaskContext
-from agentfleet.domain.bounds import EgressRefused
-from agentfleet.domain.catalog import RemoteAgent
-from agentfleet.domain.errors import CircuitOpen
 
 agent = Agent("web")
 

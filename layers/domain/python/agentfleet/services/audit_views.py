@@ -4,20 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.history import Event, EventKind, Verdict
 from agentfleet.domain.model_use import ModelUse
+from agentfleet.services.views import View
 
 
-class _View(BaseModel):
-    """What is shown. A client of an older version ignores fields that it doesn't know."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class EventView(_View):
+class EventView(View):
     """Something that happened to a goal."""
 
     number: int
@@ -38,14 +31,14 @@ class EventView(_View):
         return cls(number=event.number, at=event.at, kind=event.kind, tasks=tasks, facts=dict(event.facts), hash=event.hash)
 
 
-class HistoryPage(_View):
+class HistoryPage(View):
     """Events in the order in which they were recorded. Give `cursor` back for more; null: there are none yet."""
 
     events: tuple[EventView, ...]
     cursor: str | None = None
 
 
-class BreakView(_View):
+class BreakView(View):
     """Where a history does not hold."""
 
     number: int
@@ -54,7 +47,7 @@ class BreakView(_View):
     message: str
 
 
-class VerdictView(_View):
+class VerdictView(View):
     """Whether a goal's history is as it was recorded."""
 
     goal: str
@@ -87,7 +80,7 @@ class VerdictView(_View):
         )
 
 
-class ReceiptLine(_View):
+class ReceiptLine(View):
     """One thing that AWS bills."""
 
     service: str
@@ -100,7 +93,7 @@ class ReceiptLine(_View):
     """Where the number is from."""
 
 
-class ModelUseView(_View):
+class ModelUseView(View):
     """What calls of one language model took."""
 
     model: str
@@ -130,7 +123,7 @@ class ModelUseView(_View):
         )
 
 
-class ReceiptView(_View):
+class ReceiptView(View):
     """What a goal cost, at list prices."""
 
     goal: str
