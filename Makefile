@@ -15,7 +15,7 @@ SEED ?= 1
 
 # make demo LLM=1 has a language model on this machine plan and answer a sentence: any model that `fleet up --model` takes.
 MODEL ?= coder
-GOAL ?= "Answer from the Python docs: what happens when I change a list while I loop over it?"
+GOAL ?= "Answer from the Python docs: what does a return inside finally do to an exception?"
 
 .PHONY: help install demo up down test test-fast lint bench simulate chaos grants clean
 
@@ -26,7 +26,7 @@ help:
 	@echo "make test       lint and every test, the deployed stack on the emulator included"
 	@echo "make test-fast  every test that needs no emulator"
 	@echo "make lint       ruff, mypy, import rules"
-	@echo "make bench      benchmarks, in a quarter of an hour; PEERS=\"celery dbos\" measures some of the peers"
+	@echo "make bench      benchmarks, in twenty minutes; PEERS=\"celery dbos\" measures some of the peers"
 	@echo "make simulate SEEDS=n  n random runs with crashes, duplicates, races"
 	@echo "make chaos SEED=n  the deployed fleet under 320 faults: what is lost or done twice"
 	@echo "make grants     take away every grant that can be shown to be needed: something must fail each time"

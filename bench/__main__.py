@@ -10,7 +10,7 @@ import time
 
 from rich.console import Console
 
-from bench import cold_start, cost, fairness, flat, fleet_size, hot_path, scale
+from bench import cold_start, cost, fairness, flat, fleet_size, hot_path, knowledge, knowledge_quality, scale
 from bench.peers.fleet import measure_fleet
 from bench.peers.run import choose, measure_peers
 from bench.programs import run_bench
@@ -36,6 +36,9 @@ def main() -> int:
     missed = fleet_size.main() + fairness.main()
     say("Measuring cold starts")
     cold_start.main()
+    say("Measuring what questions find, and how fast")
+    missed += knowledge.main([])
+    knowledge_quality.main([])
     say(f"docs/benchmarks.md is written; that took {time.monotonic() - began:.0f} s")
     return 1 if missed or misses(counted) else 0
 

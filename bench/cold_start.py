@@ -2,7 +2,8 @@
 
 Sizes are those of what is uploaded for Lambda's processors, and of what it unpacks to. CPU is the least of several tries in a
 process of its own, with this machine's Python and bytecode, and as a ratio to what such a function stands on. Results go to
-bench/results/cold_start.json.
+bench/results/cold_start.json. Thinking pools import much of what they are made of with the first task that needs it: that is
+told apart, and comes on top.
 """
 
 import sys
@@ -27,10 +28,25 @@ FRAMEWORKS: Final = {"accept_goals": BATCHES, "release_tasks": BATCHES, "remembe
 """What the functions stand on that take records one by one, or requests."""
 TRIES: Final = 4
 
+_ASKS: Final = "import agentfleet.services.model, agentfleet.services.model_use, agentfleet.adapters.bedrock"
+"""What a task loads that asks a model."""
+_FINDS: Final = """
+import agentfleet.services.knowledge, agentfleet.adapters.dynamo_vectors, agentfleet.adapters.knowledge, agentfleet.adapters.pdf
+import agentfleet.adapters.word_files
+from agentfleet.adapters.embedders import MiniLm
+MiniLm().embed(["text"])
+"""
+FIRST_TASKS: Final = {
+    "agents": {"a task": f"{_ASKS}\nimport agentfleet.services.agent_loop", "MCP servers": "import strands.tools.mcp"},
+    "knowledge": {"a search": _FINDS, "an answer by a model": _ASKS},
+    "think": {"a task": _ASKS, "a shape": "import agentfleet.services.schema_shapes"},
+}
+"""What the first task of an environment loads beside its function, step by step: the later ones not every task needs."""
+
 _TIMED: Final = """
 import time
 begun = time.process_time()
-import {modules}
+{step}
 print(time.process_time() - begun)
 """
 
@@ -38,10 +54,23 @@ print(time.process_time() - begun)
 def import_seconds(modules: str, path: list[Path]) -> Iterator[float]:
     """CPU seconds of importing modules in a process of their own, time after time. Raises BenchFailed."""
     for _ in range(TRIES):
-        finished = run_alone(_TIMED.format(modules=modules), path)
+        finished = run_alone(_TIMED.format(step=f"import {modules}"), path)
         if finished.returncode:
             raise BenchFailed(f"{modules} can't be imported: {finished.stderr}")
         yield float(finished.stdout)
+
+
+def first_task_milliseconds(name: str, path: list[Path]) -> dict[str, float]:
+    """CPU of each step of a function's first task, after its imports: the least of several tries. Raises BenchFailed."""
+    steps = {"": "import handler", **FIRST_TASKS.get(name, {})}
+    program = "".join(_TIMED.format(step=step) for step in steps.values())
+    tries = []
+    for _ in range(TRIES):
+        finished = run_alone(program, path)
+        if finished.returncode:
+            raise BenchFailed(f"the first task of {name} can't be loaded: {finished.stderr}")
+        tries.append([float(line) * 1000 for line in finished.stdout.splitlines()])
+    return {step: round(min(found), 1) for step, found in zip(steps, zip(*tries, strict=True), strict=True) if step}
 
 
 def measure() -> dict[str, Any]:
@@ -60,6 +89,7 @@ def measure() -> dict[str, Any]:
                 "zipped_bytes": sum(map(zipped_bytes, there[name])),
                 "unpacked_bytes": sum(map(_unpacked_bytes, there[name])),
                 "import_cpu_ms": round(seconds * 1000, 1),
+                **({"first_task_cpu_ms": first_task_milliseconds(name, [*path, builtin])} if name in FIRST_TASKS else {}),
                 "ratio": round(seconds / stands[FRAMEWORKS.get(name, STANDS_ON)], 2),
             }
     return {"stands_on_cpu_ms": {name: round(one * 1000, 1) for name, one in stands.items()}, "functions": rows}

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from agentfleet.domain import names
 from agentfleet.domain.prices import PRICES
 from bench.markdown import number
 from bench.observe import request_dollars
@@ -22,7 +23,8 @@ from bench.quotas import LATENCIES, MB_PER_CPU
 from bench.report import load, save
 from cdk.catalog import read_fleet
 
-MEMORY_MB: Final = read_fleet(Path(__file__).parents[1]).pools["flow"].memory
+FLEET: Final = read_fleet(Path(__file__).parents[1])
+MEMORY_MB: Final = FLEET.pools["flow"].memory
 HANDLER_SECONDS: Final = 0.002
 """Of a function that does nothing, called by somebody else's orchestrator."""
 EXPRESS_GB: Final = 64 / 1024
@@ -72,9 +74,15 @@ class Cluster:
     """Valkey commands of about 1 KB, from queueing to result."""
 
 
-IDLE_DOLLARS_MONTH: Final = 1.00 + 0.40 + 11 * PRICES.requests_sqs
-"""Of this platform: a key, a secret, the polling of empty queues (README, 'Deploy to AWS'). Alarms: left out on both sides."""
 HOURS_A_MONTH: Final = 730.0
+QUEUES: Final = len(FLEET.pools) * len(names.PRIORITIES) + 3
+"""With a trigger: each pool's, and those of submissions, releases and endings."""
+RECEIVES_A_MINUTE: Final = 15
+"""Of one empty queue: Lambda holds five polls of 20 seconds open (Lambda Developer Guide, 'Using Lambda with Amazon SQS')."""
+IDLE_REQUESTS_MONTH: Final = QUEUES * RECEIVES_A_MINUTE * 60 * HOURS_A_MONTH / 1e6
+"""Millions."""
+IDLE_DOLLARS_MONTH: Final = 1.00 + 0.40 + IDLE_REQUESTS_MONTH * PRICES.requests_sqs
+"""Of this platform: a key, a secret, the polling of empty queues (README, 'Deploy to AWS'). Alarms: left out on both sides."""
 
 
 def lambda_gb_seconds(row: Mapping[str, float], waited: float = 0.0, memory: int = MEMORY_MB) -> float:
@@ -158,6 +166,7 @@ def calculate(hot_path: dict[str, Any], peers: dict[str, Any] | None) -> dict[st
             "dollars_hour": round(cluster_dollars_hour(0.0, 0.0, cluster), 4),
             "dollars_month": round(cluster_dollars_hour(0.0, 0.0, cluster) * HOURS_A_MONTH, 2),
             "fleet_idle_dollars_month": round(IDLE_DOLLARS_MONTH, 2),
+            "fleet_idle_million_requests_month": round(IDLE_REQUESTS_MONTH, 1),
         },
         "break_even": {
             f"{kind} against {peer}": {

@@ -1,20 +1,21 @@
-"""How well and how fast vectors are searched at 100,000 chunks: every vector compared, and through a graph (usearch).
+"""How well and how fast 100,000 chunks are searched: vectors alone, all compared or through a graph, and whole questions.
 
 The chunks are real texts, the paragraphs of docstrings and of the language reference that come with Python, embedded with the
 model that the functions use. There are fewer of them than 100,000, so each stands for several: itself moved by a random step,
-as long as the distance between neighbours is in the real ones. Queries are other real texts that were not indexed.
+as long as the distance between neighbours is in the real ones. Vectors are searched for other
+real texts that were not indexed; whole questions are those of knowledge_questions.toml (bench/knowledge_query.py).
 
-    python -m bench.knowledge [--chunks 100000] [--texts 3000] [--queries 200]
+    python -m bench.knowledge [--chunks 100000] [--texts 800] [--queries 100] [--rounds 3]
 """
 
 import argparse
 import ast
-import json
+import os
 import platform
-import resource
 import statistics
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,10 +29,15 @@ from agentfleet.adapters.arrays import dump_arrays, map_arrays
 from agentfleet.adapters.embedders import MiniLm
 from agentfleet.adapters.vector_files import CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH, build_graph, open_graph
 from agentfleet.domain.chunking import chunk_text
+from bench.knowledge_query import held, measure_queries, shelf
+from bench.knowledge_questions import questions, unanswerable
+from bench.programs import run_bench
+from bench.report import save
 
-RESULT: Final = Path(__file__).with_name("results") / "knowledge.json"
 NEAREST: Final = 10
 SEED: Final = 20_261_122
+FILLING: Final = 20_000
+"""Real texts, or as many as there are, that chunks are filled up with."""
 
 Rows = NDArray[np.float32]
 
@@ -61,17 +67,18 @@ def _reference() -> Iterator[str]:
             yield from (part.strip() for part in chunk.text.split("\n\n") if 60 < len(part) < 400)
 
 
-def spread(real: Rows, count: int) -> tuple[Rows, float]:
-    """`count` vectors around the real ones, and the length of the random step that was made from each."""
+def spread(real: Rows, count: int) -> tuple[Rows, list[int], float]:
+    """`count` vectors around the real ones, which one each was made from, and the length of the random step from it."""
     dice = np.random.default_rng(SEED)
     cosines = real @ real.T
     np.fill_diagonal(cosines, -1)
     step = float(np.median(np.sqrt(2 - 2 * cosines.max(axis=1))))
-    rows = real[dice.integers(0, len(real), count)]
+    picked = dice.integers(0, len(real), count)
+    rows = real[picked]
     noise = dice.standard_normal(rows.shape, dtype=np.float32)
     noise *= step / np.linalg.norm(noise, axis=1, keepdims=True)
     rows = rows + noise
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True), step
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), picked.tolist(), step
 
 
 def timed(search: Callable[[Rows], Sequence[int]], queries: Rows) -> tuple[list[Sequence[int]], dict[str, float]]:
@@ -85,19 +92,6 @@ def timed(search: Callable[[Rows], Sequence[int]], queries: Rows) -> tuple[list[
         took.append((time.perf_counter() - start) * 1000)
     quantiles = statistics.quantiles(took, n=100)
     return found, {"p50_ms": round(quantiles[49], 2), "p95_ms": round(quantiles[94], 2), "max_ms": round(max(took), 2)}
-
-
-def resident() -> float:
-    """MB of memory that this process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
-def held(load: Callable[[], Any]) -> tuple[Any, float]:
-    """What was loaded, and by how many MB the process grew."""
-    before = resident()
-    loaded = load()
-    return loaded, round(resident() - before, 1)
 
 
 def nearest(rows: Rows, query: Rows) -> list[int]:
@@ -133,55 +127,57 @@ def measure_vectors(rows: Rows, queries: Rows, folder: Path) -> dict[str, Any]:
     return result
 
 
-def main() -> None:
-    """Measure, print, and keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--chunks", type=int, default=100_000)
-    parser.add_argument("--texts", type=int, default=3000)
-    parser.add_argument("--queries", type=int, default=200)
-    given = parser.parse_args()
+def measure(chunks: int, count: int, held_out: int, rounds: int) -> dict[str, Any]:
+    """Vectors alone, then whole questions over the same chunks."""
     model = MiniLm()
     model.embed(["warm"])
-    chosen = texts(given.texts + given.queries)
-    start = time.perf_counter()
+    chosen = texts(count + held_out)
+    began = time.process_time()
     real = np.array([np.frombuffer(vector, np.float32) for vector in model.embed(chosen)])
-    took = time.perf_counter() - start
-    rows, step = spread(real[given.queries :], given.chunks)
-    queries = real[: given.queries]
-    embed_one = [_milliseconds(lambda text=text: model.embed([text])) for text in chosen[:50]]  # type: ignore[misc]
-    import tempfile  # noqa: PLC0415
-
+    took = time.process_time() - began
+    rows, picked, step = spread(real[held_out:], chunks)
+    own = [chosen[held_out + number] for number in picked]
     with tempfile.TemporaryDirectory() as folder:
-        searched = measure_vectors(rows, queries, Path(folder))
-    result = {
-        "machine": {"processor": platform.machine(), "python": platform.python_version(), "cores": model._threads},
-        "chunks": given.chunks,
+        searched = measure_vectors(rows, real[:held_out], Path(folder))
+        graph = map_arrays(Path(folder) / "graph.bin")["graph"]
+        made = shelf(Path(folder), model, graph, own, texts(FILLING))
+        query = measure_queries(made, MiniLm(), [one.ask for one in questions()] + [one.ask for one in unanswerable()], rounds)
+    return {
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+        "chunks": chunks,
         "dimensions": MiniLm.dimensions,
         "data": {
-            "real_texts": len(real) - given.queries,
-            "queries": given.queries,
-            "derived": "each chunk is a real text's vector moved by a random step of this length",
+            "real_texts": len(real) - held_out,
+            "queries": held_out,
+            "derived": "each chunk's vector is a real text's moved by a random step of this length; its words are that text's "
+            "and those of other real texts, 900 characters in all",
             "step": round(step, 4),
         },
         "embedding": {
-            "texts_per_second": round(len(chosen) / took, 1),
             "mean_characters": round(statistics.mean(map(len, chosen))),
-            "one_text_p50_ms": round(statistics.median(embed_one), 1),
+            "cpu_ms_per_text": round(took * 1000 / len(chosen), 1),
         },
         "vectors": searched,
+        "query": query,
         "targets": {"recall_at_10": 0.95, "p95_ms": 50},
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    json.dump(result, sys.stdout, indent=1)
-    print()
 
 
-def _milliseconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return (time.perf_counter() - start) * 1000
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and write the results; 1 if a target was missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--texts", type=int, default=800)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each question is asked")
+    given = parser.parse_args(arguments)
+    result = save("knowledge", measure(given.chunks, given.texts, given.queries, given.rounds))
+    whole, targets = result["query"]["whole"], result["targets"]
+    missed = whole["p95_ms"] >= targets["p95_ms"] or result["vectors"]["usearch"]["recall_at_10"] < targets["recall_at_10"]
+    print(f"p95 of a question to {given.chunks:,} chunks {whole['p95_ms']} ms, {whole['cpu_ms']} ms of CPU each")
+    return int(missed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_bench(main))

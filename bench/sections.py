@@ -260,16 +260,117 @@ def cold_start(results: dict[str, Any]) -> Section:
             number(row["unpacked_bytes"] / 1e6),
             number(row["import_cpu_ms"]),
             f"{number(row['ratio'])}×",
+            ", ".join(f"{name} {number(one)}" for name, one in row.get("first_task_cpu_ms", {}).items()),
         )
         for name, row in sorted(functions.items(), key=lambda item: item[1]["zipped_bytes"])
     ]
-    heading = ("function", "MB, zipped", "MB, unpacked", "CPU ms of its imports", "to what it stands on")
+    heading = ("function", "MB, zipped", "MB, unpacked", "CPU ms of its imports", "to what it stands on", "and once, CPU ms")
     stands = min(results["stands_on_cpu_ms"].values())
     text = [
         f"Measured {_on(results)}. What a function stands on (boto3, pynamodb, pydantic, Powertools) takes "
         f"{number(stands)} ms of CPU to import here.",
         "",
         *table(heading, rows),
+    ]
+    return "\n".join(text), {}
+
+
+def knowledge(results: dict[str, Any]) -> Section:
+    """A question's way through very many chunks, and its vectors alone."""
+    query, memory = results["query"], results["query"]["memory"]
+    named = {
+        "embedding": ("embedding the question", memory["model_mb"]),
+        "vectors": ("nearest vectors (usearch)", memory["vectors_mb"]),
+        "words": ("words (BM25)", memory["words_mb"]),
+        "chunks": ("reading 50 chunks", None),
+        "documents": ("reading their documents", None),
+    }
+    timed = ("p50_ms", "p95_ms", "cpu_ms")
+    rows = [
+        (label, *(number(query["parts"][name][one]) for one in timed), number(held) if held else "")
+        for name, (label, held) in named.items()
+    ]
+    whole = (f"**all** (target: p95 < {results['targets']['p95_ms']})", *(number(query["whole"][one]) for one in timed))
+    searched = [
+        (
+            label,
+            number(results["vectors"][name]["recall_at_10"]),
+            *(number(results["vectors"][name][one]) for one in ("p50_ms", "p95_ms", "file_mb", "memory_mb")),
+        )
+        for name, label in (("exact", "every vector compared (numpy, 32 bits)"), ("usearch", "usearch (HNSW, 16 bits, ef 256)"))
+    ]
+    text = [
+        f"Measured {_on(results)}, the load of which was {number(results['load'])} before: {query['questions']} questions to "
+        f"{results['chunks']:,} chunks, {query['deleted_chunks']:,} more deleted since.",
+        "",
+        *table(("", "p50, ms", "p95, ms", "CPU ms", "memory, MB"), [*rows, (*whole, number(sum(memory.values())))]),
+        "",
+        f"The vectors alone; building the graph took {number(results['vectors']['usearch']['build_seconds'])} s:",
+        "",
+        *table(("", "recall@10", "p50, ms", "p95, ms", "file, MB", "memory, MB"), searched),
+    ]
+    return "\n".join(text), {}
+
+
+def knowledge_quality(results: dict[str, Any]) -> Section:
+    """What is found, what is said, and what is admitted not to be known."""
+    ways = {"words": "words (BM25)", "vectors": "meaning (MiniLM)", "fused": "both, fused"}
+
+    def found(way: dict[str, Any]) -> tuple[str, str, str]:
+        return f"{way['hit_at_1']:.0%}", f"{way['hit_at_5']:.0%}", f"{way['mrr']:.2f}"
+
+    rows = [(label, *found(results["of_documents"][way]), *found(results["passages"][way])) for way, label in ways.items()]
+    answers = results["answers"]
+    named = {"extractive": "the documents' own sentences", "model": f"worded by {answers.get('model', {}).get('name', '')}"}
+    counted = {
+        "citing_a_right_document": ("cite a document that answers", "answerable"),
+        "citing_a_passage_that_answers": ("cite a passage that answers", "answerable"),
+        "saying_it_in_the_references_words": ("say it in the reference's own words", "answerable"),
+        "saying_that_there_is_no_answer": ("say that there is no answer, where there is none", "unanswerable"),
+    }
+    told = [
+        (label, *(f"{answers[method][name]} of {answers[method][of]}" for method in named if method in answers))
+        for name, (label, of) in counted.items()
+    ]
+    heading = ("ranking", "document first", "among five", "MRR", "passage first", "among five", "MRR")
+    text = [
+        f"Measured {_on(results)}: {results['questions']} questions to {results['topics']} documents in {results['chunks']} "
+        f"chunks, {results['documents']}.",
+        "",
+        *table(heading, rows),
+        "",
+        *table(("answers that", *(label for method, label in named.items() if method in answers)), told),
+    ]
+    return "\n".join(text), {}
+
+
+def fairness(results: dict[str, Any]) -> Section:
+    """How long the small goals of one tenant take while another floods: p95 by window and form of the flood."""
+    idle, *rows = results["rows"]
+    windows = list(dict.fromkeys(row["window"] for row in rows))
+    by_flood: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_flood.setdefault(row["flood"], []).append(row)
+    shown = results["simulated"]
+    least = min(row["flood_tasks_per_second"] for row in rows)
+    titles = [
+        "no window" if one is None else f"{one:,} (default)" if one == results["default"] else f"{one:,}" for one in windows
+    ]
+    text = [
+        f"Simulated {_on(results)}: {shown['agents']} agents that take {shown['batch']} tasks at a time for "
+        f"{number(shown['seconds_per_batch'])} s, from a queue in strict order, flooded with {shown['flood_tasks']:,} tasks.",
+        "",
+        *table(
+            ("the flood comes as", *titles),
+            [
+                (flood, *(f"{number(row['p50_seconds'])} / {number(row['p95_seconds'])}" for row in found))
+                for flood, found in by_flood.items()
+            ],
+        ),
+        "",
+        f"Seconds, p50 / p95, of another tenant's {shown['quiet']['goals']} goals of {shown['quiet']['tasks']} tasks, of "
+        f"which one comes every {number(shown['quiet']['every_seconds'])} s; with no flood {number(idle['p50_seconds'])} / "
+        f"{number(idle['p95_seconds'])}. The flood itself goes on with {number(least)} tasks a second or more.",
     ]
     return "\n".join(text), {}
 
@@ -282,4 +383,7 @@ SECTIONS: Final[dict[str, Callable[[dict[str, Any]], Section]]] = {
     "flat": flat,
     "fleet_size": fleet_size,
     "cold_start": cold_start,
+    "knowledge": knowledge,
+    "knowledge_quality": knowledge_quality,
+    "fairness": fairness,
 }

@@ -366,9 +366,9 @@ class FleetAccess:
         reason = "cloudwatch:GetMetricData accepts no resource (Actions, resources, and condition keys for Amazon CloudWatch)."
         return Permissions((statement,), {"*": reason})
 
-    def tend_dead_letters(self) -> Permissions:
-        """Look at the pools' dead letters, and take out what has been dealt with."""
-        queues = [names.pool_dead_letters(self.fleet.name, pool) for pool in self.fleet.pools]
+    def tend_dead_letters(self, *others: str) -> Permissions:
+        """Look at the dead letters of pools and `others`, and take out what has been dealt with."""
+        queues = [names.pool_dead_letters(self.fleet.name, pool) for pool in (*self.fleet.pools, *others)]
         actions = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility")
         return allow("TendDeadLetters", "sqs", actions, *(self.queue_arn(queue) for queue in queues))
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from agentfleet.domain.approval import ApprovalRule
 from agentfleet.domain.catalog import BudgetDefaults, CapabilitySpec, Catalog, PoolSpec, RemoteAgent, ToolServerSpec
-from agentfleet.domain.estimate import call_dollars
+from agentfleet.domain.estimate import call_dollars, call_tokens
 from agentfleet.domain.guardrails import Guardrails
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.tool_policy import OWN_TOOLS, unknown_tools
@@ -192,6 +192,7 @@ def _read_pool(root: Path, name: str, block: PoolBlock, fleet: FleetBlock, shard
     shared["scaling"] = block.scaling or fleet.scaling
     shared["models"] = block.model.chain if block.model else ()
     shared["call_dollars"] = call_dollars(block.model) if block.model else 0.0
+    shared["call_tokens"] = call_tokens(block.model) if block.model else 0
     shared["servers"] = tuple(ToolServerSpec(name=server, **one.model_dump()) for server, one in sorted(block.mcp.items()))
     return PoolDefinition(
         spec=convert(

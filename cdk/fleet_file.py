@@ -95,7 +95,7 @@ class FleetBlock(_Strict):
     scaling: ScalingMode = "auto"
     """For the pools that do not say their own."""
     budget: BudgetBlock = BudgetBlock()
-    tenant_window: int = Field(default=10_000, ge=1, le=1_000_000)
+    tenant_window: int = Field(default=2_000, ge=1, le=1_000_000)
     """How many units of one pool and priority all goals of a tenant may have under way at once."""
 
 

@@ -11,6 +11,8 @@ from agentfleet.domain.model_prices import split_geography
 from cdk.permissions import Permissions
 from cdk.stage import Stage
 
+TRACED: Final = "agents"
+"""The layer with OpenTelemetry in it."""
 ACTIONS: Final = ("bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream")
 """What Converse and ConverseStream ask for (Amazon Bedrock API reference)."""
 
@@ -42,6 +44,16 @@ def model_environment(model: ModelChoice | None, stage: Stage) -> dict[str, str]
         return {}
     elsewhere = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": stage.model_url} if stage.model_url else {}
     return {"MODEL": model.model_dump_json(exclude_defaults=True)} | elsewhere
+
+
+def trace_environment(layers: Sequence[str], stage: Stage) -> dict[str, str]:
+    """The variables by which a pool of agents that think finds its collector. What was said stays out of its spans."""
+    if stage.traces is None or TRACED not in layers:
+        return {}
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": stage.traces,
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_unredacted_attributes=",
+    }
 
 
 def ask_models(stack: Stack, chain: Sequence[str]) -> Permissions:

@@ -37,6 +37,9 @@ class Stage:
     model_url: str | None = None
     """A server shaped like Bedrock's runtime that answers instead (`-c model_url=http://host:port`), for the local stage."""
 
+    traces: str | None = None
+    """A collector that takes OTLP over HTTP (`-c traces=http://localhost:4318`): where agents that think send their spans."""
+
     @classmethod
     def from_context(cls, node: Node) -> "Stage":
         """Read the stage from the app's context. Raises FleetError when a value is not text."""
@@ -60,7 +63,10 @@ class Stage:
         if model_url and name != LOCAL:
             raise FleetError("context model_url: is for the local stage only; elsewhere models are Amazon Bedrock's")
         email = text("alarm_email", "") or None
-        return cls(name, email, origins, url, cache == ELASTICACHE, history == ON, model_url)
+        traces = text("traces", "") or None
+        if traces and not traces.startswith(("http://", "https://")):
+            raise FleetError(f"context traces: must be the address of a collector, http://… or https://…, got {traces!r}")
+        return cls(name, email, origins, url, cache == ELASTICACHE, history == ON, model_url, traces)
 
     @property
     def is_local(self) -> bool:

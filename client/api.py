@@ -222,13 +222,15 @@ class FleetClient(Governing, Remembering, Uploading):
         """Goals that stood still, and how they were healed."""
         return self.run(calls.get_incidents())
 
-    def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
-        """Messages that their queues have given up, each with its diagnosis."""
-        return self.run(calls.list_dead_letters(pool, limit)).letters
+    def dead_letters(
+        self, pool: str | None = None, limit: int | None = None, key: str | None = None
+    ) -> health_views.DeadLetterList:
+        """Messages that their queues have given up, each with its diagnosis; only a task's with its `key`."""
+        return self.run(calls.list_dead_letters(pool, limit, key))
 
-    def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
-        """Send a dead letter's task again, or all that can run. Gives those that were."""
-        return self.run(calls.redrive_dead_letters(pool, key)).letters
+    def redrive(self, pool: str, key: str | None = None) -> health_views.DeadLetterList:
+        """Send a dead letter's task again, or all that can run. Gives those that were, and whether there are others."""
+        return self.run(calls.redrive_dead_letters(pool, key))
 
     def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
         """Take a dead letter out of its queue; what it was is kept with the reason."""
@@ -439,13 +441,15 @@ class AsyncFleetClient(AsyncGoverning, AsyncRemembering, AsyncUploading):
         """Goals that stood still, and how they were healed."""
         return await self.run(calls.get_incidents())
 
-    async def dead_letters(self, pool: str | None = None, limit: int | None = None) -> Sequence[health_views.DeadLetterView]:
-        """Messages that their queues have given up, each with its diagnosis."""
-        return (await self.run(calls.list_dead_letters(pool, limit))).letters
+    async def dead_letters(
+        self, pool: str | None = None, limit: int | None = None, key: str | None = None
+    ) -> health_views.DeadLetterList:
+        """Messages that their queues have given up, each with its diagnosis; only a task's with its `key`."""
+        return await self.run(calls.list_dead_letters(pool, limit, key))
 
-    async def redrive(self, pool: str, key: str | None = None) -> Sequence[health_views.DeadLetterView]:
-        """Send a dead letter's task again, or all that can run. Gives those that were."""
-        return (await self.run(calls.redrive_dead_letters(pool, key))).letters
+    async def redrive(self, pool: str, key: str | None = None) -> health_views.DeadLetterList:
+        """Send a dead letter's task again, or all that can run. Gives those that were, and whether there are others."""
+        return await self.run(calls.redrive_dead_letters(pool, key))
 
     async def bury(self, pool: str, key: str, reason: str) -> health_views.DeadLetterView:
         """Take a dead letter out of its queue; what it was is kept with the reason."""

@@ -300,9 +300,9 @@ def get_incidents() -> Call[health_views.IncidentSummary]:
     return _get("/health/incidents", health_views.IncidentSummary)
 
 
-def list_dead_letters(pool: str | None, limit: int | None) -> Call[health_views.DeadLetterList]:
+def list_dead_letters(pool: str | None, limit: int | None, key: str | None) -> Call[health_views.DeadLetterList]:
     """Dead letters."""
-    return _get("/dead-letters", health_views.DeadLetterList, pool=pool, limit=limit)
+    return _get("/dead-letters", health_views.DeadLetterList, pool=pool, limit=limit, key=key)
 
 
 def redrive_dead_letters(pool: str, key: str | None) -> Call[health_views.DeadLetterList]:

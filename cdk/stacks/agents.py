@@ -18,7 +18,7 @@ from cdk.constructs.fleet_manager import FleetManager
 from cdk.constructs.python_function import PythonFunction, PythonFunctionProps
 from cdk.constructs.saga_machine import SagaMachine, SagaMachineProps
 from cdk.foundation import Foundation
-from cdk.models import ask_models, model_environment
+from cdk.models import ask_models, model_environment, trace_environment
 from cdk.permissions import Permissions
 from cdk.stacks.cache import CacheStack
 from cdk.stacks.messaging import ACCEPT_TIMEOUT, RELEASE_TIMEOUT, REMEMBER_TIMEOUT
@@ -131,7 +131,8 @@ class AgentsStack(Stack):
                 | (self._reach_cache() if cached else {})
                 | (self._access.knowledge_environment if knows else {})
                 | (self._access.memory_environment if remembers else {})
-                | model_environment(model, self._foundation.stage),
+                | model_environment(model, self._foundation.stage)
+                | trace_environment(pool.layers, self._foundation.stage),
                 permissions=self._access.carry_out_plans(pool.grants, cached=cached)
                 + (self._access.use_knowledge() if knows else Permissions())
                 + (self._access.use_table("memory") if remembers else Permissions())

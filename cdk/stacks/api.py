@@ -117,7 +117,7 @@ class ApiStack(Stack):
             + access.write_objects("plans", "outputs", "blobs")
             + access.find_living()
             + access.read_queue_ages()
-            + access.tend_dead_letters()
+            + access.tend_dead_letters(names.SUBMISSIONS)
             + access.start_sagas()
             + access.watch_sagas()
             + access.run_the_fleet(),

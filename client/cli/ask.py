@@ -1,11 +1,12 @@
 """`fleet ask`: put a question to files of one's own."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from client.cli.session import FAILED, Json, connect, print_json
+from client.cli.session import FAILED, Json, connect, print_json, session
 
 PLAYBOOK: Final = "ask-text"
 MAX_BYTES: Final = 56_000
@@ -24,6 +25,7 @@ def ask(
         raise typer.BadParameter(f"the files have {size:,} bytes together; at most {MAX_BYTES:,} are allowed")
     from client.cli.answers import show_answer  # noqa: PLC0415
     from client.cli.live import watch_goal  # noqa: PLC0415
+    from client.cli.rates import rates_in_words  # noqa: PLC0415
     from client.cli.show import console  # noqa: PLC0415
 
     with connect(ctx) as client:
@@ -33,7 +35,7 @@ def ask(
     if as_json:
         print_json(result)
     elif ended.state == "SUCCEEDED":
-        show_answer(result.output)
+        show_answer(result.output, partial(rates_in_words, session(ctx).directory))
     if ended.state != "SUCCEEDED":
         typer.echo(f"Why: fleet tasks {goal.id} --state FAILED  ·  fleet logs")
         raise typer.Exit(FAILED)

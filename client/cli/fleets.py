@@ -51,7 +51,7 @@ def agents(
         )
         for agent in found
     )
-    headings = ("agent", "pool", "state", "works on", "last task", "completed", "heartbeat")
+    headings = ("agent", "pool", "state", "works on", "last task", "completed", "last seen")
     console().print(table(*headings, rows=rows, empty="no living agents: they appear with work", numbers=("completed",)))
 
 

@@ -8,7 +8,7 @@ from client.cli.session import Json, Limit, connect, print_json
 
 dlq = typer.Typer(help="Dead letters: why each is there, and what to do about it.", no_args_is_help=True)
 
-Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name.")]
+Pool = Annotated[str, typer.Argument(metavar="POOL", help="A pool's name, or `submissions`: goals that came as events.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The letter's key, as `fleet dlq list` shows it.")]
 
 
@@ -45,37 +45,38 @@ def heal(
 @dlq.command("list")
 def list_letters(
     ctx: typer.Context,
-    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name; all pools without it.")] = None,
+    pool: Annotated[str | None, typer.Argument(metavar="POOL", help="A pool's name, or `submissions`; all without it.")] = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List dead letters with their diagnosis."""
-    from agentfleet.services.health_views import DeadLetterList  # noqa: PLC0415
-
+    """List dead letters with their diagnosis, those that can be read first."""
     with connect(ctx) as client:
         found = client.dead_letters(pool, min(limit, 200))
     if as_json:
-        print_json(DeadLetterList(letters=tuple(found)))
+        print_json(found)
         return
     from client.cli.show import ago, console, table  # noqa: PLC0415
 
     rows = (
         (one.pool, one.key, one.cause.lower(), one.next.lower(), ", ".join(one.tasks[:3]), one.receives, ago(one.first_sent))
-        for one in found
+        for one in found.letters
     )
     headings = ("pool", "key", "cause", "next", "tasks", "receives", "sent")
     console().print(table(*headings, rows=rows, empty="no dead letters", numbers=("receives",)))
+    if not found.complete:
+        typer.echo("these are not all: --limit shows up to 200, `fleet dlq show POOL KEY` any one")
 
 
 @dlq.command()
 def show(ctx: typer.Context, pool: Pool, key: Key) -> None:
     """Show one dead letter in full, as JSON."""
     with connect(ctx) as client:
-        found = [one for one in client.dead_letters(pool, 200) if one.key == key]
-    if not found:
-        typer.secho(f"error: pool {pool} has no dead letter {key!r}", fg="red", err=True)
+        found = client.dead_letters(pool, 1, key)
+    if not found.letters:
+        where = "has no" if found.complete else "has too many to look through in time: none of the first is"
+        typer.secho(f"error: pool {pool} {where} dead letter {key!r}", fg="red", err=True)
         raise typer.Exit(3)
-    print_json(found[0])
+    print_json(found.letters[0])
 
 
 @dlq.command()
@@ -85,15 +86,20 @@ def redrive(
     key: Annotated[str | None, typer.Argument(metavar="KEY", help="One letter; all that can run without it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Send the tasks of dead letters again."""
-    from agentfleet.services.health_views import DeadLetterList  # noqa: PLC0415
+    """Send the tasks of dead letters again, and submit the goals of events again."""
+    from agentfleet.domain.dead_letters import Cause  # noqa: PLC0415
 
     with connect(ctx) as client:
         sent = client.redrive(pool, key)
     if as_json:
-        print_json(DeadLetterList(letters=tuple(sent)))
-    else:
-        typer.echo(f"{len(sent)} sent again{''.join(f'{chr(10)}  {one.key}' for one in sent)}")
+        print_json(sent)
+        return
+    typer.echo(f"{len(sent.letters)} sent again")
+    for one in sent.letters:
+        goal = f" → {one.goal or 'rejected, as GoalRejected told its sender'}" if one.cause is Cause.NOT_ACCEPTED else ""
+        typer.echo(f"  {one.key}{goal}")
+    if not sent.complete:
+        typer.echo("there was no time to look at all of them: run it again")
 
 
 @dlq.command()

@@ -1,11 +1,14 @@
 """`fleet plan`: say what is wanted in words, look at the plan, or have it carried out."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from client.cli.answers import Rates, answers_in, no_rates, show_answer
 from client.cli.goals import add_options, follow
-from client.cli.session import FAILED, Json, connect, print_json
+from client.cli.rates import rates_in_words
+from client.cli.session import FAILED, Json, connect, print_json, session
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,10 +45,11 @@ def plan(
     add_options(request, name=name, label=label, priority=priority, budget=budget)
     with connect(ctx) as client:
         goal = client.submit(request, key=key)
+        rates = partial(rates_in_words, session(ctx).directory)
         if not dry_run:
             follow(client, goal.id, as_json=as_json)
             if not as_json:
-                _show_outcome(client, goal.id)
+                _show_outcome(client, goal.id, rates)
             return
         result = client.wait(goal.id, timeout=PATIENCE)
     if result.goal.state != "SUCCEEDED":
@@ -59,23 +63,23 @@ def plan(
     if as_json:
         print_json(draft)
     else:
-        show_draft(draft)
+        show_draft(draft, rates)
 
 
-def _show_outcome(client: "FleetClient", goal_id: str) -> None:
+def _show_outcome(client: "FleetClient", goal_id: str, rates: Rates) -> None:
     """How a goal in words was planned, and what came of it: its answers, or whatever its output is."""
     from agentfleet.services.planning_views import Draft  # noqa: PLC0415
-    from client.cli.answers import answers_in, show_answer  # noqa: PLC0415
     from client.cli.results import show_result  # noqa: PLC0415
 
     result = client.result(goal_id)
     for file in result.files:
         if file.name == PLAN_FILE:
             draft = Draft.model_validate_json(client.download(file))
-            typer.secho(f"Planned {_provenance(draft)[0].lower()}{_provenance(draft)[1:]}", fg="green")
+            how = _provenance(draft, rates)
+            typer.secho(f"Planned {how[0].lower()}{how[1:]}", fg="green")
     answers = list(answers_in(result.output))
     for answer in answers:
-        show_answer(answer)
+        show_answer(answer, rates)
     if not answers:
         show_result(result)
 
@@ -86,7 +90,7 @@ def _rehearsal(words: str) -> dict[str, Any]:
     return {"name": f"plan: {' '.join(words.split())[:80]}", "plan": {"tasks": [task], "output": {"$from": TASK}}}
 
 
-def show_draft(draft: "Draft") -> None:
+def show_draft(draft: "Draft", rates: Rates = no_rates) -> None:
     """The graph, what it will take, what to know about it, and how it came about."""
     from rich.text import Text  # noqa: PLC0415
 
@@ -110,18 +114,23 @@ def show_draft(draft: "Draft") -> None:
             (f": {_dollars(estimate.platform_dollars)} for the platform, {_dollars(estimate.model_dollars)} for models", "dim"),
         )
     )
+    if draft.budget:
+        units = {"dollars": _dollars, "tokens": lambda amount: f"{amount:,.0f} tokens", "seconds": seconds}
+        most = ", ".join(units[name](amount) for name, amount in draft.budget.items())
+        out.print(Text.assemble(("its models may use up ", "dim"), most))
     for warning in draft.warnings:
         out.print(Text.assemble(("! ", "yellow"), warning))
-    out.print(Text(_provenance(draft), style="green"))
+    out.print(Text(_provenance(draft, rates), style="green"))
 
 
-def _provenance(draft: "Draft") -> str:
+def _provenance(draft: "Draft", rates: Rates = no_rates) -> str:
     what = f"the playbook {draft.playbook}" if draft.playbook else "a plan of its own"
     if draft.how == "rules":
         return f"By rules: {what}. {draft.why}."
     tokens = f"{draft.input_tokens:,} + {draft.output_tokens:,} tokens"
     rounds = "1 round" if draft.rounds == 1 else f"{draft.rounds} rounds"
-    return f"By {draft.model}: {what}, in {rounds}, {tokens}, {draft.seconds:.1f} s, {_dollars(draft.dollars)}."
+    fast = rates(draft.model, draft.input_tokens, draft.output_tokens)
+    return f"By {draft.model}: {what}, in {rounds}, {tokens}, {draft.seconds:.1f} s, {_dollars(draft.dollars)}{fast}."
 
 
 def _dollars(amount: float) -> str:

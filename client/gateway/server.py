@@ -1,4 +1,4 @@
-"""The gateway's HTTP side: `POST /model/{id}/converse|converse-stream|invoke` and `GET /health`.
+"""The gateway's HTTP side: `POST /model/{id}/converse|converse-stream|invoke`, `GET /health` and `GET /rates`.
 
 Any model id is answered by the one model behind it, and every answer says so in `trace.promptRouter.invokedModelId`.
 """
@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from client.gateway.eventstream import encode_event, encode_exception
+from client.gateway.rates import RateLog
 from client.gateway.streams import Translation, chunks_of
 from client.gateway.translate import Unsupported, forced_tools, from_chat, to_chat
 from client.gateway.upstream import BedrockError, Upstream
@@ -37,6 +38,7 @@ class Gateway(ThreadingHTTPServer):
         self.upstream = upstream
         self.embeddings = embeddings or upstream
         self.free = threading.BoundedSemaphore(limit)
+        self.rates = RateLog()
 
     @property
     def url(self) -> str:
@@ -60,6 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Gateway
 
     def do_GET(self) -> None:
+        if self.path == "/rates":
+            self._send(200, self.server.rates.recent().model_dump())
+            return
         if self.path != "/health":
             self._send(404, {"message": f"there is no {self.path} here"})
             return
@@ -114,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         chat = to_chat(body, stream=operation == "ConverseStream")
         if operation == "Converse":
             found = self.server.upstream.complete(chat)
+            self._note(found)
             self._send(200, from_chat(found, body, served, _since(began)))
             return
         with self.server.upstream.stream(chat) as lines:
@@ -139,6 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             for chunk in chunks_of(lines):
                 for name, event in translation.add(chunk):
                     self._write(encode_event(name, event))
+            self._note(translation.told)
             for name, event in translation.end(_since(began)):
                 self._write(encode_event(name, event))
         except ConnectionError:
@@ -147,6 +154,11 @@ class _Handler(BaseHTTPRequestHandler):
             # The status is sent already: what goes wrong now is the stream's last event.
             self._write(encode_exception("modelStreamErrorException", f"The model's stream broke off: {error}"))
         self.wfile.write(b"0\r\n\r\n")
+
+    def _note(self, chat: Mapping[str, Any]) -> None:
+        """How fast the model was, for who asks and in the log."""
+        if rates := self.server.rates.add(chat):
+            self.log_message("%s", rates)
 
     def _write(self, frame: bytes) -> None:
         self.wfile.write(f"{len(frame):x}\r\n".encode() + frame + b"\r\n")

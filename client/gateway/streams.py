@@ -31,6 +31,7 @@ class Translation:
         self._text = ""
         self._stop: str | None = None
         self._usage: Mapping[str, Any] = {}
+        self._timings: Mapping[str, Any] = {}
 
     def start(self) -> Event:
         """The first event."""
@@ -39,6 +40,7 @@ class Translation:
     def add(self, chunk: Json) -> Iterator[Event]:
         """The events of one chunk."""
         self._usage = chunk.get("usage") or self._usage
+        self._timings = chunk.get("timings") or self._timings
         for choice in chunk.get("choices", ()):
             delta = choice.get("delta", {})
             if text := delta.get("content"):
@@ -49,6 +51,11 @@ class Translation:
             for call in delta.get("tool_calls") or ():
                 yield from self._call(call)
             self._stop = choice.get("finish_reason") or self._stop
+
+    @property
+    def told(self) -> Json:
+        """What the server has said of the call itself so far: `usage` and `timings`, as in a completion."""
+        return {"usage": self._usage, "timings": self._timings}
 
     def end(self, milliseconds: int) -> Iterator[Event]:
         """The last events."""

@@ -5,6 +5,7 @@ The pool's tools, the hosts that addresses in their arguments may lead to and it
 """
 
 from agentfleet.agent import Agent, PermanentError, SubPlan, TaskContext
+from agentfleet.bootstrap_pools import tracing
 from agentfleet.domain.bounds import Bounds
 from agentfleet.services.task_tools import TaskTools
 from agentfleet.services.tools import Tool
@@ -104,7 +105,12 @@ async def work(input: WorkInput, context: TaskContext) -> SubPlan | WorkOutput:
     """Work at a task with tools until there is an answer, in words or of a given shape; needs a model."""
     from agentfleet.services import agent_loop  # noqa: PLC0415 - seconds of imports, which only the first task pays
 
-    thought = await agent_loop.work(context, await _job(input, context))
+    traces = tracing()
+    try:
+        thought = await agent_loop.work(context, await _job(input, context))
+    finally:
+        if traces is not None:
+            await asyncio.to_thread(traces.flush)
     if thought.sub_plan is not None:
         return thought.sub_plan
     if input.session is not None:
@@ -113,7 +119,8 @@ async def work(input: WorkInput, context: TaskContext) -> SubPlan | WorkOutput:
 
 
 async def _job(input: WorkInput, context: TaskContext) -> "Job":
-    from agentfleet.services.agent_loop import Job, material  # noqa: PLC0415 - as above
+    from agentfleet.domain.conversation import material  # noqa: PLC0415 - as above
+    from agentfleet.services.agent_loop import Job  # noqa: PLC0415 - as above
 
     if context.models is None:
         _ = context.model  # says what is missing, before anything is done

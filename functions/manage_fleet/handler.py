@@ -12,9 +12,12 @@ logger = Logger()
 
 @logger.inject_lambda_context
 def handler(_: dict[str, Any], __: LambdaContext) -> dict[str, str]:
-    """One pass, whatever the event says. Gives pool → action, for whoever calls it by hand."""
-    made = bootstrap.autoscaler()()
-    for one in made:
+    """One pass, whatever the event says. Gives pool → action, for whoever calls it by hand.
+
+    What can be done and said is, before ExceptionGroup is raised for what can't.
+    """
+    managed = bootstrap.autoscaler()()
+    for one in managed.decisions:
         decision = one.decision
         logger.info(
             "scaling",
@@ -26,6 +29,20 @@ def handler(_: dict[str, Any], __: LambdaContext) -> dict[str, str]:
             reason=decision.reason,
             applied=decision.applied,
         )
-    for agent in bootstrap.remote_watch()():
-        logger.info("remote agent", agent=agent.id, state=agent.state.value)
-    return {one.pool: one.decision.action.value for one in made}
+    problems = [*managed.problems, *_watch_remotes()]
+    for problem in problems:
+        logger.error("not managed", what=", ".join(problem.__notes__), exc_info=problem)
+    if problems:
+        raise ExceptionGroup(f"{len(problems)} parts of the fleet could not be managed", problems)
+    return {one.pool: one.decision.action.value for one in managed.decisions}
+
+
+def _watch_remotes() -> list[Exception]:
+    """Ask remote agents how they are; gives what kept it from being done."""
+    try:
+        for agent in bootstrap.remote_watch()():
+            logger.info("remote agent", agent=agent.id, state=agent.state.value)
+    except Exception as error:
+        error.add_note("remote agents")
+        return [error]
+    return []

@@ -1,7 +1,8 @@
 """Plans: for goals in words, and for tasks that failed. With a language model where there is one, by rules where there is none.
 
 Settings of the pool: `without_undo` and `hidden` (lists of capabilities, names or patterns), `max_tasks` (of a model's plan,
-default 8), `repair` (rules for `plan.repair`).
+default 8), `allowance` (how many times its estimate a plan may use up, default 10; 0: as much as its goal), `repair` (rules for
+`plan.repair`).
 """
 
 from agentfleet.agent import Agent, PermanentError, RetryableError, SubPlan, TaskContext
@@ -74,15 +75,16 @@ async def make(input: MakeInput, context: TaskContext) -> SubPlan | dict[str, An
 
     most = input.max_tasks or int(context.settings.get("max_tasks", MOST_TASKS))
     planned = await planner().make(input.goal, context, most)
-    dear = afford(planned, await asyncio.to_thread(context.budget.dollars_left))
-    draft = Draft.of(input.goal, planned, dear)
+    left = await asyncio.to_thread(context.budget.left)
+    dear, budget = afford(planned, left), planner().allowance(planned, left, context)
+    draft = Draft.of(input.goal, planned, dear, budget)
     if input.dry_run:
         return draft.model_dump(mode="json")
     if dear:
         raise PlanTooDear(dear)
     body = draft.model_dump_json().encode()
     await asyncio.to_thread(context.blobs.put, "plan.json", body, "application/json")
-    return SubPlan(tasks=draft.plan["tasks"], output=draft.plan.get("output"))
+    return SubPlan(tasks=draft.plan["tasks"], output=draft.plan.get("output"), budget=budget)
 
 
 @agent.capability("plan.repair", idempotent=True, timeout=280)
@@ -129,7 +131,9 @@ async def _by_model(failed: FailedTask, context: TaskContext) -> SubPlan:
         raise
     except PermanentError as error:
         raise PermanentError(f"{said}; a model found none either: {error}") from error
-    if dear := afford(planned, await asyncio.to_thread(context.budget.dollars_left)):
+    left = await asyncio.to_thread(context.budget.left)
+    if dear := afford(planned, left):
         raise PlanTooDear(f"{said}; a model found one, but {dear}")
     plan = planned.plan_json
-    return SubPlan(tasks=plan["tasks"], output=plan.get("output"))
+    budget = planner().allowance(planned, left, context)
+    return SubPlan(tasks=plan["tasks"], output=plan.get("output"), budget=budget)

@@ -8,6 +8,7 @@ from agentfleet.domain.errors import (
     KnowledgeUnavailable,
     NotFound,
     Problem,
+    Unfinished,
 )
 from agentfleet.domain.task import parse_request
 from agentfleet.routes import Routes
@@ -87,8 +88,8 @@ def _unavailable(error: DeliveryFailed) -> Response[Any]:
     return _error(503, "unavailable", "a queue did not take all of it; send the same again with the same Idempotency-Key")
 
 
-def _unknown(error: KnowledgeUnavailable) -> Response[Any]:
-    logger.warning("knowledge is not available", exc_info=error)
+def _unknown(error: KnowledgeUnavailable | Unfinished) -> Response[Any]:
+    logger.warning("not answered", exc_info=error)
     return _error(503, "unavailable", str(error))
 
 
@@ -110,6 +111,7 @@ for _raised, _answer in {
     Forbidden: _forbidden,
     DeliveryFailed: _unavailable,
     KnowledgeUnavailable: _unknown,
+    Unfinished: _unknown,
     Exception: _failed,
 }.items():
     routes.exception_handler(_raised)(_answer)

@@ -77,8 +77,12 @@ def get_logs(
 
 @routes.post("/fleets", tags=["fleets"], summary="Size pools for a purpose", **answers(success=201, description="Made"))
 def spawn_fleet(order: Annotated[fleet_views.FleetOrder, Body()]) -> fleet_views.FleetView:
-    """Takes hold a little later; `ready` tells when."""
-    return routes.fleet.scale.spawn_fleet(routes.tenant(), order.size, order.capabilities)
+    """Room for so many agents, within half of the pools' largest size; operators take all of it, and pools down too.
+
+    Takes hold a little later; `ready` tells when.
+    """
+    who = routes.caller()
+    return routes.fleet.scale.spawn_fleet(who.tenant, order.size, order.capabilities, by_operator=who.is_operator)
 
 
 @routes.get("/fleets", tags=["fleets"], summary="Fleets that have not been released, newest first", **answers())
@@ -101,5 +105,5 @@ def resize_fleet(fleet_id: str, change: Annotated[fleet_views.FleetChange, Body(
 
 @routes.delete("/fleets/<fleet_id>", tags=["fleets"], summary="Release a fleet", **answers(404))
 def release_fleet(fleet_id: str) -> fleet_views.FleetView:
-    """Its pools get back what they had. Again changes nothing."""
+    """Its pools go to the other fleets that hold them, or get back what they had. Again changes nothing."""
     return routes.fleet.scale.release_fleet(routes.tenant(), fleet_id)

@@ -31,11 +31,12 @@ def list_incidents() -> health.IncidentSummary:
 
 @routes.get("/dead-letters", tags=["health"], summary="Messages that their queues have given up", **answers(404))
 def list_dead_letters(
-    pool: Annotated[str | None, Query(max_length=64, description="Only this pool's")] = None, limit: Limit = 50
+    pool: Annotated[str | None, Query(max_length=64, description="Only this pool's")] = None,
+    key: Annotated[str | None, Query(max_length=256, description="Only this task's, or the one with this id")] = None,
+    limit: Limit = 50,
 ) -> health.DeadLetterList:
-    """With a diagnosis each: yours, or all for an operator."""
-    found = routes.fleet.healing.office.lying(routes.caller(), pool, limit)
-    return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, found)))
+    """With a diagnosis each, those that can be read first: yours, or all for an operator."""
+    return health.DeadLetterList.of(routes.fleet.healing.office.lying(routes.caller(), pool, limit, key))
 
 
 @routes.get("/dead-letters/<pool>/records", tags=["health"], summary="What became of a pool's dead letters", **answers(404))
@@ -47,12 +48,11 @@ def list_letter_records(pool: str, limit: Limit = 50) -> health.LetterRecordList
 
 @routes.post("/dead-letters/<pool>/redrive", tags=["health"], summary="Send dead letters' tasks again", **answers(404, 503))
 def redrive_dead_letters(pool: str, order: Annotated[health.RedriveOrder, Body()]) -> health.DeadLetterList:
-    """One by its key, or all that can run; gives those that were sent."""
-    sent = routes.fleet.healing.office.redrive(routes.caller(), pool, order.key)
-    return health.DeadLetterList(letters=tuple(map(health.DeadLetterView.of, sent)))
+    """One by its key, or all that can run; gives those that were sent, `complete` if there are no others."""
+    return health.DeadLetterList.of(routes.fleet.healing.office.redrive(routes.caller(), pool, order.key))
 
 
-@routes.post("/dead-letters/<pool>/bury", tags=["health"], summary="Take a dead letter out of its queue", **answers(404))
+@routes.post("/dead-letters/<pool>/bury", tags=["health"], summary="Take a dead letter out of its queue", **answers(404, 503))
 def bury_dead_letter(pool: str, order: Annotated[health.BurialOrder, Body()]) -> health.DeadLetterView:
     """What it was is kept with the reason."""
     return health.DeadLetterView.of(routes.fleet.healing.office.bury(routes.caller(), pool, order.key, order.reason))

@@ -30,7 +30,6 @@ from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
-from zlib import crc32
 
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,6 +39,8 @@ agent = Agent("web")
 MAX_BYTES: Final = 2_000_000
 MAX_TEXT: Final = 32_768
 MAX_REDIRECTS: Final = 5
+CONNECT_SECONDS: Final = 10.0
+"""The longest that one address is waited for: who doesn't answer by then is not there."""
 MAX_DELAY: Final = 900.0
 """Seconds; the longest that a server's Retry-After is believed."""
 
@@ -51,6 +52,10 @@ _TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet"})
 _TEXTUAL = re.compile(r"text/.*|.*[/+](json|xml|javascript|x-ndjson|yaml|csv)")
 _METADATA = ipaddress.ip_address("fd00:ec2::254")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+class Unreachable(RetryableError):
+    """No connection came about: nothing was asked for, so nothing can have been done."""
 
 
 class FetchInput(BaseModel):
@@ -165,16 +170,16 @@ def send(input: SendInput, context: TaskContext) -> FetchOutput:
 def call_agent(call: RemoteCall, context: TaskContext) -> Any:
     """Post a task to one of the remote agents that offer its capability, and give the `output` of its answer.
 
-    Which one follows from the task; one that its breaker leaves alone is passed over. Raises PermanentError for a 4xx, an
-    answer that is not `{"output": …}` or an address that this pool may not reach; RetryableError for what may pass.
+    In the call's order: one that its breaker leaves alone, or that takes no connection, is passed over. Raises PermanentError
+    for a 4xx, an answer that is not `{"output": …}` or an address that this pool may not reach; RetryableError for what
+    may pass.
     """
-    first = crc32(context.idempotency_key.encode()) % len(call.agents)
-    refusal: CircuitOpen | None = None
-    for remote in (*call.agents[first:], *call.agents[:first]):
+    refusal: CircuitOpen | Unreachable | None = None
+    for remote in call.agents:
         try:
             with context.breaker(f"agent {remote.name}"):
                 return _ask(remote, call, context)
-        except CircuitOpen as error:
+        except (CircuitOpen, Unreachable) as error:
             refusal = error
     raise refusal or PermanentError(f"no remote agent offers {call.capability}")
 
@@ -255,7 +260,7 @@ def _addresses(host: str, port: int, private: bool) -> list[str]:
     except socket.gaierror as error:
         if error.errno == socket.EAI_NONAME:
             raise PermanentError(f"url: there is no host {host}") from error
-        raise RetryableError(f"url: the name {host} can't be looked up now: {error}") from error
+        raise Unreachable(f"url: the name {host} can't be looked up now: {error}") from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in addresses:
         if not _reachable(ipaddress.ip_address(address.partition("%")[0]), private):
@@ -290,7 +295,7 @@ def _exchange(url: SplitResult, request: _Request, headers: dict[str, str]) -> _
     try:
         raw = _connect(addresses, port, request)
     except OSError as error:
-        raise RetryableError(f"url: {host} can't be reached: {error}") from error
+        raise Unreachable(f"url: {host} can't be reached: {error}") from error
 
     def expire() -> None:
         expired.set()
@@ -331,12 +336,16 @@ def _tls() -> ssl.SSLContext:
 
 
 def _connect(addresses: list[str], port: int, request: _Request) -> socket.socket:
+    def connect(address: str, share: float) -> socket.socket:
+        left = max(request.deadline - time.monotonic(), 0.05) * share
+        return socket.create_connection((address, port), min(left, CONNECT_SECONDS))
+
     for address in addresses[:-1]:
         try:
-            return socket.create_connection((address, port), max(request.deadline - time.monotonic(), 0.05) / 2)
+            return connect(address, 0.5)
         except OSError:
             continue
-    return socket.create_connection((addresses[-1], port), max(request.deadline - time.monotonic(), 0.05))
+    return connect(addresses[-1], 1.0)
 
 
 def _talk(stream: socket.socket, url: SplitResult, request: _Request, headers: dict[str, str]) -> _Answer:

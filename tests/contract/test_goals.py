@@ -162,6 +162,23 @@ def test_a_listing_may_be_of_one_state(world: World) -> None:
     assert second.cursor is None
 
 
+def test_goals_that_are_alive_are_listed_newest_first(world: World) -> None:
+    """Those that are planned or running, and nobody else's; no more than were asked for."""
+    tenant = world.fresh("tenant")
+    for n, state in enumerate(GoalState):
+        for age in (0, 60):
+            moment = world.clock() - timedelta(seconds=age + n)
+            world.goals.create(goal(f"{tenant}{state}{age}", tenant, moment, state=state))
+    world.goals.create(goal(world.fresh("g"), "somebody else", state=GoalState.RUNNING))
+    world.goals.create(goal(world.fresh("g"), tenant, state=GoalState.RUNNING, parent=Parent("g", 0, 0, ("g",))))
+
+    found = [one.id.removeprefix(tenant) for one in world.goals.alive(tenant, 10)]
+
+    assert found == ["PLANNING0", "RUNNING0", "PLANNING60", "RUNNING60"]
+    assert [one.id for one in world.goals.alive(tenant, 3)] == [tenant + name for name in found[:3]]
+    assert list(world.goals.alive(world.fresh("tenant"), 10)) == []
+
+
 def test_sub_plans_and_outputs_are_left_out_of_listings(world: World) -> None:
     """A listing shows what users submitted, without what came out."""
     tenant = world.fresh("tenant")

@@ -82,18 +82,36 @@ def test_dead_letters_are_taken_given_back_and_deleted(world: World) -> None:
     for body in ("one", "two", "three"):
         world.bury(pool, body)
 
-    taken = [letter for _ in range(3) for letter in world.letters.take(pool, 10)]
-    hidden = world.letters.take(pool, 10)
+    taken = [letter for _ in range(3) for letter in world.letters.take([pool], 10)[pool]]
+    hidden = world.letters.take([pool], 10)[pool]
     gone = next(letter for letter in taken if letter.body == "two")
     world.letters.delete(pool, [gone])
     world.letters.give_back(pool, [letter for letter in taken if letter is not gone])
-    again = [letter for _ in range(2) for letter in world.letters.take(pool, 10)]
+    again = [letter for _ in range(2) for letter in world.letters.take([pool], 10)[pool]]
 
     assert sorted(letter.body for letter in taken) == ["one", "three", "two"]
     assert not hidden
     assert sorted(letter.body for letter in again) == ["one", "three"]
     assert {letter.receives for letter in taken} == {1}
     world.letters.give_back(pool, [])
+
+
+def test_dead_letters_of_several_pools_are_taken_together(world: World) -> None:
+    """At most so many of each, more than ten too; of an empty one none."""
+    full, empty, other = (world.make_pool() for _ in range(3))
+    for number in range(25):
+        world.bury(full, str(number))
+    world.bury(other, "one")
+
+    taken = world.letters.take([empty, full, other], 10)
+    rest = world.letters.take([full], 20)[full]
+
+    assert ([letter.body for letter in taken[other]], taken[empty]) == (["one"], [])
+    assert len(taken[full]) <= 10
+    assert len(rest) <= 20
+    bodies = [int(letter.body) for letter in (*taken[full], *rest)]
+    assert len(bodies) == len(set(bodies)) > 10
+    world.letters.give_back(full, [*taken[full], *rest])
 
 
 def test_a_missing_queue_is_named(world: World, is_fake: bool) -> None:
@@ -103,7 +121,7 @@ def test_a_missing_queue_is_named(world: World, is_fake: bool) -> None:
     with pytest.raises(NotFound, match="contract-nowhere-high"):
         world.watch.look(["contract-nowhere-high"])
     with pytest.raises(NotFound, match="nowhere"):
-        world.letters.take("nowhere", 10)
+        world.letters.take([world.make_pool(), "nowhere"], 10)
 
 
 def test_rounds_are_remembered(world: World) -> None:

@@ -54,7 +54,7 @@ def test_an_agents_newest_word_counts(world: World) -> None:
 
 def test_a_fleet_comes_back_as_it_was_stored(world: World) -> None:
     """By its id alone; an unknown one is None."""
-    stored = fleet(world, world.fresh("tenant"))
+    stored = replace(fleet(world, world.fresh("tenant")), by_operator=True)
 
     world.fleets.put(stored)
 

@@ -21,8 +21,8 @@ def test_a_record_comes_back_as_it_was_stored(world: World) -> None:
         assert world.scalings.get(pool) == record
 
 
-def test_the_newest_fleet_that_is_not_released_holds_a_pool(world: World) -> None:
-    """Whatever its tenant; nobody holds a pool that no fleet took."""
+def test_fleets_hold_a_pool_until_they_are_released_the_newest_first(world: World) -> None:
+    """Whatever their tenants; nobody holds a pool that no fleet took."""
     pool, other = world.fresh("pool"), world.fresh("pool")
     first, second = (
         Fleet(world.fresh("f"), world.fresh("tenant"), 7, (pool,), {pool: 10}, world.clock() - timedelta(seconds=age))
@@ -31,8 +31,8 @@ def test_the_newest_fleet_that_is_not_released_holds_a_pool(world: World) -> Non
     for fleet in (second, first):
         world.fleets.put(fleet)
 
-    assert (world.fleets.holder(pool), world.fleets.holder(other)) == (second.id, None)
+    assert (list(world.fleets.holders(pool)), list(world.fleets.holders(other))) == ([second, first], [])
     world.fleets.put(replace(second, released=world.clock()))
-    assert world.fleets.holder(pool) == first.id
+    assert list(world.fleets.holders(pool)) == [first]
     world.fleets.put(replace(first, released=world.clock()))
-    assert world.fleets.holder(pool) is None
+    assert list(world.fleets.holders(pool)) == []

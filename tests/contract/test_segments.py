@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from agentfleet.adapters import segments as module
-from agentfleet.adapters import vector_files
+from agentfleet.adapters import vector_files, word_files
 from agentfleet.adapters.arrays import dump_arrays, map_arrays
 from agentfleet.adapters.segments import Segments
 from agentfleet.adapters.vector_files import VectorFiles, join_vectors
-from agentfleet.adapters.word_files import WordFiles, join_words
+from agentfleet.adapters.word_files import WordFiles, join_words, living
 from agentfleet.domain.errors import KnowledgeUnavailable
 from agentfleet.domain.knowledge import Space
 from tests.contract.test_vector_index import key, nearest, vector
@@ -66,6 +66,30 @@ def test_another_process_sees_every_change(aws: AwsWorld, space: Space, folders:
     assert first == [key(1)]
     assert [match.key for match in reader.search(space, ["a"], 5)] == [key(2)]
     assert [match.key for match in reader.search(space, ["a"], 5)] == [key(2)]
+
+
+def test_what_was_deleted_is_looked_up_once(
+    aws: AwsWorld, space: Space, folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at every search, which among very many chunks takes longer than all else; a further deletion counts at once."""
+    words = words_at(aws, next(folders))
+    looked_up: list[frozenset[str]] = []
+
+    def look_up(keys: Any, dead: frozenset[str]) -> Any:
+        looked_up.append(dead)
+        return living(keys, dead)
+
+    words.put(space, {key(number): ["a"] for number in range(5)})
+    words.remove(space, [key(1)])
+    monkeypatch.setattr(word_files, "living", look_up)
+
+    first = [{match.key for match in words.search(space, ["a"], 5)} for _ in range(3)]
+    words.remove(space, [key(2)])
+    second = [{match.key for match in words.search(space, ["a"], 5)} for _ in range(3)]
+
+    assert first == [{key(0), key(2), key(3), key(4)}] * 3
+    assert second == [{key(0), key(3), key(4)}] * 3
+    assert looked_up == [{key(1)}, {key(1), key(2)}]
 
 
 def test_small_files_are_joined_and_old_ones_go_later(aws: AwsWorld, space: Space, folders: Iterator[Path]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from moto import mock_aws
 
+from agentfleet.adapters.attempt_signals import LossMetric
 from agentfleet.adapters.clients import Clients
 from agentfleet.adapters.model_signals import ThrottleMetric
 from agentfleet.adapters.signals import CloudWatchSignals
@@ -92,3 +93,17 @@ def test_calls_that_a_model_refused_are_those_of_the_pool(clients: Clients, caps
     assert line["_aws"]["Timestamp"] == NOW.timestamp() * 1000
     assert signals(clients, models=("some.model",)).model_throttles == 5
     assert signals(clients).model_throttles == 0
+
+
+def test_invocations_lost_to_failed_tasks_are_those_of_the_pool(clients: Clients, caplog: pytest.LogCaptureFixture) -> None:
+    """The metric that an agent's log line declares is the one that is asked for, of every pool."""
+    LossMetric("fleet", "data", lambda: NOW)(2 / 3)
+    [line] = map(vars, caplog.records)
+    [declared] = line["_aws"]["CloudWatchMetrics"]
+    [dimensions], [metric] = declared["Dimensions"], declared["Metrics"]
+    own = {name: line[name] for name in dimensions}
+    publish(clients, metric["Name"], own, (line[metric["Name"]], MINUTE), (1, 2 * MINUTE), namespace=declared["Namespace"])
+    publish(clients, metric["Name"], {**own, "Pool": "web"}, (50, MINUTE), namespace=declared["Namespace"])
+
+    assert (line["tenant"], line["_aws"]["Timestamp"]) == ("*", NOW.timestamp() * 1000)
+    assert signals(clients).lost == pytest.approx(1.667)

@@ -336,7 +336,7 @@ class AwsWorld(World):
         self.queues = SqsQueues(clients.sqs, FLEET, self.url_prefix, threads, BACKOFF)
         self.health = DynamoHealth(database, f"{FLEET}-registry")
         self.watch = SqsQueueWatch(clients.sqs, clients.cloudwatch, self.url_prefix, threads, lambda: datetime.now(UTC))
-        self.letters = SqsDeadLetters(clients.sqs, FLEET, self.url_prefix)
+        self.letters = SqsDeadLetters(clients.sqs, FLEET, self.url_prefix, clients.threads)
 
     def _segments(self, family: str, join: Any) -> Segments:
         folder = Path(tempfile.mkdtemp(prefix="segments-"))

@@ -4,7 +4,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psutil
@@ -15,6 +14,7 @@ from agentfleet.domain.goal import GoalState
 from client.api import FleetClient
 from client.local import LocalCloud
 from tests.emulator.conftest import Aws, until
+from tests.emulator.scripted import serving
 from tests.emulator.test_governance import renew
 
 HIDDEN = 8
@@ -53,34 +53,9 @@ def _calling(name: str, arguments: Any) -> dict[str, Any]:
 def server() -> Iterator[tuple[ScriptedServer, str]]:
     """A running one, and its address."""
     script = ScriptedServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._send({"data": [{"id": "scripted"}]})
-
-        def do_POST(self) -> None:
-            chat = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._send({"choices": [script.answer(chat)], "usage": {"prompt_tokens": 10, "completion_tokens": 5}})
-
-        def _send(self, body: Any) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Silence."""
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield script, f"http://127.0.0.1:{running.server_port}"
-    script.may_answer.set()
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving(script.answer) as address:
+        yield script, address
+        script.may_answer.set()
 
 
 @pytest.fixture

@@ -68,12 +68,30 @@ def test_dead_letters_are_diagnosed_and_redriven(client: FleetClient, aws: Aws) 
     for body in (json.dumps({"goal": goal.id, "unit": 0, "tenant": "default"}), "no message of ours"):
         sqs.send_message(QueueUrl=dead, MessageBody=body)
 
-    listed = {letter.cause: letter for letter in client.dead_letters("flow")}
+    listed = {letter.cause: letter for letter in client.dead_letters("flow").letters}
     told = heal(aws)
     buried = client.bury("flow", listed["UNREADABLE"].key, "a test's")  # type: ignore[index]
 
     assert set(listed) == {"RETURNED", "UNREADABLE"}
     assert told["Letters"] == {"REDRIVE": 1, "KEEP": 1}
     assert buried.body == "no message of ours"
-    assert client.dead_letters("flow") == ()
+    assert client.dead_letters("flow").letters == ()
     assert client.cancel(goal.id).state is GoalState.CANCELLED
+
+
+def test_a_goal_of_an_event_that_was_not_accepted_is_submitted_again(client: FleetClient, aws: Aws) -> None:
+    """It lies among the dead letters of `submissions`, and is one goal however often it is sent."""
+    dead = url_of(aws, "fleet-submissions-dead")
+    detail = {"plan": {"tasks": [{"id": "a", "capability": "flow.step", "input": {"value": 7}}], "output": {"$from": "a"}}}
+    event = {"version": "0", "id": "an-event-of-a-test", "detail-type": "GoalSubmitted", "source": "shop", "detail": detail}
+    for _ in range(2):
+        aws("sqs").send_message(QueueUrl=dead, MessageBody=json.dumps(event))
+
+    listed = client.dead_letters("submissions").letters
+    sent = client.redrive("submissions", "an-event-of-a-test")
+
+    assert {(letter.cause, letter.key) for letter in listed} == {("NOT_ACCEPTED", "an-event-of-a-test")}
+    [goal] = {letter.goal for letter in sent.letters}
+    assert goal is not None
+    assert client.wait(goal, timeout=60).goal.state is GoalState.SUCCEEDED
+    assert client.dead_letters("submissions").letters == ()

@@ -62,8 +62,10 @@ def test_tasks_are_answered_by_a_real_model(modelled: LocalCloud, client: FleetC
     assert result.goal.state is GoalState.SUCCEEDED, result.goal.failure
     outputs = [output for family in result.output for output in family]
     assert len(outputs) == 10
+    # A model this small seldom cites, and then the text's own sentences are the answer.
+    assert {output["how"] for output in outputs[:5]} <= {"model", "quotations"}
+    assert {output["how"] for output in outputs[5:]} == {"model"}
     for output in outputs:
-        assert output["how"] == "model"
         assert output["model"].startswith("local/")
         assert output["input_tokens"] > 0
         assert output["output_tokens"] > 0

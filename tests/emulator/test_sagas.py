@@ -246,3 +246,35 @@ def test_the_healer_starts_a_saga_that_nobody_runs(trips: Trips) -> None:
     undone = until(lambda: [one for one in trips.client.history(goal).events if one.kind == "TaskCompensated"])
     assert ("h.a",) in [one.tasks for one in undone]
     assert trips.client.verify(goal).holds
+
+
+def test_a_flood_of_small_goals_waits_in_their_plans(trips: Trips) -> None:
+    """With nobody at work, fifty goals of twelve tasks have little more than the tenant's window of 320 in the queue; once
+    somebody is, all are done."""
+    functions, queues = trips.cloud.client("lambda"), trips.cloud.client("sqs")
+    triggers = [one["UUID"] for one in functions.list_event_source_mappings(FunctionName="trip-cars")["EventSourceMappings"]]
+
+    def switch(state: str) -> None:
+        for trigger in triggers:
+            functions.update_event_source_mapping(UUID=trigger, Enabled=state == "Enabled")
+        until(lambda: {functions.get_event_source_mapping(UUID=trigger)["State"] for trigger in triggers} == {state})
+
+    def under_way() -> int:
+        url = queues.get_queue_url(QueueName="trip-cars-low")["QueueUrl"]
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        return sum(map(int, queues.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()))
+
+    refused = {"capability": "car.book", "input": {"trouble": "refused"}, "on_failure": "skip", "priority": "low"}
+    switch("Disabled")
+    try:
+        goals = [
+            trips.client.submit({"plan": {"tasks": [{"id": f"t{n}", **refused} for n in range(12)]}}).id for _ in range(50)
+        ]
+        sent = until(lambda: all(trips.client.goal(goal).state == "RUNNING" for goal in goals) and under_way())
+    finally:
+        switch("Enabled")
+
+    # The window, and for each goal that comes when it is used up a 32nd of it or less.
+    assert 300 <= sent <= 320 + 25 * 5
+    ended = [trips.client.wait(goal, timeout=120).goal for goal in goals]
+    assert {(goal.state, sum((goal.counts or {}).values())) for goal in ended} == {(GoalState.SUCCEEDED, 12)}

@@ -160,6 +160,8 @@ class InProcessFleet:
         """By pool."""
         self.refusals: list[tuple[str, str]] = []
         """Tools that were not let through, and the error's type."""
+        self.lost: dict[str, list[float]] = {}
+        """By pool: which share of each invocation's attempts was lost."""
         self.journals = LocalJournals()
         self.servers: dict[str, ToolServer] = {}
         """MCP servers by name."""
@@ -253,6 +255,7 @@ class InProcessFleet:
             )
         deliveries = read_deliveries({"Records": records})
         batch = asyncio.run(self._runners[pool].run(deliveries, self.clock() + INVOCATION))
+        self.lost.setdefault(pool, []).append(batch.lost_share)
         return set(batch.returned)
 
     def _refused(self, _: TaskContext, tool: str, error: Exception) -> None:

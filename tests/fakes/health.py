@@ -29,7 +29,10 @@ class FakeDeadLetters:
     def __init__(self, queues: FakeQueues) -> None:
         self.queues = queues
 
-    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
+    def take(self, pools: Sequence[str], limit: int) -> dict[str, Sequence[DeadLetter]]:
+        return {pool: self._receive(pool, limit) for pool in pools}
+
+    def _receive(self, pool: str, limit: int) -> list[DeadLetter]:
         return [
             DeadLetter(
                 id=record["messageId"],
@@ -39,7 +42,7 @@ class FakeDeadLetters:
                 first_sent=_moment(record["attributes"]["SentTimestamp"]),
                 first_received=_moment(record["attributes"]["ApproximateFirstReceiveTimestamp"]),
             )
-            for record in self.queues.take(self._queue(pool), min(limit, 10))
+            for record in self.queues.take(self._queue(pool), limit)
         ]
 
     def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:

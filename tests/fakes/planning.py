@@ -77,6 +77,7 @@ def catalog(tools: tuple[str, ...] = ("*",), *rules: ApprovalRule, call_dollars:
             name=name,
             memory=1024,
             call_dollars=call_dollars if name == "text" else 0.0,
+            call_tokens=100 if name == "text" else 0,
             capabilities=tuple(one for one in CAPABILITIES if one.pool == name),
             tools=tools if name == "plan" else (),
         )

@@ -39,12 +39,14 @@ class FakeFleets:
         return self.fleets.get(fleet_id)
 
     def list(self, tenant: str) -> Sequence[Fleet]:
-        held = [fleet for fleet in self.fleets.values() if fleet.tenant == tenant and fleet.released is None]
-        return sorted(held, key=lambda fleet: (fleet.created, fleet.id), reverse=True)
+        return [fleet for fleet in self._held() if fleet.tenant == tenant]
 
-    def holder(self, pool: str) -> str | None:
-        held = [fleet for fleet in self.fleets.values() if pool in fleet.pools and fleet.released is None]
-        return max(held, key=lambda fleet: (fleet.created, fleet.id)).id if held else None
+    def holders(self, pool: str) -> Sequence[Fleet]:
+        return [fleet for fleet in self._held() if pool in fleet.pools]
+
+    def _held(self) -> Sequence[Fleet]:
+        held = [fleet for fleet in self.fleets.values() if fleet.released is None]
+        return sorted(held, key=lambda fleet: (fleet.created, fleet.id), reverse=True)
 
 
 class FakeScalings:

@@ -73,6 +73,11 @@ class FakeGoals:
         more = len(found) > limit
         return Page(tuple(goal for _, goal in page), to_cursor(page[-1][0]) if more else None)
 
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        mine = [goal for goal in self.goals.values() if goal.tenant == tenant and not goal.parent and goal.state.is_alive]
+        found = sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
+        return [replace(goal, output=None) for goal in found]
+
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         found = sorted(name for name, goal in self.goals.items() if not goal.state.is_final and name > (cursor or ""))
         return Page(tuple(found[:limit]), found[limit - 1] if len(found) > limit else None)

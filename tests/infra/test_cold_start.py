@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cold_start import API, BATCHES, FRAMEWORKS, STANDS_ON, import_seconds
+from bench.cold_start import API, BATCHES, FIRST_TASKS, FRAMEWORKS, STANDS_ON, first_task_milliseconds, import_seconds
 from bench.loading import functions_of, lambda_builtins, make, run_alone, zipped_bytes
 from cdk.catalog import read_fleet
 from cdk.layers import LayerTarget
@@ -151,3 +151,29 @@ def test_a_core_function_and_its_layers_stay_small() -> None:
     }
 
     assert not {name: size for name, size in sizes.items() if size > ZIPPED_BYTES}
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "module"),
+    [("agents", "a task", "strands"), ("knowledge", "a search", "onnxruntime"), ("think", "a shape", "jsonschema")],
+)
+def test_what_the_first_task_loads_is_told_apart(
+    functions: dict[str, list[Path]], builtin: Path, name: str, step: str, module: str
+) -> None:
+    """A thinking pool's function leaves out what only its tasks need; the step that loads it is the one that is measured."""
+    steps = list(FIRST_TASKS[name])
+    before = ["import handler", *(FIRST_TASKS[name][one] for one in steps[: steps.index(step)])]
+    asks = f"import sys\nprint({module!r} in sys.modules)"
+    program = "\n".join([*before, asks, FIRST_TASKS[name][step], asks])
+
+    found = run_alone(program, [*functions[name], builtin])
+
+    assert found.stdout.split() == ["False", "True"], found.stderr
+
+
+def test_each_step_of_a_first_task_is_measured(functions: dict[str, list[Path]], builtin: Path) -> None:
+    """In milliseconds of CPU, each on top of what stands before it."""
+    taken = first_task_milliseconds("think", [*functions["think"], builtin])
+
+    assert list(taken) == list(FIRST_TASKS["think"])
+    assert all(0 <= one < 10_000 for one in taken.values())

@@ -244,6 +244,6 @@ def test_a_tenants_window_is_said_for_the_fleet(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
 
-    assert read_fleet(write_project(tmp_path / "a")).catalog.tenant_window == 10_000
+    assert read_fleet(write_project(tmp_path / "a")).catalog.tenant_window == 2_000
     narrow = FLEET.replace('name = "tiny"', 'name = "tiny"\ntenant_window = 50')
     assert read_fleet(write_project(tmp_path / "b", narrow)).catalog.tenant_window == 50

@@ -457,6 +457,12 @@ def test_only_the_healer_and_the_api_touch_dead_letters(templates: Templates) ->
     assert set(tenders) == {"What fleet-heal-work may do", "What fleet-serve-api may do"}
     for statement in tenders.values():
         assert all(flat(arn).endswith("-dead") for arn in as_list(statement["Resource"]))
+    with_submissions = {
+        role
+        for role, statement in tenders.items()
+        if any(flat(arn).endswith("fleet-submissions-dead") for arn in as_list(statement["Resource"]))
+    }
+    assert with_submissions == {"What fleet-serve-api may do"}
 
 
 def test_the_domain_knows_what_the_queues_are_deployed_with(templates: Templates) -> None:

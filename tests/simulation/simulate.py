@@ -28,9 +28,9 @@ from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import LocalJournals
-from agentfleet.services.kill import LocalKills
+from agentfleet.services.kill import GOAL_FRESH, LocalKills
 from agentfleet.services.routing import LocalRouting
-from agentfleet.services.run import GOAL_FRESH, TaskRunner
+from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Delivery
 from tests.fakes.sagas import Execution, SagaMachine
 from tests.simulation import tables
@@ -47,7 +47,7 @@ HEALED: Final = 120.0
 SUBMISSIONS: Final = names.submissions_queue("fleet")
 STRANDS: Final = Strands()
 PORTS: Final = {
-    "goals": ("create", "get", "replace", "list"),
+    "goals": ("create", "get", "replace", "alive"),
     "plans": ("put", "read"),
     "results": ("put", "get", "tally"),
     "joins": ("add",),

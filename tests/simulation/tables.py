@@ -10,11 +10,10 @@ from msgspec.structs import replace
 from agentfleet.domain import names
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import DeliveryFailed, NotFound
-from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.goal import Goal
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Claim, Result, TaskState
-from agentfleet.ports import Page
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.world import VISIBILITY, Refused, World
 
@@ -50,9 +49,9 @@ class Goals:
         self.chronicle.tell_goal(current, after)
         return True
 
-    def list(self, tenant: str, state: GoalState | None, limit: int, cursor: str | None) -> Page[Goal]:
-        found = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state is state]
-        return Page(tuple(found[:limit]))
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        mine = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state.is_alive]
+        return sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
 
     @staticmethod
     def matches(current: Goal, before: Goal) -> bool:

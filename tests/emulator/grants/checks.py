@@ -307,7 +307,7 @@ def _tend(hand: Hand, client: Any) -> None:
     dead = hand.clients.sqs.get_queue_url(QueueName=f"{FLEET}-flow-dead")["QueueUrl"]
     for body in (json.dumps(hand.pointers(goal, "a")[0]), "no task"):
         hand.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
-    letters = {letter.cause: letter.key for letter in client.dead_letters("flow")}
+    letters = {letter.cause: letter.key for letter in client.dead_letters("flow").letters}
     client.redrive("flow", f"{goal.id}.0")
     client.bury("flow", letters["UNREADABLE"], "a test's")
     client.cancel(goal.id)

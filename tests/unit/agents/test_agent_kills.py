@@ -1,5 +1,6 @@
 """Agents killed at every call that leaves their process: the same conversation in the end, nothing done or paid twice."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -50,7 +51,7 @@ def quiet_run() -> AgentFleet:
 
 QUIET = quiet_run()
 CALLS = list(QUIET.faults.calls)
-PLACES = 240
+PLACES = 270
 """Somewhat more than there are calls. Tools that run at once call in whatever order, so a place has a number and no name."""
 
 
@@ -157,13 +158,93 @@ def test_the_healer_leaves_an_agent_alone_that_waits_for_days() -> None:
     assert len(fleet.queues.bodies("fleet-agents-normal")) == 1
 
 
+def resting(*turns: Reply) -> tuple[AgentFleet, str]:
+    """An agent that has waited for a person for hours, so that it looks every quarter of an hour; and its goal."""
+    fleet = AgentFleet(turns, allowed=("ask_person",))
+    fleet.patient = True
+    goal = fleet.ask("Ask.", goal={})
+    while fleet.clock() - goal.created < timedelta(hours=6):
+        fleet.step()
+    fleet.invoke("fleet-agents-normal")
+    return fleet, goal.id
+
+
+def test_an_agent_goes_on_as_soon_as_what_it_waits_for_has_ended() -> None:
+    """And not when it would have looked again; its own message finds the goal ended."""
+    fleet, goal_id = resting(call(("ask_person", {"question": "May I?"})), say("Yes."))
+    began = fleet.clock()
+
+    fleet.decide(fleet.approvals.waiting("acme", 10, None).items[0].ref)
+    while fleet.goal(goal_id).state is GoalState.RUNNING:
+        fleet.step()
+
+    assert fleet.goal(goal_id).output["answer"] == "Yes."
+    assert fleet.clock() - began < timedelta(seconds=2)
+    assert len(fleet.queues.bodies("fleet-agents-normal")) == 1
+    fleet.rest(goal_id)
+    assert fleet.result_of(goal_id, 0).attempt == 1
+    assert sum(fleet.model.asked.values()) == 2
+
+
+def test_an_agent_that_was_woken_for_one_of_two_things_waits_on() -> None:
+    """It looks twice and leaves the rest to its own message: no second one goes round. The healer sees nothing in it."""
+    fleet, goal_id = resting(call(("ask_person", {"question": "A?"}), ("ask_person", {"question": "B?"})), say("Yes."))
+    first, second = (one.ref for one in fleet.approvals.waiting("acme", 10, None).items)
+
+    fleet.decide(first)
+    for _ in range(20):
+        fleet.step()
+        assert not fleet.heal().repaired
+    assert fleet.goal(goal_id).state is GoalState.RUNNING
+    assert len(fleet.queues.bodies("fleet-agents-normal")) == 1
+    began = fleet.clock()
+    fleet.decide(second)
+    while fleet.goal(goal_id).state is GoalState.RUNNING:
+        fleet.step()
+
+    assert fleet.clock() - began < timedelta(seconds=2)
+    assert sum(fleet.model.asked.values()) == 2
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(40))
+def test_killed_at_any_call_of_waking_the_agent_goes_on(number: int, before: bool) -> None:
+    """At worst by its own message: the answer is the same, and nothing is asked or decided twice."""
+    fleet, goal_id = resting(call(("ask_person", {"question": "May I?"})), say("Yes."))
+    ref = fleet.approvals.waiting("acme", 10, None).items[0].ref
+    fleet.faults.arm(number, before=before, stays_dead=True)
+
+    fleet.decide(ref)
+    ended = fleet.rest(goal_id)
+
+    assert ended.output["answer"] == "Yes."
+    assert sum(fleet.model.asked.values()) <= 3
+    assert len(fleet.goals.goals) == 2
+
+
+def test_who_is_at_work_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends within seconds is seen in the same invocation: no message is sent for it."""
+
+    async def pause(_: float) -> None:
+        await asyncio.to_thread(fleet.invoke, "fleet-tools-high")
+
+    monkeypatch.setattr("tests.fakes.fleet._at_once", pause)
+    fleet = AgentFleet([call(("shop__price", {"thing": "tea"})), say("Seven.")])
+
+    goal = fleet.ask()
+
+    assert goal.output["answer"] == "Seven."
+    assert fleet.queues.sent == 2  # the agent's and the tool's
+
+
 def test_an_agent_that_waits_and_whose_message_is_lost_is_set_going_again() -> None:
     """A while after it should have looked again."""
     fleet = AgentFleet([call(("ask_person", {"question": "May I?"})), say("Yes.")], allowed=("ask_person",))
     fleet.patient = True
     goal = fleet.ask("Ask.", goal={})
-    fleet.queues.purge()
     fleet.decide(fleet.approvals.waiting("acme", 10, None).items[0].ref)
+    fleet.invoke("fleet-flow-high")  # the tool's goal ends, and wakes the agent
+    fleet.queues.purge()
     fleet.patient = False
 
     for _ in range(60):

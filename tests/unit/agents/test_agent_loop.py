@@ -79,6 +79,22 @@ def test_what_fails_is_an_answer_to_the_model() -> None:
     assert fleet.refusals == [("nothing.here", "ToolNotAllowed")]
 
 
+def test_a_call_that_is_no_valid_task_says_so() -> None:
+    """Whoever calls a tool knows of no sub-plan; and a reference to another task's output means nothing to one."""
+    turns = [
+        call(("shop__price", {"thing": {"$from": "tea"}})),
+        call(("ask_person", {"question": {"$from": "tea"}})),
+        say("Sorry."),
+    ]
+    fleet = AgentFleet(turns, allowed=("shop.*", "ask_person"))
+
+    goal = fleet.ask()
+
+    assert goal.output["answer"] == "Sorry."
+    assert "the call of shop.price is not valid: tasks[call].input.thing.$from" in told(fleet.model.requests[1])
+    assert "ask_person.question: must be a value, not a reference" in told(fleet.model.requests[2])
+
+
 def test_an_answer_of_a_shape_is_mended_until_it_is_valid() -> None:
     """Words instead of the tool, and a wrong value, are told to the model."""
     turns = [say("It is 7."), call(("final_answer", {"total": "7"})), call(("final_answer", {"total": 7}))]

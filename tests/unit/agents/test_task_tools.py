@@ -158,3 +158,40 @@ def test_depth_is_counted_in_calls() -> None:
 def test_looks_are_further_apart_the_longer_one_waits() -> None:
     """Half as long as it has waited, two seconds to a quarter of an hour."""
     assert [delay_after(timedelta(seconds=waited)) for waited in (0, 5, 60, 7 * 86_400)] == [2.0, 2.5, 30.0, 900.0]
+
+
+class _Broken:
+    """A memory whose table does not answer."""
+
+    def remember(self, text: str, about: str = "") -> Any:
+        raise ConnectionError("the table does not answer")
+
+    def recall(self, query: str, limit: int = 5) -> Any:
+        raise ConnectionError("the table does not answer")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("recall", {"query": "tea", "limit": "many"}, "recall.limit: must be a whole number, not 'many'"),
+        ("recall", {"query": "tea", "limit": 50}, "recall.limit: must be at most 20, not 50"),
+        ("recall", {"limit": 3}, "recall.query: is required"),
+        ("remember", {"text": "Tea.", "abuot": "x"}, "remember.abuot: is not a field"),
+        ("remember", {"text": ""}, "remember.text: must have 1 to 4000 characters, not 0"),
+        ("ask_person", {"question": 7}, "ask_person.question: must be a text, not 7"),
+        ("remember", {"text": "Tea is green."}, "remember did not succeed: ConnectionError: the table does not answer"),
+        ("recall", {"query": "tea"}, "recall did not succeed: ConnectionError: the table does not answer"),
+    ],
+)
+def test_what_the_caller_did_wrong_is_an_answer(name: str, arguments: Any, said: str) -> None:
+    """So is a memory that is down: the task goes on, and the model may try again."""
+    fleet = make("*")
+    fleet.memories = lambda _: _Broken()  # type: ignore[assignment,return-value]
+
+    goal = run(fleet, (name, arguments))
+
+    assert goal.state is GoalState.SUCCEEDED
+    [[answer, is_error]] = goal.output
+    assert is_error
+    assert said in answer
+    assert len(fleet.goals.goals) == 1

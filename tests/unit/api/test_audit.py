@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from agentfleet.adapters.stream import read_change
@@ -91,6 +92,20 @@ def test_a_receipt_says_what_is_counted(world: World) -> None:
     assert bill["dollars"] == sum(line["dollars"] for line in bill["lines"])
     assert 0 < bill["counted_dollars"] < bill["dollars"]
     assert bill["tokens"] == 0
+
+
+def test_a_receipt_needs_a_history_of_very_many_results(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A goal may be as large as it likes; only what its history lacks must be few enough to be read one by one."""
+    monkeypatch.setattr("agentfleet.services.receipt.MAX_MISSING", 10)
+    goal = world.submit(*({"id": f"t{number}"} for number in range(20)))
+    world.fleet.settle()
+
+    early = world.call("GET", f"/goals/{goal}/receipt")
+    record(world, goal)
+    late = world.call("GET", f"/goals/{goal}/receipt")
+
+    assert (early.status, late.status) == (422, 200)
+    assert "20 of its results are not in its history" in early.body["message"]
 
 
 def test_the_past_of_others_does_not_exist(world: World) -> None:

@@ -1,10 +1,12 @@
 """Agents, pools and fleets over HTTP."""
 
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 
+from agentfleet.domain.fleet import Fleet
 from agentfleet.domain.scaling import Action, Decision, Memory, ScalingRecord
 from tests.unit.api.world import World
 
@@ -50,6 +52,22 @@ def test_an_agent_whose_goals_have_ended_is_idle(world: World) -> None:
 
     assert (work["state"], work["tasks"]) == ("IDLE", [])
     assert (web["state"], web["tasks"]) == ("EXECUTING", [f"{going}/a"])
+
+
+def test_an_agent_that_was_killed_at_work_is_not_shown_at_it_for_long(world: World) -> None:
+    """No invocation lasts longer than its pool's timeout of a minute: after that neither agent nor task is shown as at work."""
+    going = world.submit({"id": "a"})
+    world.busy(f"{going}/a")
+
+    def shown() -> tuple[str, list[str], str]:
+        [agent] = world.call("GET", "/agents").body["agents"]
+        [task] = world.call("GET", f"/goals/{going}/tasks").body["tasks"]
+        return agent["state"], agent["tasks"], task["state"]
+
+    world.fleet.clock.advance(60)
+    assert shown() == ("EXECUTING", [f"{going}/a"], "RUNNING")
+    world.fleet.clock.advance(6)
+    assert shown() == ("IDLE", [], "READY")
 
 
 def test_pools_show_their_load_and_what_they_can_do(world: World) -> None:
@@ -173,6 +191,114 @@ def test_overlapping_fleets_restore_what_was_before_both(world: World, first_out
     world.call("DELETE", f"/fleets/{fleets[1 - first_out]}")
 
     assert between == (25 if first_out == 0 else 15)
+    assert size(world, "work") == 10
+
+
+def spawn(world: World, wanted: int, tenant: str) -> str:
+    """A fleet of the pool `work`."""
+    answer = world.call("POST", "/fleets", {"size": wanted, "capabilities": ["work.echo"]}, tenant=tenant)
+    assert answer.status == 201
+    world.fleet.clock.advance(1)
+    return str(answer.body["id"])
+
+
+def test_a_tenants_fleet_never_takes_a_pool_down(world: World) -> None:
+    """Neither below what it is deployed with, nor below what another tenant's fleet or the load has made of it."""
+    spawn(world, 1, "other")
+    assert size(world, "work") == 10
+
+    theirs = spawn(world, 20, "third")
+    mine = spawn(world, 12, "other")
+    assert size(world, "work") == 20
+
+    world.call("PATCH", f"/fleets/{theirs}", {"size": 15}, tenant="third")
+    assert size(world, "work") == 15
+    world.pools.set_concurrency("work", 40)  # as the fleet manager does for a backlog
+    spawn(world, 16, "other")
+    world.call("DELETE", f"/fleets/{theirs}", tenant="third")
+    world.call("DELETE", f"/fleets/{mine}", tenant="other")
+    assert size(world, "work") == 40
+
+
+def test_a_tenants_fleet_has_a_share_of_the_largest_size(world: World) -> None:
+    """Half of it; an operator may have all. The error says so, whether the fleet is made or resized."""
+    refused = world.call("POST", "/fleets", {"size": 26, "capabilities": ["work.echo"]}, tenant="other")
+    fleet = spawn(world, 25, "other")
+    resized = world.call("PATCH", f"/fleets/{fleet}", {"size": 26}, tenant="other")
+
+    for answer in (refused, resized):
+        assert (answer.status, answer.fields) == (422, ["size"])
+        assert "pool work takes at most 25, not 26 (tenants' fleets have 50% of" in answer.body["message"]
+    assert world.call("POST", "/fleets", {"size": 50, "capabilities": ["work.echo"]}).status == 201
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_fleets_of_several_tenants_give_a_pool_back_to_those_who_are_left(world: World, order: tuple[int, ...]) -> None:
+    """In whatever order they are released there is room for the largest that is left, and at last what was before."""
+    sizes, tenants = (18, 25, 14), ("one", "two", "three")
+    fleets = [spawn(world, wanted, tenant) for wanted, tenant in zip(sizes, tenants, strict=True)]
+    left = dict(enumerate(sizes))
+
+    for number in order:
+        world.call("DELETE", f"/fleets/{fleets[number]}", tenant=tenants[number])
+        del left[number]
+        assert size(world, "work") == max(left.values(), default=10)
+
+
+@pytest.mark.parametrize("operator_first", [True, False])
+def test_an_operators_fleet_decides_alone_while_it_lasts(world: World, operator_first: bool) -> None:
+    """Downwards too; its release gives the pool to the tenants' fleets."""
+    if operator_first:
+        fleets = [(spawn(world, 3, "acme"), "acme"), (spawn(world, 20, "other"), "other")]
+    else:
+        fleets = [(spawn(world, 20, "other"), "other"), (spawn(world, 3, "acme"), "acme")]
+    assert size(world, "work") == 3
+
+    (operators,) = [fleet for fleet, tenant in fleets if tenant == "acme"]
+    (tenants,) = [fleet for fleet, tenant in fleets if tenant == "other"]
+    world.call("DELETE", f"/fleets/{operators}")
+    assert size(world, "work") == 20
+    world.call("DELETE", f"/fleets/{tenants}", tenant="other")
+    assert size(world, "work") == 10
+
+
+@pytest.mark.parametrize("interrupted", ["one", "two"])
+def test_fleets_that_are_released_at_once_leave_nothing_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    """Each may see the other as still there while it looks; who comes last puts it right."""
+    fleets = {tenant: spawn(world, wanted, tenant) for tenant, wanted in (("one", 15), ("two", 20))}
+    (other,) = {"one", "two"} - {interrupted}
+    put = world.fleets.put
+
+    def overtaken(fleet: Fleet) -> None:
+        """The other is released between this one's look and its own mark."""
+        monkeypatch.setattr(world.fleets, "put", put)
+        world.call("DELETE", f"/fleets/{fleets[other]}", tenant=other)
+        put(fleet)
+
+    monkeypatch.setattr(world.fleets, "put", overtaken)
+    world.call("DELETE", f"/fleets/{fleets[interrupted]}", tenant=interrupted)
+
+    assert size(world, "work") == 10
+
+
+def test_a_fleet_that_comes_while_another_goes_has_its_size(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that goes sees the pool as its own; the one that comes knows what was before both."""
+    old = spawn(world, 15, "one")
+    put = world.fleets.put
+
+    def overtaken(fleet: Fleet) -> None:
+        monkeypatch.setattr(world.fleets, "put", put)
+        spawn(world, 12, "two")
+        put(fleet)
+
+    monkeypatch.setattr(world.fleets, "put", overtaken)
+    world.call("DELETE", f"/fleets/{old}", tenant="one")
+
+    assert size(world, "work") == 12
+    [new] = world.call("GET", "/fleets", tenant="two").body["fleets"]
+    world.call("DELETE", f"/fleets/{new['id']}", tenant="two")
     assert size(world, "work") == 10
 
 

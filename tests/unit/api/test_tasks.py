@@ -136,7 +136,7 @@ def test_a_huge_goal_reads_only_its_page(world: World) -> None:
 
     assert world.fleet.plans.reads[goal] <= 3
     assert shown["counts"] == {"WAITING": 20_000}
-    assert [page["tasks"][0]["id"], page["tasks"][0]["state"], page["cursor"]] == ["p.4100", "READY", "4150.0"]
+    assert [page["tasks"][0]["id"], page["tasks"][0]["state"], page["cursor"]] == ["p.4100", "WAITING", "4150.0"]
 
 
 def test_a_huge_goal_knows_readiness_from_references(world: World) -> None:

@@ -1,11 +1,17 @@
 """Dollars by counted requests and list prices."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentfleet.domain.prices import PRICES
 from bench.cost import (
+    IDLE_DOLLARS_MONTH,
+    IDLE_REQUESTS_MONTH,
+    QUEUES,
+    RECEIVES_A_MINUTE,
     SCENARIOS,
     Cluster,
     break_even,
@@ -54,6 +60,19 @@ def test_a_total_is_its_parts() -> None:
     dollars = fleet_dollars(ROW)
 
     assert dollars["total"] == dollars["requests"] + dollars["duration"]
+
+
+def test_what_an_idle_fleet_costs_is_what_its_readme_says() -> None:
+    """So many queues, polled so often, at the price of a request."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    said = re.search(
+        r"the (\d+) queues about (\d+) times a minute, about (\d+) million SQS requests a month \((\d+) \$\)", readme
+    )
+
+    assert said is not None
+    polling = IDLE_REQUESTS_MONTH * PRICES.requests_sqs
+    assert [int(number) for number in said.groups()] == [QUEUES, RECEIVES_A_MINUTE, round(IDLE_REQUESTS_MONTH), round(polling)]
+    assert pytest.approx(1.40 + polling) == IDLE_DOLLARS_MONTH
 
 
 def test_a_standard_state_machine_costs_its_transitions_and_calls() -> None:

@@ -394,7 +394,9 @@ def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: Wor
 
     listed = fleet("dlq", "list").stdout
     strange = next(
-        one.key for one in world.fleet.healing.office.lying(Caller("acme", is_operator=True), "work", 10) if one.pointer is None
+        one.key
+        for one in world.fleet.healing.office.lying(Caller("acme", is_operator=True), "work", 10).letters
+        if one.pointer is None
     )
 
     assert "returned" in listed
@@ -402,6 +404,10 @@ def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: Wor
     assert fleet("dlq", "show", "work", "nothing", code=3)
     assert f"{goal_id}.0" in fleet("dlq", "redrive", "work").stdout
     assert "buried" in fleet("dlq", "bury", "work", strange, "--reason", "mine").stdout
+    event = {"id": "e1", "detail": {"plan": {"tasks": []}, "tenant": "acme"}}
+    world.fleet.queues.put("fleet-submissions-dead", json.dumps(event))
+    assert "not_accepted" in fleet("dlq", "list", "submissions").stdout
+    assert "e1 → rejected" in fleet("dlq", "redrive", "submissions").stdout
     assert "no dead letters" in fleet("dlq", "list", "work").stdout
     world.fleet.settle()
     assert "1 of 1 healed" not in fleet("heal").stdout

@@ -47,7 +47,8 @@ async def make(input: dict[str, Any]) -> Any:
     if input["goal"] == "fail":
         raise ValueError("no such thing")
     if input.get("dry_run"):
-        return Draft.of(input["goal"], planned(playbook="digest")).model_dump(mode="json")
+        budget = {"dollars": 0.1, "tokens": 96_240, "seconds": 600.0}
+        return Draft.of(input["goal"], planned(playbook="digest"), budget=budget).model_dump(mode="json")
     return SubPlan(tasks=[{"id": "a", "capability": "work.echo", "input": {"value": input["goal"]}}], output={"$from": "a"})
 
 
@@ -61,6 +62,7 @@ def test_a_rehearsal_draws_the_plan(fleet: Fleet, world: World) -> None:
     """The graph with what each waits for, times, dollars, warnings, and how it was planned; nothing of it runs."""
     shown = fleet("plan", "Fly", "to Oslo", "--dry-run", "--budget", "dollars=1").stdout
 
+    assert "its models may use up $0.1000, 96,240 tokens, 10 min" in shown
     assert "Fly to Oslo" in shown
     assert "book  flights.book  ≤ 1 min 00 s  undone by flights.cancel  city='Oslo'" in shown
     assert "fetch  web.fetch  ≤ 20.0 s  url='https://example.com/'" in shown
@@ -117,6 +119,24 @@ def test_answers_are_shown_wherever_they_stand(capsys: pytest.CaptureFixture[str
     assert "  [1] topics/for, lines 3–4: Don't." in shown
     assert "By local/coder: 900 + 20 tokens, 1.5 s, $0.0000." in shown
     assert list(answers_in({"rows": [1, None], "answer": None})) == []
+
+
+def test_whose_words_an_answer_has_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that was asked and not used is not named as the author; a long source ends with a whole word."""
+    asked = {"model": "local/coder", "input_tokens": 900, "output_tokens": 20, "seconds": 1.5, "dollars": 0.0}
+    source = {"number": 1, "title": "try", "text": "word " * 100}
+
+    show_answer(
+        {"answer": "No.", "method": "extractive", "why": "it cited nothing of 5 passages", "citations": [source], **asked}
+    )
+
+    shown = capsys.readouterr().out
+    assert (
+        "In the texts' own words, because it cited nothing of 5 passages. Asked was local/coder: 900 + 20 tokens, 1.5 s"
+        in shown
+    )
+    assert "By local" not in shown
+    assert shown.splitlines()[3].endswith("word word …")
 
 
 def test_what_can_not_be_planned_is_exit_code_1(fleet: Fleet) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from agentfleet.domain.catalog import CapabilitySpec
 from agentfleet.domain.estimate import call_dollars, estimate_plan, waits_for
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.prices import PRICES
 from agentfleet.domain.task import PlanSpec, parse_plan
-from tests.fakes.planning import catalog
+from tests.fakes.planning import TEXT, catalog, fields
 
 
 @dataclass
@@ -65,6 +67,30 @@ def test_dollars_are_the_platforms_and_the_models() -> None:
     found = estimate_plan(plan(*PAGES, SUM), catalog(call_dollars=0.02))
     assert found.model_dollars == 0.02
     assert found.dollars == pytest.approx(found.platform_dollars + 0.02)
+
+
+def test_an_agent_may_ask_in_each_of_its_turns() -> None:
+    """As many as its input allows, else as its capability does; where another task's output says how many, the most."""
+    plain = catalog()
+    field = {"type": "integer", "minimum": 1, "maximum": 100, "default": 12}
+    think = CapabilitySpec(
+        name="text.think", pool="text", idempotent=True, timeout=280, input=fields(("task",), task=TEXT, max_turns=field)
+    )
+    text = replace(plain.pools["text"], capabilities=(*plain.pools["text"].capabilities, think))
+    known = replace(plain, pools={**plain.pools, "text": text})
+
+    def turns(figures: Any = None, **given: Any) -> Any:
+        tasks = [PAGES[0], {"id": "a", "capability": "text.think", "input": {"task": "x", **given}}]
+        return estimate_plan(plan(*tasks), known, figures).tasks[1]
+
+    asked = [turns(), turns(max_turns=3), turns(max_turns={"$from": "page.0", "path": "status"})]
+
+    assert [one.asks.calls for one in asked] == [12, 3, 100]
+    assert [one.model_dollars for one in asked] == [pytest.approx(0.12), pytest.approx(0.03), pytest.approx(1.0)]
+    assert [one.asks.tokens for one in asked] == [1_200, 300, 10_000]
+    measured = turns({"text.think": Figure(4, 20.0, 0.03)})
+    assert (measured.asks.dollars, measured.asks.tokens, measured.asks.seconds) == (0.03, 300, 20.0)
+    assert measured.most == asked[0].asks
 
 
 def test_a_call_is_priced_by_the_dearest_model_of_the_chain() -> None:

@@ -39,12 +39,22 @@ def test_an_agent_that_says_nothing_is_not_living_after_its_lifetime() -> None:
     assert not agent.move(fleet.AgentState.OFFLINE, NOW).is_living(NOW)
 
 
-def test_a_draining_agent_takes_up_no_work() -> None:
-    """From DRAINING an agent can only go OFFLINE."""
-    agent = fleet.Agent("a", "p", (), fleet.AgentState.DRAINING, NOW, NOW)
+def test_an_agent_that_is_gone_takes_up_no_work() -> None:
+    """From OFFLINE an agent can only start again."""
+    agent = fleet.Agent("a", "p", (), fleet.AgentState.OFFLINE, NOW, NOW)
 
-    with pytest.raises(IllegalTransition, match="DRAINING and can't become EXECUTING"):
+    with pytest.raises(IllegalTransition, match="OFFLINE and can't become EXECUTING; allowed: STARTING"):
         agent.move(fleet.AgentState.EXECUTING, NOW)
+
+
+def test_an_agent_is_not_at_work_longer_than_an_invocation_lasts() -> None:
+    """Who was killed can't say so; and an entry may be some seconds older than the work."""
+    agent = fleet.Agent("a", "p", (), fleet.AgentState.EXECUTING, NOW, NOW, ("g/t",))
+    minute = timedelta(minutes=1)
+
+    assert agent.may_be_at_work(NOW + minute + fleet.ENTRY_EVERY, minute)
+    assert not agent.may_be_at_work(NOW + minute + fleet.ENTRY_EVERY + timedelta(seconds=1), minute)
+    assert not agent.move(fleet.AgentState.IDLE, NOW).may_be_at_work(NOW, minute)
 
 
 def test_retries_wait_longer_and_never_for_ever() -> None:

@@ -53,6 +53,15 @@ def test_a_first_look_goes_by_the_shares_alone(look: tuple[int, int, int], state
     assert after(look) == [state]
 
 
+@pytest.mark.parametrize(("lost", "state"), [(0.9, H), (1.0, D), (4.9, D), (5.0, U)])
+def test_invocations_lost_to_failed_tasks_count_like_those_that_broke_off(lost: float, state: HealthState) -> None:
+    """An agent turns what its tasks raise into results, so that Lambda itself sees no error."""
+    found = assess(Vitals(START, 10, lost=lost), None)
+
+    assert found.state is state
+    assert state is H or found.reason == f"the tasks of {lost:.0f} of 10 invocations failed"
+
+
 def test_worse_holds_at_once_and_better_step_by_step() -> None:
     """A pool that failed gets work again little by little: three good looks for each step."""
     well, ill = (100, 0, 0), (100, 60, 0)

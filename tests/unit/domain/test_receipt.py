@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import replace
+
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
 from agentfleet.domain.compile import compile_plan
 from agentfleet.domain.history import Event, EventKind
@@ -65,6 +67,39 @@ def test_attempts_that_failed_cost_requests() -> None:
     lines = bill([result(0, "work-1", 1.0, 0.5, attempt=3)])
 
     assert lines["SQS", "attempts that failed"].quantity == 6
+
+
+def undone(unit: int, started: float, seconds: float = 0.5) -> Event:
+    """A stored result of a compensation."""
+    return replace(result(unit, "work-1", started, seconds), kind=EventKind.COMPENSATED)
+
+
+def test_compensations_are_paid_for() -> None:
+    """Their results as they were written; claims, messages, calls, time and transitions by the saga's rules."""
+    done = [result(number, "work-1", number, 0.5) for number in range(4)]
+    before = bill(done)
+
+    after = bill([*done, undone(3, 10.0), undone(2, 11.0), undone(1, 11.1), undone(0, 12.0)], sagas=1)
+
+    added = {key: line for key, line in after.items() if key not in before}
+    assert {key: line.quantity for key, line in added.items()} == {
+        ("DynamoDB", "compensations' claims"): 4,
+        ("SQS", "compensations"): 12,
+        ("Lambda", "compensations"): 4 + 3 + 1,
+        ("Lambda", "compensations' time"): round(4 * (0.5 + OVERHEAD) + 4 * OVERHEAD, 6),
+        ("Step Functions", "sagas"): 8 + 3 * 4 + 4 * 2,
+    }
+    assert added["Step Functions", "sagas"].dollars == 28 * 25e-6
+    assert not any(line.is_counted for line in added.values())
+    written = ("DynamoDB", "goal and results")
+    assert after[written].quantity == before[written].quantity + 4
+
+
+def test_a_saga_with_nothing_to_undo_is_paid_for_too() -> None:
+    """It looked, and ended."""
+    lines = bill([result(0, "work-1", 1.0, 0.5)], sagas=2)
+
+    assert (lines["Step Functions", "sagas"].quantity, lines["Lambda", "compensations"].quantity) == (16, 2)
 
 
 def test_nobody_submits_a_sub_plan() -> None:

@@ -26,6 +26,8 @@ KNOWN = Memory(10)
         ({"waiting": 0, "in_flight": 0, "oldest_age": None}, Action.HOLD, 10, "nothing to do"),
         ({"in_flight": 3}, Action.HOLD, 10, "agents are free"),
         ({"errors": 60, "invocations": 100}, Action.HOLD, 10, "60 of 100 invocations failed"),
+        ({"lost": 59.5, "errors": 1, "invocations": 100}, Action.HOLD, 10, "but the tasks of 60 of 100 invocations failed"),
+        ({"lost": 49.0, "invocations": 100}, Action.UP, 19, "50 waiting"),
         ({"errors": 40, "invocations": 100}, Action.UP, 19, "waiting"),
         ({"throttles": 7}, Action.HALVE, 5, "7 invocations throttled"),
         ({"model_throttles": 12}, Action.HALVE, 5, "12 model calls throttled"),

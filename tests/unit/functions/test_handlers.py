@@ -162,6 +162,22 @@ def test_a_part_of_a_wide_release_is_sent_and_a_bad_one_returned(aws: Clients) -
     assert len(delivered(aws, f"{FLEET}-flow-normal")["Records"]) == 2
 
 
+@pytest.mark.parametrize(("is_permanent", "share"), [(False, [0.5]), (True, [])])
+def test_an_agent_tells_which_part_of_its_batch_was_lost(
+    aws: Clients, caplog: pytest.LogCaptureFixture, is_permanent: bool, share: list[float]
+) -> None:
+    """In a line that CloudWatch makes a metric of, under the pool's own name; what a task asked in vain is none."""
+    fails = {"id": "a", "capability": "flow.fail", "input": {"permanent": is_permanent}}
+    works = {"id": "b", "capability": "flow.noop"}
+    bootstrap.platform().accepter.accept(parse_request({"plan": {"tasks": [fails, works]}}), "acme", None)
+
+    flow.agent(delivered(aws, f"{FLEET}-flow-normal"), Invocation())
+
+    lines = [vars(record) for record in caplog.records if hasattr(record, "LostInvocations")]
+    assert [line["LostInvocations"] for line in lines] == share
+    assert {(line["Fleet"], line["Pool"]) for line in lines} <= {(FLEET, "flow")}
+
+
 def test_a_handler_in_the_wrong_function_says_so(aws: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool's function with another pool's code is a mistake that must not run tasks."""
     monkeypatch.setenv("POOL", "data")

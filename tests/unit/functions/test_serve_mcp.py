@@ -47,7 +47,14 @@ def test_tools_are_listed_with_schemas(world: World) -> None:
 
     tools = {tool["name"]: tool for tool in answer["result"]["tools"]}
     assert status == 200
-    assert tools["submit_goal"]["inputSchema"]["properties"].keys() == {"name", "plan", "playbook", "parameters", "goal"}
+    assert tools["submit_goal"]["inputSchema"]["properties"].keys() == {
+        "name",
+        "plan",
+        "playbook",
+        "parameters",
+        "goal",
+        "idempotency_key",
+    }
     assert tools["get_goal"]["annotations"]["readOnlyHint"] is True
 
 

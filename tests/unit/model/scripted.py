@@ -20,6 +20,8 @@ from agentfleet.adapters.bedrock import BedrockModels
 from client.gateway.eventstream import encode_event, encode_exception
 from client.gateway.validation import problem_of
 
+HELD = 10.0
+"""Seconds that a request waits for others."""
 USAGE = {"inputTokens": 20, "outputTokens": 10, "totalTokens": 30}
 
 
@@ -38,6 +40,8 @@ class Turn:
     """Before it answers."""
     reset: bool = False
     """The connection is reset after what there is of the answer."""
+    together: int = 0
+    """It is held back until so many requests are under way at once."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Script:
         self.seen: list[Seen] = []
         self.problems: list[str] = []
         self.lock = threading.Lock()
+        self.peak = 0
+        """Most requests that were under way at once."""
+        self._under_way = 0
+        self._came = threading.Condition()
 
     def add(self, *turns: Turn) -> None:
         """Say these next."""
@@ -74,6 +82,20 @@ class Script:
                 return self.turns.pop(0)
             assert self.always is not None, f"nobody wrote an answer to {seen}"
             return self.always
+
+    @contextmanager
+    def serving(self, turn: Turn) -> Iterator[None]:
+        """While a request is under way: it is counted, and waits for the others that its answer needs."""
+        with self._came:
+            self._under_way += 1
+            self.peak = max(self.peak, self._under_way)
+            self._came.notify_all()
+            self._came.wait_for(lambda: self.peak >= turn.together, HELD)
+        try:
+            yield
+        finally:
+            with self._came:
+                self._under_way -= 1
 
     @property
     def models(self) -> list[str]:
@@ -158,7 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
         _, _, model, verb = self.path.split("/")
         operation = {"converse": "Converse", "converse-stream": "ConverseStream", "invoke": "InvokeModel"}[verb]
         turn = self.script.answer(Seen(unquote(model), operation, body))
-        time.sleep(turn.seconds)  # a slow model is what the test is about
+        with self.script.serving(turn):
+            time.sleep(turn.seconds)  # a slow model is what the test is about
+            self._say(turn)
+
+    def _say(self, turn: Turn) -> None:
         if turn.reset and not turn.frames:
             self._reset()
             return

@@ -347,3 +347,23 @@ def test_an_agent_sees_no_difference(client: Any, environment: Environment) -> N
 
     assert (found.value, found.dollars, found.model) == (City(name="Oslo"), 0.0, "local/tiny-1b")
     assert environment.ledger.reserved[0][1].dollars > 0
+
+
+TIMED = {"prompt_n": 4, "prompt_per_second": 61.26, "predicted_n": 4, "predicted_per_second": 18.04}
+RATES = {"input_tokens": 9, "output_tokens": 4, "read_per_second": 61.3, "written_per_second": 18.0}
+
+
+def test_how_fast_a_model_was_is_kept_and_logged(client: Any, gateway: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of whole answers and of streams, the last one first; a server that does not time itself leaves nothing."""
+    Chat.says = {**said("hi"), "timings": TIMED}
+    BedrockModels(lambda _: client).converse(FIRST, asking(), 5.0)
+    Chat.says = said("untimed")
+    BedrockModels(lambda _: client).converse(FIRST, asking(), 5.0)
+    streamed = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2}, "timings": TIMED}
+    Chat.says = [delta(content="hi"), delta("stop"), streamed, "[DONE]"]
+    list(BedrockModels(lambda _: client).stream(FIRST, asking(), 5.0))
+
+    calls = httpx.get(f"{gateway}/rates").json()["calls"]
+
+    assert calls == [{**RATES, "input_tokens": 7, "output_tokens": 2}, RATES]
+    assert "9 tokens read at 61.3/s, 4 written at 18.0/s" in capfd.readouterr().err

@@ -68,6 +68,7 @@ def test_a_good_plan_at_once(script: Script, task: Task) -> None:
     assert (found.how, found.why, found.rounds, found.playbook) == ("model", "", 1, None)
     assert found.model == "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     assert (found.input_tokens, found.output_tokens) == (20, 10)
+    assert {"cachePoint": {"type": "default"}} in script.seen[0].body["system"]
     assert found.dollars > 0
     assert found.plan["tasks"][1]["input"] == {"texts": [{"$from": "fetch", "path": "text"}]}
     assert found.estimate.path == ("fetch", "sum")
@@ -220,9 +221,10 @@ def test_busy_and_slow_models_are_waited_for(script: Script, task: Task, monkeyp
     assert (found.how, found.why) == ("rules", "it did not answer within 1 s")
 
 
-def budgeted(context: TaskContext, dollars: float) -> TaskContext:
+def budgeted(context: TaskContext, dollars: float | None = None, depth: int | None = None, **limits: Any) -> TaskContext:
     """The task within a budget."""
-    goal = Goal("goal-1", "acme", "g", GoalState.RUNNING, context.clock(), 1, 1, budget=Budget(Limits.of(dollars=dollars)))
+    budget = Budget(Limits.of(dollars, **limits), depth)
+    goal = Goal("goal-1", "acme", "g", GoalState.RUNNING, context.clock(), 1, 1, budget=budget)
     return replace(context, budget=TaskBudget(Budgets(LocalBudgets(), context.clock), goal))
 
 
@@ -235,6 +237,73 @@ def test_a_plan_over_the_budget_does_not_run(script: Script, task: Task) -> None
     assert draft(budgeted(task(), 0.005)).warnings[0].startswith("the plan may cost $0.0100")
     assert isinstance(make(budgeted(task(), 0.02)), SubPlan)
     assert not issubclass(PlanTooDear, BudgetExceeded), "nothing was asked of an account"
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"tokens": 99}, "may cost 100 tokens for models (1 of its 2 tasks ask one), and 99 tokens are left"),
+        ({"seconds": 59.5}, "may cost 60 seconds for models (1 of its 2 tasks ask one), and 59.5 seconds are left"),
+        (
+            {"dollars": 0.005, "tokens": 9},
+            "$0.0100 and 100 tokens for models (1 of its 2 tasks ask one), and $0.0050 and 9 tokens",
+        ),
+        ({"dollars": 0.01, "tokens": 100, "seconds": 60, "depth": 1}, None),
+    ],
+)
+def test_every_measure_that_is_limited_counts(script: Script, task: Task, limits: dict[str, Any], said: str | None) -> None:
+    """Tokens and seconds as well as dollars; what is short is named."""
+    script.always = calling("make_plan", GOOD)
+
+    if said is None:
+        assert isinstance(make(budgeted(task(), **limits)), SubPlan)
+    else:
+        with pytest.raises(PlanTooDear) as raised:
+            make(budgeted(task(), **limits))
+        assert said in str(raised.value)
+
+
+def test_sub_plans_below_the_plan_need_depth(script: Script, task: Task) -> None:
+    """The plan is one level, what its tasks have others do is the next."""
+    many = {"capability": "many.run", "input": {"items": ["x"], "capability": "web.fetch", "input": {"url": "x"}}}
+    script.always = calling("make_plan", tasks(many))
+    words = "Run a task of a capability per item"
+
+    with pytest.raises(PlanTooDear, match="sub-plans 2 deep, and the budget allows a depth of 1"):
+        make(budgeted(task(), depth=1), words)
+    made = make(budgeted(task(), depth=2), words)
+
+    assert isinstance(made, SubPlan)
+    assert made.budget is None  # what the tasks of its tasks take nobody knows beforehand
+
+
+def test_a_plan_has_a_budget_of_its_own(script: Script, task: Task) -> None:
+    """Ten times the most that its calls should take, within what the goal has left; shown before it runs."""
+    script.always = calling("make_plan", GOOD)
+
+    free, tight, off = (
+        make(task()),
+        make(budgeted(task(), dollars=0.04, tokens=5_000)),
+        make(replace(task(), settings={"allowance": 0})),
+    )
+
+    assert isinstance(free, SubPlan)
+    assert free.budget == {"dollars": 0.1, "tokens": 1_000, "seconds": 600.0}
+    assert isinstance(tight, SubPlan)
+    assert tight.budget == {"dollars": 0.04, "tokens": 1_000, "seconds": 600.0}
+    assert isinstance(off, SubPlan)
+    assert off.budget is None
+    assert draft(task()).budget == free.budget
+
+
+def test_a_plan_with_side_effects_has_its_goals_budget(script: Script, task: Task) -> None:
+    """What they may cost is not in the estimate."""
+    script.always = calling("make_plan", tasks({"capability": "flights.book", "input": {"city": "Oslo"}}))
+
+    made = make(task(), "Book a flight to Oslo")
+
+    assert isinstance(made, SubPlan)
+    assert made.budget is None
 
 
 @dataclass

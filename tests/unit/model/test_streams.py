@@ -4,9 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import TaskContext
-from agentfleet.domain.errors import ModelBusy, ModelFailed, ModelTimeout
+from agentfleet.domain.errors import ModelBusy, ModelFailed, ModelTimeout, Stopped
 from agentfleet.domain.model import Answer, StopReason, Tool, ToolCall
 from tests.unit.model.conftest import FIRST, SECOND, Environment, Task
 from tests.unit.model.scripted import Script, Turn, breaking, failing, scripted, streaming, streaming_call
@@ -37,6 +38,19 @@ def test_words_come_one_by_one_and_the_answer_last(script: Script, task: Task, e
     assert answer.dollars > 0
     assert environment.ledger.settled["0"] is not None
     assert script.seen[0].operation == "ConverseStream"
+
+
+def test_a_task_that_is_stopped_pays_for_no_stream(script: Script, task: Task, environment: Environment) -> None:
+    """No model of the chain is asked, and nothing is set aside."""
+
+    def stopped() -> None:
+        raise Stopped("everything is stopped: r", 5.0)
+
+    with pytest.raises(Stopped, match="everything"):
+        asyncio.run(read(replace(task(), stops=stopped), []))
+
+    assert not script.seen
+    assert not environment.ledger.reserved
 
 
 def test_a_tool_call_in_pieces_is_put_together(script: Script, task: Task) -> None:

@@ -70,6 +70,21 @@ def test_a_wrong_field_is_told_and_corrected(script: Script, task: Task) -> None
     assert "people: Input should be greater than or equal to 0" in result["content"][0]["text"]
 
 
+def test_the_prompt_is_kept_for_turns_that_mend_an_answer(script: Script, task: Task) -> None:
+    """Not for the first, which may be the only one, unless the caller asks for it: writing costs more than reading."""
+    point = {"cachePoint": {"type": "default"}}
+    wrong, good = calling("City", {"name": "Oslo"}), calling("City", GOOD)
+    script.add(wrong, good, wrong, good)
+
+    find(task(), system="Be exact.")
+    find(task(), system="Be exact.", cache_prompt=True)
+
+    kept = [point in seen.body["system"] for seen in script.seen]
+    assert kept == [False, True, True, True]
+    assert script.seen[1].body["messages"][1]["content"][-1] == point
+    assert all(point not in seen.body["messages"][0]["content"] for seen in script.seen)
+
+
 def test_a_value_that_stays_wrong_is_an_error_for_good(script: Script, task: Task) -> None:
     """After as many rounds as allowed; the last problem is named."""
     script.always = calling("City", {"name": "Oslo"})

@@ -1,13 +1,16 @@
 """What a Bedrock user sees, at the wire: each thing that a server may say, and what comes of it."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import PermanentError, TaskContext
 from agentfleet.domain.errors import (
+    GoalEnded,
     ModelBusy,
     ModelFailed,
     ModelInputTooLong,
@@ -16,6 +19,7 @@ from agentfleet.domain.errors import (
     ModelTimeout,
     ModelUnavailable,
     Postponed,
+    Stopped,
 )
 from agentfleet.domain.model import Answer, Message, Reasoning, StopReason, Text, Tool, ToolCall, ToolResult, Usage
 from tests.unit.model.conftest import FIRST, SECOND, Environment, Task
@@ -131,6 +135,35 @@ def test_an_answer_that_was_cut_off_says_so(script: Script, task: Task) -> None:
 
     assert (answer.text, answer.is_truncated) == ("once upon", True)
     assert script.seen[0].body["inferenceConfig"]["maxTokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "temperature"),
+    [
+        ("global.anthropic.claude-opus-4-7", None),
+        ("us.anthropic.claude-opus-4-8", None),
+        ("global.anthropic.claude-opus-4-6-v1", 0.3),
+        ("global.anthropic.claude-sonnet-4-6", 0.3),
+    ],
+)
+def test_a_temperature_is_sent_to_models_that_take_one(
+    script: Script, task: Task, model: str, temperature: float | None
+) -> None:
+    """Claude has refused it since Opus 4.7: "`temperature` is deprecated for this model"."""
+    script.add(saying("hello"))
+
+    ask(task(chain=(model,)), temperature=0.3)
+
+    assert script.seen[0].body["inferenceConfig"].get("temperature") == temperature
+
+
+def test_a_model_is_asked_for_as_much_as_it_can_write(script: Script, task: Task) -> None:
+    """What suits the first of a chain is too much for the next, which would refuse the request."""
+    script.add(failing("AccessDeniedException"), saying("hello"))
+
+    ask(task(), max_tokens=20_000)
+
+    assert [seen.body["inferenceConfig"]["maxTokens"] for seen in script.seen] == [20_000, 10_000]
 
 
 def test_the_prompt_cache_is_used_where_the_model_has_one(script: Script, task: Task) -> None:
@@ -403,6 +436,40 @@ def test_an_equal_request_is_answered_from_the_cache(script: Script, server: Any
     assert len(environment.ledger.reserved) == 5
 
 
+@pytest.mark.parametrize("error", [GoalEnded("goal g-1 is CANCELLED"), Stopped("tenant acme is stopped: r", 5.0)])
+def test_a_task_that_may_not_go_on_asks_nobody(script: Script, task: Task, environment: Environment, error: Exception) -> None:
+    """Neither the first model nor the next one, and nothing is set aside; the error is the task's own."""
+
+    def stop() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        ask(replace(task(), stops=stop))
+
+    assert not script.seen
+    assert not environment.ledger.reserved
+
+
+def test_who_waits_for_anothers_answer_is_not_stopped_with_it(script: Script, server: Any, environment: Environment) -> None:
+    """Two goals ask for the same at once; the one that asks for both is cancelled."""
+    models = environment.models(server[1])
+    script.add(saying("mine"))
+
+    def cancelled() -> None:
+        time.sleep(0.2)  # the other one joins meanwhile
+        raise GoalEnded("goal g-1 is CANCELLED")
+
+    async def both() -> tuple[Any, Any]:
+        first = asyncio.ensure_future(replace(environment.task(models), stops=cancelled).model.converse("hello"))
+        await asyncio.sleep(0.05)
+        return await asyncio.gather(first, environment.task(models).model.converse("hello"), return_exceptions=True)
+
+    ended, answer = run(both())
+
+    assert isinstance(ended, GoalEnded)
+    assert answer.text == "mine"
+
+
 def test_a_warm_request_is_cached_when_asked_for(script: Script, server: Any, environment: Environment) -> None:
     """`cache=True` keeps any answer, but none that was cut off."""
     models = environment.models(server[1])
@@ -413,19 +480,17 @@ def test_a_warm_request_is_cached_when_asked_for(script: Script, server: Any, en
     assert texts == ["once", "twice", "twice"]
 
 
-def test_ten_calls_of_two_seconds_take_two_seconds(script: Script, task: Task) -> None:
-    """One environment waits for all of them at once."""
-    script.always = saying("slow")
-    script.always = Turn(body=script.always.body, seconds=2.0)
+def test_ten_calls_wait_at_once(script: Script, task: Task) -> None:
+    """One environment waits for all of them: none is answered before the tenth is there."""
+    script.always = Turn(body=saying("slow").body, together=10)
     context = task()
 
-    async def ten() -> float:
-        began = asyncio.get_running_loop().time()
+    async def ten() -> None:
         await asyncio.gather(*(context.model.converse(f"question {number}") for number in range(10)))
-        return asyncio.get_running_loop().time() - began
 
-    assert 2.0 <= run(ten()) < 3.5
-    assert len(script.seen) == 10
+    run(ten())
+
+    assert len(script.seen) == script.peak == 10
 
 
 def test_without_a_model_the_agent_is_told(environment: Environment) -> None:

@@ -16,7 +16,7 @@ from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.fleet import AgentState
 from agentfleet.domain.goal import GoalState
 from agentfleet.services.registry import Registry
-from agentfleet.services.remote import RemoteWatch, remote_capabilities
+from agentfleet.services.remote import RemoteOrder, RemoteWatch, remote_capabilities
 from cdk.catalog import read_fleet
 from cdk.errors import FleetError
 from functions.web import handler as web
@@ -109,16 +109,17 @@ def block(name: str, url: str, more: str = "") -> str:
     return f'[agents.{name}]\nurl = "{url}"\ncapabilities = ["math.square"]\ndescription = "Squares"\n{more}\n'
 
 
-def catalog_of(root: Path, sites: list[RemoteSite]) -> Catalog:
+def catalog_of(root: Path, sites: list[RemoteSite], more: str = "") -> Catalog:
     """A catalog in which both sites offer the same."""
-    return read_fleet(project(root, "".join(block(f"remote{n}", site.url) for n, site in enumerate(sites)))).catalog
+    return read_fleet(project(root, "".join(block(f"remote{n}", site.url, more) for n, site in enumerate(sites)))).catalog
 
 
 def fleet_of(catalog: Catalog, **settings: Any) -> InProcessFleet:
     """A fleet whose web pool has the real code for remote agents."""
     agent = Agent("web")
-    agent.capabilities = dict(remote_capabilities(catalog, "web", web.agent.remote_caller))
     fleet = InProcessFleet(agent, catalog=catalog)
+    order = RemoteOrder(fleet.entries, fleet.clock)
+    agent.capabilities = dict(remote_capabilities(catalog, "web", web.agent.remote_caller, order))
     fleet._runners["web"] = pool_runner(fleet.platform, "web", "web-1", agent.capabilities, settings=settings)
     return fleet
 
@@ -156,6 +157,84 @@ def test_tasks_pass_over_an_agent_that_its_breaker_leaves_alone(tmp_path: Path, 
     assert fleet.goal(goal.id).output == [n**2 for n in range(12)]
     assert len(sites[0].tasks) < 12
     assert len(sites[1].tasks) == 12
+
+
+def test_a_failed_attempt_is_followed_by_one_at_another_agent(tmp_path: Path, sites: list[RemoteSite]) -> None:
+    """Where an agent fails and nobody has noticed, no task of an idempotent capability fails with it."""
+    catalog = catalog_of(tmp_path, sites, "idempotent = true")
+    fleet = fleet_of(catalog, allow_private=True)
+    sites[0].status = 503
+
+    goal = fleet.submit(squares(12))
+    fleet.settle()
+
+    assert fleet.goal(goal.id).output == [n**2 for n in range(12)]
+    assert {task["attempt"] for task in sites[0].tasks} == {1}
+
+
+def test_what_must_not_be_done_twice_is_tried_again_where_it_may_have_been_done(
+    tmp_path: Path, sites: list[RemoteSite]
+) -> None:
+    """Only that agent knows the task's key."""
+    fleet = fleet_of(catalog_of(tmp_path, sites), allow_private=True)
+    for site in sites:
+        site.status = 503
+
+    fleet.submit(squares(1))
+    fleet.settle()
+
+    [tried] = [site for site in sites if site.tasks]
+    assert len(tried.tasks) > 1
+
+
+def test_an_agent_that_is_known_to_be_down_is_passed_over(tmp_path: Path, sites: list[RemoteSite]) -> None:
+    """After the health check has missed it, until the health check finds it well."""
+    catalog = catalog_of(tmp_path, sites)
+    fleet = fleet_of(catalog, allow_private=True)
+    watch = RemoteWatch(catalog, HttpProbe(), fleet.entries, fleet.clock)
+    sites[0].status = sites[0].health = 503
+    watch()
+
+    down = fleet.submit(squares(12))
+    fleet.settle()
+    missed = len(sites[0].tasks)
+    sites[0].status = sites[0].health = 200
+    watch()
+    fleet.clock.advance(5)
+    up = fleet.submit(squares(12))
+    fleet.settle()
+
+    assert [fleet.goal(goal.id).state for goal in (down, up)] == [GoalState.SUCCEEDED] * 2
+    assert missed == 0
+    assert sites[0].tasks
+
+
+def test_an_agent_that_takes_no_connection_costs_no_attempt(tmp_path: Path) -> None:
+    """Nothing can have been done there: the next one is asked at once."""
+    sites = [RemoteSite(), RemoteSite()]
+    fleet = fleet_of(catalog_of(tmp_path, sites), allow_private=True)
+    sites[0].stop()
+
+    goal = fleet.submit({"plan": {"tasks": [{**task, "retries": 0} for task in squares(6)["plan"]["tasks"]]}})
+    fleet.settle()
+    sites[1].stop()
+
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
+    assert {task["attempt"] for task in sites[1].tasks} == {1}
+
+
+def test_where_no_agent_is_well_one_is_tried_all_the_same(tmp_path: Path, sites: list[RemoteSite]) -> None:
+    """It may have come back since it was asked."""
+    catalog = catalog_of(tmp_path, sites)
+    fleet = fleet_of(catalog, allow_private=True)
+    for site in sites:
+        site.health = 500
+    RemoteWatch(catalog, HttpProbe(), fleet.entries, fleet.clock)()
+
+    goal = fleet.submit(squares(2))
+    fleet.settle()
+
+    assert fleet.goal(goal.id).output == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,42 @@ def answer(context: TaskContext, question: str, *texts: Any) -> think.AnswerOutp
 
 def test_an_answer_by_a_model_cites_its_passages() -> None:
     """Numbers in the answer are those of its sources; each is the passage's sentence that fits the question best."""
-    context, model = with_model(lambda request: "Icebreakers do [2]. [7]")
+    context, model = with_model(lambda request: "Icebreakers do [2]. Wood is cut [1]. They are old [2].")
 
-    found = answer(context, "What keeps ferries going in Oslo's harbour?", {"title": "Harbours", "text": HARBOURS}, TOOLS)
+    found = answer(context, "What keeps ferries going in Oslo's harbour, wood?", {"title": "Harbours", "text": HARBOURS}, TOOLS)
 
     assert found.how == "model"
-    assert found.answer.startswith("Icebreakers do")
-    assert "[7]" not in found.answer
+    assert found.answer == "Icebreakers do [1]. Wood is cut [2]. They are old [1]."
+    assert len(found.sources) == 2
     assert (found.input_tokens, found.output_tokens) == (100, 10)
     assert found.dollars == pytest.approx((100 * 1.0 + 10 * 5.0) * 1.1 / 1e6)
     prompt = model.seen[0].messages[0].parts[0]
     assert isinstance(prompt, Text)
     assert "[1] Harbours\n" in prompt.text
+
+
+@pytest.mark.parametrize(
+    ("said", "cites"), [("Icebreakers do.", "nothing"), ("Icebreakers do [1]. [7]", "1, 7"), ("Icebreakers do [0].", "0")]
+)
+def test_an_answer_that_cites_nothing_or_what_was_not_shown_is_not_used(said: str, cites: str) -> None:
+    """The texts' own sentences are; it is said why, who was asked, and what that cost."""
+    context, _ = with_model(lambda request: said)
+
+    found = answer(context, "What keeps ferries going in Oslo's harbour?", HARBOURS)
+
+    assert (found.how, found.why) == ("quotations", f"{found.model} cited {cites} of 1 passages")
+    assert "icebreakers keep the ferries going. [" in found.answer
+    assert all(source.quote in HARBOURS for source in found.sources)
+    assert (found.input_tokens, found.dollars > 0) == (100, True)
+
+
+def test_a_model_may_say_that_the_texts_hold_no_answer() -> None:
+    """Then there is none, and nothing is cited for it."""
+    context, _ = with_model(lambda request: "NO ANSWER.")
+
+    found = answer(context, "How deep is Oslo's harbour?", HARBOURS)
+
+    assert (found.answer, found.sources, found.how) == ("", [], "model")
 
 
 def test_a_citation_names_the_text() -> None:
@@ -115,7 +139,7 @@ def test_a_model_with_little_room_is_shown_less() -> None:
     """Too long: half of it, until it fits."""
 
     def says(request: ModelRequest) -> Any:
-        return "short" if request.size < 3_000 else ModelInputTooLong("too long")
+        return "short [1]" if request.size < 3_000 else ModelInputTooLong("too long")
 
     context, model = with_model(says)
 

@@ -1,5 +1,6 @@
 """A tenant's window: how it is divided, and that it holds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan
-from agentfleet.domain.goal import GoalState
-from agentfleet.services.admission import Admission
+from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.services.admission import INDEX_DELAY, Admission
 from tests.fakes.fleet import InProcessFleet, catalog_of
 
 WINDOW = 64
@@ -64,9 +65,80 @@ def test_a_narrow_goal_is_not_held_back_and_asks_nothing() -> None:
 
     fleet.submit({"plan": {"tasks": tasks(2)}})
 
-    assert "goals.list" not in fleet.faults.calls
+    assert "goals.alive" not in fleet.faults.calls
     assert under_way(fleet, "acme") == 34
-    assert Admission(fleet.goals, WINDOW).window_for("acme", 2) is None
+    assert Admission(fleet.goals, WINDOW, fleet.clock).window_for("acme", "g", 2) is None
+
+
+def test_many_narrow_goals_are_held_back_like_a_wide_one() -> None:
+    """What they have together is what counts: a thousand goals of one task more than a look costs take no more than a window
+    and a little for each."""
+    fleet = fleet_of(640)
+    for _ in range(200):
+        fleet.submit({"plan": {"tasks": tasks(20)}})
+        fleet.clock.advance(0.01)
+
+    # Without a window it would be 4,000. Each goal has its tasks until the window is used up, and then less and less.
+    assert under_way(fleet, "acme") <= 640 + 640
+    fleet.submit({"plan": {"tasks": tasks(20)}}, tenant="other")
+    assert under_way(fleet, "other") == 20
+
+
+@pytest.mark.parametrize("count", [250, 1000])
+def test_beyond_counting_each_goal_has_one_place(count: int) -> None:
+    """So many goals can't be told one by one any more."""
+    fleet = fleet_of(640)
+    for number in range(count):
+        fleet.goals.create(Goal(f"g{number:04}", "acme", "n", GoalState.RUNNING, fleet.clock(), 20, 1, "normal", "fail"))
+
+    assert fleet.platform.accepter._admission.window_for("acme", "new", 300) == 1
+
+
+def test_goals_that_are_still_being_planned_count() -> None:
+    """Their tasks are as good as on their way; goals that have ended don't count."""
+    fleet = fleet_of()
+    for number, state in enumerate(GoalState):
+        goal = Goal(f"g{number}", "acme", "n", state, fleet.clock(), 100, 1, "normal", "fail")
+        fleet.goals.create(goal)
+
+    assert Admission(fleet.goals, WINDOW, fleet.clock).window_for("acme", "new", 100) == WINDOW // 8
+
+
+def test_what_was_just_accepted_counts_before_the_index_shows_it() -> None:
+    """Goals come faster than an index follows; a goal that it shows by then counts once."""
+    fleet = fleet_of()
+    admission = Admission(fleet.goals, WINDOW, fleet.clock)
+
+    assert [admission.window_for("acme", f"g{number}", 100) for number in range(3)] == [32, 16, 8]
+    for number in range(3):
+        fleet.goals.create(Goal(f"g{number}", "acme", "n", GoalState.RUNNING, fleet.clock(), 100, 1, "normal", "fail"))
+    assert admission.window_for("acme", "g3", 100) == 4
+    fleet.clock.advance(INDEX_DELAY.total_seconds())
+    assert admission.window_for("acme", "g4", 100) == 4  # g3 was never stored
+
+
+def test_narrow_goals_cost_few_looks() -> None:
+    """One for as many tasks as the least part of a window has, and one in two seconds once much is under way."""
+    fleet = fleet_of(640)
+    admission = Admission(fleet.goals, 640, fleet.clock)
+    looks = 0
+    alive = fleet.goals.alive
+
+    def counted(tenant: str, limit: int) -> Sequence[Goal]:
+        nonlocal looks
+        looks += 1
+        return alive(tenant, limit)
+
+    fleet.goals.alive = counted  # type: ignore[method-assign]
+    for number in range(80):
+        fleet.clock.advance(10)
+        assert admission.window_for("acme", f"g{number}", 1) is None
+    assert looks == 3
+
+    for number in range(1000):
+        admission.window_for("flood", f"g{number}", 20)
+        fleet.clock.advance(0.01)
+    assert looks <= 3 + 6
 
 
 def test_a_part_becomes_free_with_its_goal() -> None:
@@ -75,6 +147,7 @@ def test_a_part_becomes_free_with_its_goal() -> None:
     first = fleet.submit({"plan": {"tasks": tasks(100)}})
     fleet.settle()
     assert fleet.goal(first.id).counts == {"SUCCEEDED": 100}
+    fleet.clock.advance(1)
 
     fleet.submit({"plan": {"tasks": tasks(100)}})
 

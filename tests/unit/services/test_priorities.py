@@ -44,6 +44,27 @@ def test_a_high_goal_ends_before_a_backlog_of_low_ones() -> None:
     assert {fleet.goal(one).state for one in (*low, normal)} == {GoalState.SUCCEEDED}
 
 
+def test_where_environments_are_few_high_waits_for_one_that_low_holds() -> None:
+    """A pool of size 1 has one environment for its three queues: what is urgent waits while that is at something else, and
+    takes turns with the rest. It never waits for their backlogs."""
+    fleet = InProcessFleet(work)
+    low = [fleet.submit(goal(20, "low")).id for _ in range(15)]
+    fleet.submit(goal(100, "normal"))
+    fleet.invoke("fleet-work-low")
+    high = fleet.submit(goal(10, "high")).id
+
+    waited = 0
+    while not fleet.goal(high).state.is_final:
+        for queue in reversed(fleet.queues.busy()):  # one environment: an invocation of each poller in turn, high's as the last
+            waited += "high" not in queue
+            fleet.invoke(queue)
+        fleet.clock.advance(0.05)
+
+    # Three stages of ten tasks, a batch each: before each of them one of normal and one of low.
+    assert waited == 6
+    assert not any(fleet.goal(one).state.is_final for one in low)
+
+
 def test_a_tasks_own_priority_wins_over_its_goals() -> None:
     """An urgent task of a low goal is in the high queue, and the rest is not."""
     fleet = InProcessFleet(work)

@@ -192,6 +192,22 @@ def test_environments_share_a_breaker_within_a_second() -> None:
     assert first.guard("crm").call(int) == 0
 
 
+def test_failures_among_many_successes_are_not_even_stored() -> None:
+    """A thousand calls a minute of which one in two hundred fails: nobody is refused, and nothing is written."""
+    store, clock = LocalBreakers(), FixedClock()
+    breakers = Breakers(store, clock)
+
+    for number in range(1, 3001):
+        clock.advance(0.06)
+        if number % 200:
+            breakers.guard("crm").call(int)
+        else:
+            with pytest.raises(OSError, match="hiccup"), breakers.guard("crm"):
+                raise OSError("hiccup")
+
+    assert store.read("crm") == (Breaker(), 0)
+
+
 def test_a_dead_store_lets_calls_through() -> None:
     """A breaker that can't be read or stored holds in this environment alone."""
 
@@ -225,6 +241,7 @@ def test_a_bulkhead_admits_so_many_at_once() -> None:
 def test_a_policy_is_read_from_settings() -> None:
     """Seconds become times; a key that there isn't is named."""
     assert read_policy({"failures": 2, "recovery": 1.5}) == BreakerPolicy(failures=2, recovery=timedelta(seconds=1.5))
+    assert read_policy({"rate": 1}) == BreakerPolicy(rate=1.0)
     with pytest.raises(ValueError, match="retries"):
         read_policy({"retries": 1})
 

@@ -104,6 +104,19 @@ def test_a_goal_is_submitted_watched_and_cancelled(world: World) -> None:
     assert call(world, tools, "cancel_goal", goal_id=goal_id).value["state"] == "CANCELLED"
 
 
+def test_a_goal_that_is_submitted_again_with_its_key_is_the_same(world: World) -> None:
+    """A host repeats a call whose answer it did not get; another tenant's key is another one."""
+    tools = toolbox(world)
+    plan = {"tasks": [{"id": "a", "capability": "work.echo", "input": {"value": 3}}]}
+
+    first, again = (call(world, tools, "submit_goal", plan=plan, idempotency_key="k").value["id"] for _ in range(2))
+    other = call(world, tools, "submit_goal", plan=plan, idempotency_key="l").value["id"]
+    foreign = call(world, tools, "submit_goal", tenant="other", plan=plan, idempotency_key="k").value["id"]
+
+    assert first == again
+    assert len({first, other, foreign}) == 3
+
+
 def test_knowledge_is_searched(world: World) -> None:
     """Documents of the tenant that calls."""
     world.knowledge.librarian.add("acme", "docs", [Draft("Queues", "", "text/plain", b"A queue keeps messages.")])
@@ -120,6 +133,7 @@ def test_knowledge_is_searched(world: World) -> None:
         ("submit_goal", {"goal": "Fetch a page"}, "goal: needs a planner"),
         ("submit_goal", {"goal": "Fetch a page", "playbook": "greet"}, "give one of plan"),
         ("submit_goal", {"plan": {"tasks": [{"id": "a", "capability": "no.such"}]}}, "no.such"),
+        ("submit_goal", {"goal": "x", "idempotency_key": ""}, "idempotency_key: must be a text of 1 to 255 characters, not ''"),
         ("get_goal", {}, "goal_id: must be a text, not None"),
         ("get_goal", {"goal_id": "g-other"}, "there is no goal"),
         ("search_knowledge", {"query": "x", "limit": 0}, "limit: must be a number from 1 to 50, not 0"),

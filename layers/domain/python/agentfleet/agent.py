@@ -111,6 +111,8 @@ class Agent:
         cut_off = datetime.now(UTC) + timedelta(milliseconds=context.get_remaining_time_in_millis())
         batch = self._loop.run_until_complete(self._runner.run(read_deliveries(event), cut_off))
         _log(self.pool, batch)
+        if batch.lost:
+            bootstrap_pools.tell_lost(batch.lost_share)
         return {"batchItemFailures": batch.failures}
 
 

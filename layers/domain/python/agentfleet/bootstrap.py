@@ -233,7 +233,7 @@ def _healing(fleet: Platform, settings: FleetSettings) -> Healing:
 
     aws = clients()
     watch = SqsQueueWatch(aws.sqs, aws.cloudwatch, settings.queue_url_prefix, aws.threads, utc_now)
-    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix)
+    letters = SqsDeadLetters(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads)
     return fleet.healing(watch, letters, DynamoHealth(aws.dynamodb, settings.registry_table))
 
 
@@ -317,6 +317,7 @@ def autoscaler() -> Autoscaler:
         catalog,
         utc_now,
         HealthWatch(DynamoRouting(aws.dynamodb, settings.registry_table)),
+        DynamoAgents(aws.dynamodb, settings.registry_table, aws.threads),
     )
 
 

@@ -16,9 +16,10 @@ from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.run import TaskRunner
-from agentfleet.settings import MemorySettings, MissingSetting, PoolSettings
+from agentfleet.settings import MemorySettings, MissingSetting, PoolSettings, TraceSettings
 
 if TYPE_CHECKING:
+    from agentfleet.adapters.traces import Traces
     from agentfleet.ports_agents import ToolServer
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.memory import TaskMemory
@@ -35,13 +36,14 @@ def runner(
     remote: "RemoteCaller | None" = None,
 ) -> TaskRunner:
     """For a pool's function: one runner per execution environment."""
-    from agentfleet.services.remote import remote_capabilities
+    from agentfleet.services.remote import RemoteOrder, remote_capabilities
 
     settings = PoolSettings.from_env()
     fleet = compose(settings)
     if pool not in {settings.pool, fleet.catalog.pools[settings.pool].shard_of}:
         raise FleetError(f"this function belongs to pool {settings.pool!r}, but its handler says Agent({pool!r})")
-    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote)}
+    order = RemoteOrder(fleet.outside.agents, utc_now)
+    capabilities = {**capabilities, **remote_capabilities(fleet.catalog, settings.pool, remote, order)}
     agent_id = f"{settings.pool}-{secrets.token_hex(4)}"
     cache = _cache(settings) if any(one.cacheable for one in capabilities.values()) else None
     models = _models(settings, cache, fleet) if settings.model else None
@@ -58,6 +60,26 @@ def runner(
         memories=_memories(settings, pool) if settings.remembers else None,
         bench=_bench(settings, fleet.catalog),
     )
+
+
+@lru_cache(maxsize=1)
+def tracing() -> "Traces | None":
+    """What sends the spans of agents that think, for every agent that is made from now on; None where no collector is named."""
+    endpoint = TraceSettings.from_env().endpoint
+    if not endpoint:
+        return None
+    from agentfleet.adapters.traces import Traces
+
+    settings = PoolSettings.from_env()
+    return Traces(f"{settings.fleet}-{settings.pool}", endpoint)
+
+
+def tell_lost(share: float) -> None:
+    """For a pool's function: so much of this invocation was lost to failed tasks (0 to 1)."""
+    from agentfleet.adapters.attempt_signals import LossMetric
+
+    settings = PoolSettings.from_env()
+    LossMetric(settings.fleet, settings.pool, utc_now)(share)
 
 
 def _memories(settings: PoolSettings, pool: str) -> MemorySource:

@@ -19,6 +19,7 @@ from agentfleet.services.routing import Router, RoutingBoard
 
 if TYPE_CHECKING:
     from agentfleet.domain.catalog import Catalog
+    from agentfleet.domain.goal import Goal
     from agentfleet.domain.playbook import Playbook
     from agentfleet.ports import (
         AgentStore,
@@ -125,6 +126,7 @@ class Platform:
             outside.bus,
             outside.clock,
             outside.sagas,
+            outside.claims,
         )
         self.release_part = ReleasePart(outside.goals, outside.plans, self.releaser)
         self.fraction = fraction
@@ -206,7 +208,23 @@ class Platform:
         reach, catalog, clock = self.outside, self.catalog, self.outside.clock
         goals, plans, results, releaser, finisher = reach.goals, reach.plans, reach.results, self.releaser, self.finisher
         incidents = IncidentLog(health, goals, results, clock)
-        office = DeadLetterOffice(letters, health, incidents, goals, plans, results, catalog, releaser, finisher, clock)
+
+        def accept(event: str) -> Goal | None:
+            return self.intake(event)  # made when a person asks for it: the healer's cold start must not pay for it
+
+        office = DeadLetterOffice(
+            letters,
+            health,
+            incidents,
+            goals,
+            plans,
+            results,
+            catalog,
+            releaser,
+            finisher,
+            clock,
+            accept,
+        )
         standstills = Standstills(self.approvals, self.switch, reach.claims, catalog)
         healer = Healer(
             goals,

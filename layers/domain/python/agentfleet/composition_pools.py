@@ -14,7 +14,7 @@ from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.services.approval import ApprovalGate
 from agentfleet.services.breaker import Breakers, read_policy
 from agentfleet.services.capability import Capability, MemorySource, ModelSource
-from agentfleet.services.kill import KillStage
+from agentfleet.services.kill import Halt, KillStage
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence
 from agentfleet.services.reuse import ResultReuse
@@ -81,6 +81,7 @@ def pool_runner(
         memories=memories,
         journals=outside.journals,
         workshop=_workshop(platform, pool, capabilities, guard, bench),
+        halt=Halt(platform.switch, outside.goals, pool, outside.clock, platform.fraction),
     )
     stores = Stores(outside.goals, outside.plans, outside.results, outside.claims, outside.queues)
     presence = Presence(platform.registry, entry, outside.clock)

@@ -57,6 +57,9 @@ class GoalStore(Protocol):
         A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
         """
 
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        """The newest goals, as `list` gives them, whose tasks may run; those that 2,000 are newer than may be left out."""
+
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
 
@@ -185,8 +188,8 @@ class FleetStore(Protocol):
     def list(self, tenant: str) -> Sequence[Fleet]:
         """A tenant's fleets that have not been released, newest first."""
 
-    def holder(self, pool: str) -> str | None:
-        """Id of the newest fleet, of whatever tenant, that holds this pool and has not been released."""
+    def holders(self, pool: str) -> Sequence[Fleet]:
+        """The fleets, of whatever tenant, that hold this pool and have not been released, newest first."""
 
 
 class Signals(Struct, frozen=True):
@@ -197,6 +200,8 @@ class Signals(Struct, frozen=True):
     throttles: int = 0
     """In the last three minutes, as the next three."""
     errors: int = 0
+    lost: float = 0.0
+    """Invocations that were lost although none broke off: one in which half of the attempts at tasks failed is half of one."""
     invocations: int = 0
     model_throttles: int = 0
     """Calls that a language model refused because there were too many."""
@@ -276,8 +281,11 @@ class QueueWatch(Protocol):
 class DeadLetters(Protocol):
     """The pools' dead-letter queues."""
 
-    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
-        """Receive at most `limit`, hidden from others for a minute; none if it is empty. Raises NotFound."""
+    def take(self, pools: Sequence[str], limit: int) -> dict[str, Sequence[DeadLetter]]:
+        """Receive at most `limit` of each pool's, hidden from others for a minute; none of one that is empty.
+
+        All queues are asked at once. Raises NotFound.
+        """
 
     def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
         """Make received ones visible again at once."""

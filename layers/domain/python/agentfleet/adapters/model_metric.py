@@ -1,7 +1,8 @@
-"""The name of the metric by which pools tell the fleet manager that a model refuses calls."""
+"""The names of the metrics by which pools tell the fleet manager of calls that a model refuses, and of tasks that fail."""
 
 from typing import Final
 
 NAMESPACE: Final = "AgentFleet"
 THROTTLES: Final = "ModelThrottles"
+LOST: Final = "LostInvocations"
 DIMENSIONS: Final = ("Fleet", "Pool")

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from pynamodb.attributes import NumberAttribute, TTLAttribute, UnicodeAttribute
+from pynamodb.attributes import BooleanAttribute, NumberAttribute, TTLAttribute, UnicodeAttribute
 from pynamodb.exceptions import DoesNotExist, PutError
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
@@ -64,6 +64,7 @@ class FleetItem(Model):
     before = JsonAttribute()
     created = MomentAttribute()
     released = MomentAttribute(null=True)
+    by_operator = BooleanAttribute(null=True)
     expires = TTLAttribute(null=True)
 
 
@@ -132,17 +133,15 @@ class DynamoFleets:
 
     def list(self, tenant: str) -> Sequence[Fleet]:
         """A tenant's fleets that have not been released, newest first."""
-        found = self._items.query(
-            f"TENANT#{tenant}", FleetItem.sk.startswith(f"{_FLEET}#"), consistent_read=True, scan_index_forward=False
-        )
-        return [_to_fleet(item) for item in found]
+        return self._listed(f"TENANT#{tenant}")
 
-    def holder(self, pool: str) -> str | None:
-        """Id of the newest fleet that holds this pool, read consistently."""
-        found = self._items.query(
-            _pool_key(pool), FleetItem.sk.startswith(f"{_FLEET}#"), consistent_read=True, scan_index_forward=False, limit=1
-        )
-        return next((item.id for item in found), None)
+    def holders(self, pool: str) -> Sequence[Fleet]:
+        """The fleets that hold this pool, of whatever tenant, newest first, read consistently."""
+        return self._listed(_pool_key(pool))
+
+    def _listed(self, place: str) -> Sequence[Fleet]:
+        found = self._items.query(place, FleetItem.sk.startswith(f"{_FLEET}#"), consistent_read=True, scan_index_forward=False)
+        return [_to_fleet(item) for item in found]
 
     def _to_item(self, fleet: Fleet, pk: str, sk: str) -> FleetItem:
         return self._items(
@@ -155,6 +154,7 @@ class DynamoFleets:
             before=fleet.before,
             created=fleet.created,
             released=fleet.released,
+            by_operator=fleet.by_operator or None,
             expires=fleet.released + RELEASED_KEPT if fleet.released else None,
         )
 
@@ -196,4 +196,5 @@ def _to_fleet(item: FleetItem) -> Fleet:
         before=item.before,
         created=item.created,
         released=item.released,
+        by_operator=bool(item.by_operator),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from agentfleet.adapters.model_metric import DIMENSIONS, NAMESPACE, THROTTLES
+from agentfleet.adapters.model_metric import DIMENSIONS, LOST, NAMESPACE, THROTTLES
 from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
 from agentfleet.ports import Signals
@@ -24,7 +24,7 @@ REQUEST: Final = 2e-7
 class CloudWatchSignals:
     """A PoolSignals: `CloudWatchSignals(cloudwatch, catalog)`.
 
-    Six metrics per pool that is read, one more for one with models, two more for one with a daily budget; GetMetricData costs
+    Seven metrics per pool that is read, one more for one with models, two more for one with a daily budget; GetMetricData costs
     $0.01 per thousand.
     """
 
@@ -43,8 +43,9 @@ class CloudWatchSignals:
             *(_query(key, "AWS/SQS", "ApproximateAgeOfOldestMessage", queue, "Maximum") for key, queue in queues.items()),
             *(_query(name.lower(), "AWS/Lambda", name, function, "Sum") for name in ("Throttles", "Errors", "Invocations")),
         ]
+        fleet_and_pool = dict(zip(DIMENSIONS, (self._catalog.fleet, pool), strict=True))
+        recent.append(_query("lost", NAMESPACE, LOST, fleet_and_pool, "Sum"))
         if self._catalog.pools[pool].models:
-            fleet_and_pool = dict(zip(DIMENSIONS, (self._catalog.fleet, pool), strict=True))
             recent.append(_query("refused", NAMESPACE, THROTTLES, fleet_and_pool, "Sum"))
         found = self._ask(recent, now - RECENT, now)
         ages = [values[0] for key in queues if (values := found.get(key))]
@@ -52,6 +53,7 @@ class CloudWatchSignals:
             oldest_age=max(ages) if ages else None,
             throttles=int(sum(found.get("throttles", ()))),
             errors=int(sum(found.get("errors", ()))),
+            lost=sum(found.get("lost", ())),
             invocations=int(sum(found.get("invocations", ()))),
             model_throttles=int(sum(found.get("refused", ()))),
             spent=self._spent(pool, function, now) if self._catalog.pools[pool].daily_budget is not None else 0.0,

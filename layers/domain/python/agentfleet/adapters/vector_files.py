@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.adapters.segments import Loaded, Segments
-from agentfleet.adapters.word_files import KEY, living
+from agentfleet.adapters.word_files import KEY, alive_in, living
 from agentfleet.domain.knowledge import Match, Space, Vector
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _exact(file: Loaded, query: "NDArray[Any]", dead: frozenset[str], limit: int
 
     scores = file["vectors"] @ query
     if dead:
-        scores[~living(file["keys"], dead)] = -np.inf
+        scores[~alive_in(file, dead)] = -np.inf
     count = min(limit, len(scores))
     rows = np.argpartition(-scores, count - 1)[:count]
     return {file["keys"][row].decode(): float(scores[row]) for row in rows if np.isfinite(scores[row])}

@@ -44,7 +44,7 @@ class WordFiles:
         import numpy as np  # noqa: PLC0415
 
         manifest, files = self._segments.read(space)
-        alive = [living(file["keys"], manifest.dead) for file in files]
+        alive = [alive_in(file, manifest.dead) for file in files]
         chunks = sum(int(counts.sum()) for counts in alive)
         if not chunks:
             return []
@@ -65,6 +65,15 @@ class WordFiles:
                 if score[row] > 0:
                     best[file["keys"][row].decode()] = float(score[row])
         return [Match(key, score) for key, score in sorted(best.items(), key=lambda scored: (-scored[1], scored[0]))[:limit]]
+
+
+def alive_in(file: Loaded, dead: frozenset[str]) -> "NDArray[Any]":
+    """Which of a file's chunks count, kept beside them: to look all up again took most of a search of 100,000 chunks."""
+    kept = file.get("alive")
+    if kept is None or kept[0] != dead:
+        kept = file["alive"] = dead, living(file["keys"], dead)
+    counts: NDArray[Any] = kept[1]
+    return counts
 
 
 def living(keys: "NDArray[Any]", dead: frozenset[str]) -> "NDArray[Any]":

@@ -95,6 +95,8 @@ class PoolSpec(Struct, frozen=True, forbid_unknown_fields=True):
     capabilities: tuple[CapabilitySpec, ...] = ()
     call_dollars: float = 0.0
     """The most that one call of its models costs, as far as that can be said beforehand (`domain.estimate.call_dollars`)."""
+    call_tokens: int = 0
+    """The tokens of such a call (`domain.estimate.call_tokens`)."""
     tools: tuple[str, ...] = ()
     """Names and patterns of the tools that its agents may call."""
     hosts: tuple[str, ...] = ()
@@ -127,7 +129,7 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     pools: dict[str, PoolSpec]
     budget: BudgetDefaults = BudgetDefaults()
     approvals: tuple[ApprovalRule, ...] = ()
-    tenant_window: int = 10_000
+    tenant_window: int = 2_000
     """How many units of one pool and priority all goals of a tenant may have under way at once."""
     remotes: tuple[RemoteAgent, ...] = ()
     """By name."""

@@ -1,18 +1,23 @@
 """What to do with a message that its queue has given up: diagnosis and policy, as functions of what is known."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, assert_never
 
 from msgspec import Struct
 
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.messages import TaskPointer
+from agentfleet.domain.messages import BadMessage, SubmittedEvent, TaskPointer, read_submission, read_task
+from agentfleet.domain.names import SUBMISSIONS
 
 MAX_RECEIVES: Final = 10
 """So often a message is received before its queue gives it up (the queues are deployed so)."""
 AUTOMATIC_REDRIVES: Final = 1
 """How often a task's message is sent again without a person before the task counts as failed."""
+KEPT_FOR: Final = timedelta(days=3)
+"""How long a letter of which nobody can tell what to do waits for a person; its queue would forget it after fourteen days."""
+KEPT_UNREADABLE: Final = 1000
+"""So many letters of a pool that nobody can read wait for a person: more would hide what can be read."""
 AGENT_DIED: Final = "AgentDied"
 """The error of a task whose attempts all ended without a result."""
 CAPABILITY_GONE: Final = "CapabilityGone"
@@ -38,6 +43,8 @@ class Cause(StrEnum):
     """Another pool offers the capability now."""
     RETURNED = "RETURNED"
     """Agents gave it back every time before they could count an attempt: a table, queue or deployment was at fault."""
+    NOT_ACCEPTED = "NOT_ACCEPTED"
+    """A goal that came as an event and could be neither accepted nor rejected."""
     KILLED = "KILLED"
     """Its environments were killed or ran out of time, attempt after attempt."""
 
@@ -69,6 +76,34 @@ class DeadLetter(Struct, frozen=True):
     first_received: datetime | None = None
     source: str | None = None
     """Name of the queue that gave it up, if SQS tells."""
+
+
+class Reading(Struct, frozen=True):
+    """What a dead letter says by itself."""
+
+    key: str
+    """Names the task, or the event, across all its letters; a letter that can't be read only itself."""
+    tenant: str | None = None
+    """Whose it says that it is."""
+    pointer: TaskPointer | None = None
+    event: SubmittedEvent | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Can it be read?"""
+        return self.pointer is not None or self.event is not None
+
+
+def read_letter(letter: DeadLetter, pool: str) -> Reading:
+    """Read a letter of a pool as a task's message, one of the submissions as an event."""
+    try:
+        if pool == SUBMISSIONS:
+            event = read_submission(letter.body)
+            return Reading(event.id, event.tenant if isinstance(event.tenant, str) else None, event=event)
+        pointer = read_task(letter.body)
+    except BadMessage:
+        return Reading(letter.id)
+    return Reading(f"{pointer.goal_id}.{pointer.unit}", pointer.tenant, pointer)
 
 
 class Circumstances(Struct, frozen=True):
@@ -112,11 +147,13 @@ def diagnose(case: Circumstances) -> Cause:
     return Cause.KILLED
 
 
-def decide(cause: Cause, redrives: int) -> Action:
+def decide(cause: Cause, redrives: int, age: timedelta) -> Action:
     """What to do about it without a person; `redrives` is how often its task was sent again already."""
     match cause:
-        case Cause.UNREADABLE | Cause.GOAL_UNKNOWN:
+        case Cause.NOT_ACCEPTED:
             return Action.KEEP
+        case Cause.UNREADABLE | Cause.GOAL_UNKNOWN:
+            return Action.KEEP if age <= KEPT_FOR else Action.BURY
         case Cause.GOAL_ENDED | Cause.DELEGATED:
             return Action.BURY
         case Cause.RESULT_STORED:

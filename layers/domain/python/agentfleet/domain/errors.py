@@ -57,6 +57,10 @@ class PermanentError(FleetError):
     """Raised by a capability: trying again can't help. The task fails at once."""
 
 
+class BadOutput(PermanentError):
+    """A capability's output is not what the capability promised, or not JSON: its own mistake, whatever it was asked for."""
+
+
 class RetryableError(FleetError):
     """Raised by a capability: try again, after `delay` seconds if given, else by the retry policy."""
 
@@ -74,6 +78,14 @@ class Postponed(RetryableError):
 
 class Waiting(Postponed):
     """The task waits for something that it has set going: it comes again after `delay` seconds, however often that is."""
+
+
+class Stopped(Postponed):
+    """Somebody threw the kill switch: the task comes again, however often that is, and goes on once it is let."""
+
+
+class GoalEnded(PermanentError):
+    """The task's goal was cancelled or has failed meanwhile: nobody wants its result, so it ends without one."""
 
 
 class CircuitOpen(Postponed):
@@ -98,6 +110,10 @@ class RegistryUnavailable(FleetError):
 
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
+
+
+class Unfinished(FleetError):
+    """There was more to look through than time for it. What was done stays done; asking again goes on."""
 
 
 class ModelUnavailable(PermanentError):

@@ -1,11 +1,13 @@
 """What a plan will take before it runs: seconds along its longest way, dollars of the platform and of models.
 
 Seconds are means of what was measured where something was, else the declared timeouts: then they are the most that one attempt
-may take. Retries, and tasks that tasks make (`flow.map`), are not in it.
+may take. A task that may take turns (`max_turns`) calls a model once in each. Retries, and tasks that tasks make (`flow.map`),
+are not in it.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -13,9 +15,12 @@ from agentfleet.domain import references
 from agentfleet.domain.catalog import CapabilitySpec, Catalog
 from agentfleet.domain.model_choice import ModelChoice
 from agentfleet.domain.model_prices import TOOL_PROMPT
+from agentfleet.domain.plan_policy import DELEGATES
 from agentfleet.domain.prices import PRICES, PriceTable
-from agentfleet.domain.task import PlanSpec
+from agentfleet.domain.task import PlanSpec, TaskSpec
 
+TURNS: Final = "max_turns"
+"""The field of an input that says how many turns a model may take."""
 CALL_TOKENS: Final = 8_000
 """Tokens that a call of a model is taken to read at most: what `think.answer` shows a model, and a long question."""
 WRITES: Final = 2.0
@@ -36,6 +41,23 @@ class Measured(Protocol):
     def dollars(self) -> float: ...
 
 
+class Asks(Struct, frozen=True):
+    """What calls of models may take."""
+
+    calls: int = 0
+    dollars: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Asks") -> "Asks":
+        return Asks(
+            self.calls + other.calls,
+            self.dollars + other.dollars,
+            self.tokens + other.tokens,
+            self.seconds + other.seconds,
+        )
+
+
 class TaskEstimate(Struct, frozen=True):
     """One task."""
 
@@ -47,7 +69,14 @@ class TaskEstimate(Struct, frozen=True):
     measured: bool
     """Are seconds and dollars means of what was measured? Otherwise the most that one attempt may take."""
     platform_dollars: float
-    model_dollars: float
+    asks: Asks = Asks()
+    most: Asks = Asks()
+    """Of one attempt, whatever was measured."""
+
+    @property
+    def model_dollars(self) -> float:
+        """What its calls of models cost."""
+        return self.asks.dollars
 
 
 class Estimate(Struct, frozen=True):
@@ -59,7 +88,23 @@ class Estimate(Struct, frozen=True):
     path: tuple[str, ...]
     """The tasks of that way."""
     platform_dollars: float
-    model_dollars: float
+    depth: int = 1
+    """How many levels of sub-plans it makes, itself included."""
+
+    @property
+    def asks(self) -> Asks:
+        """All of its tasks'."""
+        return sum((task.asks for task in self.tasks), Asks())
+
+    @property
+    def most(self) -> Asks:
+        """All of its tasks'."""
+        return sum((task.most for task in self.tasks), Asks())
+
+    @property
+    def model_dollars(self) -> float:
+        """What all calls of models cost."""
+        return self.asks.dollars
 
     @property
     def dollars(self) -> float:
@@ -78,14 +123,18 @@ def call_dollars(choice: ModelChoice) -> float:
     return max(found, default=0.0)
 
 
+def call_tokens(choice: ModelChoice) -> int:
+    """The tokens of such a call."""
+    return CALL_TOKENS + TOOL_PROMPT + choice.max_tokens
+
+
 def estimate_plan(
     plan: PlanSpec, catalog: Catalog, figures: Mapping[str, Measured] | None = None, prices: PriceTable = PRICES
 ) -> Estimate:
     """The estimate of a plan that compiles."""
     before = waits_for(plan)
     tasks = tuple(
-        _estimate(task.id, task.capability, before[task.id], task.timeout, catalog, figures or {}, prices)
-        for task in plan.tasks
+        _estimate(task, before[task.id], catalog, (figures or {}).get(task.capability), prices) for task in plan.tasks
     )
     by_id = {task.id: task for task in tasks}
     ends: dict[str, float] = {}
@@ -104,27 +153,36 @@ def estimate_plan(
         seconds,
         tuple(reversed(path)),
         sum(task.platform_dollars for task in tasks),
-        sum(task.model_dollars for task in tasks),
+        2 if any(DELEGATES in task.input for task in plan.tasks) else 1,
     )
 
 
 def _estimate(
-    identity: str,
-    capability: str,
-    after: tuple[str, ...],
-    timeout: float | None,
-    catalog: Catalog,
-    figures: Mapping[str, Measured],
-    prices: PriceTable,
+    task: TaskSpec, after: tuple[str, ...], catalog: Catalog, figure: Measured | None, prices: PriceTable
 ) -> TaskEstimate:
-    spec = catalog.capabilities[capability][0]
-    figure = figures.get(capability)
+    spec = catalog.capabilities[task.capability][0]
     known = figure if figure and figure.count else None
-    seconds = known.seconds if known else timeout or spec.timeout
-    model = known.dollars if known else catalog.pools[spec.pool].call_dollars
+    timeout = task.timeout or spec.timeout
+    seconds = known.seconds if known else timeout
+    pool = catalog.pools[spec.pool]
+    calls = _turns(task.input, spec) if pool.call_dollars or pool.call_tokens else 0
+    most = Asks(calls, calls * pool.call_dollars, calls * pool.call_tokens, timeout if calls else 0.0)
+    asks = most
+    if known:
+        share = known.dollars / most.dollars if most.dollars else 1.0
+        asks = Asks(calls, known.dollars, math.ceil(share * most.tokens), seconds if calls else 0.0)
     return TaskEstimate(
-        identity, capability, after, seconds, known is not None, _platform(spec, seconds, catalog, prices), model
+        task.id, task.capability, after, seconds, known is not None, _platform(spec, seconds, catalog, prices), asks, most
     )
+
+
+def _turns(given: Mapping[str, Any], spec: CapabilitySpec) -> int:
+    """How often a task may call a model: as many turns as its input allows it, else as its capability does; mostly one."""
+    field = spec.input.get("properties", {}).get(TURNS, {})
+    turns = given.get(TURNS, field.get("default", 1))
+    if not isinstance(turns, int):
+        turns = field.get("maximum", 1)  # it follows from another task's output
+    return max(1, int(turns))
 
 
 def _platform(spec: CapabilitySpec, seconds: float, catalog: Catalog, prices: PriceTable) -> float:

@@ -1,6 +1,6 @@
 """Agents and the groups they work in: the agent's lifecycle, pools as seen now, fleets held by a user."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -17,23 +17,24 @@ class AgentState(StrEnum):
     STARTING = "STARTING"
     IDLE = "IDLE"
     EXECUTING = "EXECUTING"
-    DRAINING = "DRAINING"
     OFFLINE = "OFFLINE"
 
 
 _S = AgentState
 MOVES: Final[dict[AgentState, frozenset[AgentState]]] = {
-    _S.STARTING: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.IDLE: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.EXECUTING: frozenset({_S.IDLE, _S.EXECUTING, _S.DRAINING, _S.OFFLINE}),
-    _S.DRAINING: frozenset({_S.DRAINING, _S.OFFLINE}),
+    _S.STARTING: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
+    _S.IDLE: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
+    _S.EXECUTING: frozenset({_S.IDLE, _S.EXECUTING, _S.OFFLINE}),
     _S.OFFLINE: frozenset({_S.STARTING}),
 }
 
-HEARTBEAT: Final = timedelta(seconds=20)
-"""How often a working agent says that it lives."""
+ENTRY_EVERY: Final = timedelta(seconds=5)
+"""How old what an agent says of itself may be while it works: an entry costs a write, so not each batch makes one."""
 LIFETIME: Final = timedelta(minutes=15)
 """How long an agent that says nothing counts as living: a frozen Lambda environment can't speak, and may come back."""
+
+TENANT_SHARE: Final = 0.5
+"""Part of a pool's largest size that a tenant's fleet may ask for: the rest is for what the load asks for."""
 
 
 class Agent(Struct, frozen=True):
@@ -67,6 +68,13 @@ class Agent(Struct, frozen=True):
         """Heard of within its lifetime, and not gone."""
         return self.state is not AgentState.OFFLINE and now - self.seen < LIFETIME
 
+    def may_be_at_work(self, now: datetime, longest: timedelta) -> bool:
+        """May it still be at what it said, where no invocation lasts longer than that?
+
+        Who is killed can't say so, and who is at work says nothing in between: but Lambda ends every invocation in time.
+        """
+        return self.state is AgentState.EXECUTING and self.is_living(now) and now - self.seen <= longest + ENTRY_EVERY
+
 
 class Pool(Struct, frozen=True):
     """A pool as it is now."""
@@ -87,7 +95,10 @@ class Pool(Struct, frozen=True):
 
 
 class Fleet(Struct, frozen=True):
-    """Pools that a user has sized for a purpose, and what they were before."""
+    """Pools that a user has sized for a purpose, and what they were before.
+
+    A tenant's fleet makes room: its pools have at least that size. An operator's decides: they have that size exactly.
+    """
 
     id: str
     tenant: str
@@ -95,6 +106,25 @@ class Fleet(Struct, frozen=True):
     """How many agents each of the pools may run at once."""
     pools: tuple[str, ...]
     before: dict[str, int]
-    """Pool → concurrency before this fleet, restored by its release."""
+    """Pool → concurrency before this fleet and all that held it then, restored by the release of the last of them."""
     created: datetime
     released: datetime | None = None
+    by_operator: bool = False
+    """Was it an operator who spawned it?"""
+
+
+def room_for_tenants(deployed: int, largest: int) -> int:
+    """How large the fleets of tenants may make a pool: half of its largest size, or its deployed one if that is more."""
+    return max(deployed, int(largest * TENANT_SHARE))
+
+
+def held_size(pool: str, deployed: int, holders: Sequence[Fleet]) -> int:
+    """The size of a pool that these fleets hold (newest first, at least one), whoever came first and whoever goes first.
+
+    The newest fleet of an operator decides alone. Otherwise there is room for the largest, and never less than the pool is
+    deployed with or had before.
+    """
+    for fleet in holders:
+        if fleet.by_operator:
+            return fleet.size
+    return max(deployed, *(max(fleet.size, fleet.before[pool]) for fleet in holders))

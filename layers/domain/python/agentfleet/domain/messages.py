@@ -2,12 +2,16 @@
 
 import json
 from datetime import timedelta
+from typing import Any, Final
 
 from msgspec import Struct
 
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.names import Priority
 from agentfleet.domain.plan import Range
+
+DEFAULT_TENANT: Final = "default"
+"""Whose an event is that says nothing of a tenant."""
 
 
 class BadMessage(ValueError):
@@ -28,11 +32,14 @@ class TaskMessage(Struct, frozen=True):
     """Attempts that were used up under an earlier message."""
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
+    wake: int = 0
+    """Is it sent beside the message of a unit that waits, since what it waits for has ended? Then the number of the look."""
 
     def body(self) -> str:
         """The message's JSON. Where and when it goes isn't part of it."""
         again = {"spent": self.spent, "postponed": self.postponed} if self.postponed else {}
-        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again})
+        woken = {"wake": self.wake} if self.wake else {}
+        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again, **woken})
 
 
 class TaskPointer(Struct, frozen=True):
@@ -43,6 +50,7 @@ class TaskPointer(Struct, frozen=True):
     tenant: str
     spent: int = 0
     postponed: int = 0
+    wake: int = 0
 
 
 class ReleaseMessage(Struct, frozen=True):
@@ -56,15 +64,34 @@ class ReleaseMessage(Struct, frozen=True):
         return dumps({"goal": self.goal_id, "units": self.units})
 
 
+class SubmittedEvent(Struct, frozen=True):
+    """A goal that comes as an event."""
+
+    id: str
+    detail: dict[str, Any]
+    """A goal request, with `tenant` beside it if there are several."""
+
+    @property
+    def tenant(self) -> Any:
+        """Whose it is, as the event has it."""
+        return self.detail.get("tenant", DEFAULT_TENANT)
+
+
+def read_submission(body: str) -> SubmittedEvent:
+    """An EventBridge event. Raises BadMessage."""
+    match _read(body):
+        case {"id": str(event_id), "detail": dict(detail)}:
+            return SubmittedEvent(event_id, dict(detail))
+    raise BadMessage(f"not an EventBridge event (id, detail): {body[:200]}")
+
+
 def read_task(body: str) -> TaskPointer:
     """Raises BadMessage."""
     match _read(body):
-        case {
-            "goal": str(goal), "unit": int(unit), "tenant": str(tenant), "spent": int(spent), "postponed": int(postponed),
-        } if min(unit, spent, postponed) >= 0:  # fmt: skip
-            return TaskPointer(goal, unit, tenant, spent, postponed)
-        case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant)} if unit >= 0:
-            return TaskPointer(goal, unit, tenant)
+        case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant), **rest}:
+            match [rest.get(name, 0) for name in ("spent", "postponed", "wake")]:
+                case [int(spent), int(postponed), int(wake)] if min(unit, spent, postponed, wake) >= 0:
+                    return TaskPointer(goal, unit, tenant, spent, postponed, wake)
     raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")
 
 

@@ -73,6 +73,8 @@ class ModelFacts(Struct, frozen=True):
     """Takes cachePoint blocks."""
     forced_tool: bool = True
     """Takes a toolChoice that demands a tool."""
+    temperature: bool = True
+    """Takes a temperature; Claude refuses one since Opus 4.7 ('What's new in Claude Opus 4.7', Claude docs)."""
     max_output: int = 4096
 
 
@@ -87,7 +89,11 @@ def _nova(input: float, output: float) -> ModelPrice:
 FACTS: Final = (
     ModelFacts(r"anthropic\.claude-haiku-4-5", _claude(1.0, 5.0), premium=True, caches=True, max_output=64_000),
     ModelFacts(r"anthropic\.claude-sonnet-4-[56]", _claude(3.0, 15.0), premium=True, caches=True, max_output=64_000),
-    ModelFacts(r"anthropic\.claude-opus-4-[567]", _claude(5.0, 25.0), premium=True, caches=True, max_output=64_000),
+    ModelFacts(r"anthropic\.claude-opus-4-[56]", _claude(5.0, 25.0), premium=True, caches=True, max_output=64_000),
+    ModelFacts(
+        r"anthropic\.claude-opus-4-[78]", _claude(5.0, 25.0), premium=True, caches=True, temperature=False, max_output=64_000
+    ),
+    ModelFacts(r"anthropic\.claude-[a-z]+-[5-9]", None, caches=True, temperature=False, max_output=64_000),
     ModelFacts(r"anthropic\.claude-sonnet-4-2", _claude(3.0, 15.0), caches=True, max_output=64_000),
     ModelFacts(r"amazon\.nova-2-lite", _nova(0.30, 2.50), premium=True, caches=True, max_output=64_000),
     ModelFacts(r"amazon\.nova-micro", _nova(0.035, 0.14), caches=True, max_output=10_000),

@@ -12,6 +12,9 @@ TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLANNER: Final = "plan.repair"
 """The capability that is asked for another way when a task with `on_failure = "replan"` fails for good."""
 
+SUBMISSIONS: Final = "submissions"
+"""Among dead letters it stands where a pool's name does; no pool may be called so."""
+
 EVENT_SOURCE: Final = "agentfleet"
 """The `source` of every event that the platform itself puts on the bus."""
 
@@ -33,7 +36,7 @@ def release_queue(fleet: str) -> str:
 
 def submissions_queue(fleet: str) -> str:
     """Name of the queue between the bus and accept_goals."""
-    return f"{fleet}-submissions"
+    return f"{fleet}-{SUBMISSIONS}"
 
 
 def endings_queue(fleet: str) -> str:

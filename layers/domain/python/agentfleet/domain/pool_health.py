@@ -44,7 +44,10 @@ class Vitals(Struct, frozen=True):
     at: datetime
     invocations: int = 0
     errors: int = 0
+    """Invocations that broke off."""
     throttles: int = 0
+    lost: float = 0.0
+    """Invocations that were lost to failed tasks: one in which half of the attempts failed is half of one."""
 
 
 class PoolHealth(Struct, frozen=True):
@@ -80,9 +83,9 @@ def _grade(seen: Vitals, held: HealthState) -> tuple[HealthState, str]:
     """What this look alone says, with lower bars for what the pool is in already."""
     if seen.invocations + seen.throttles < LEAST_SEEN:
         return HealthState.HEALTHY, ""
-    failed = seen.errors / seen.invocations if seen.invocations else 0.0
+    failed = (seen.errors + seen.lost) / seen.invocations if seen.invocations else 0.0
     refused = seen.throttles / (seen.invocations + seen.throttles)
-    why_failed = f"{seen.errors:,} of {seen.invocations:,} invocations failed"
+    why_failed = say_failed(seen.errors, seen.lost, seen.invocations)
     if failed >= (SICK / 2 if held is HealthState.UNHEALTHY else SICK):
         return HealthState.UNHEALTHY, why_failed
     ease = 1 if held is HealthState.HEALTHY else 2
@@ -91,6 +94,12 @@ def _grade(seen: Vitals, held: HealthState) -> tuple[HealthState, str]:
     if refused >= SICK / ease:
         return HealthState.DEGRADED, f"{seen.throttles:,} invocations throttled"
     return HealthState.HEALTHY, ""
+
+
+def say_failed(errors: int, lost: float, invocations: int) -> str:
+    """How much failed, in words: invocations as such, or the tasks in them."""
+    failed = f"{errors + lost:,.0f} of {invocations:,} invocations"
+    return f"{failed} failed" if errors >= lost else f"the tasks of {failed} failed"
 
 
 class RoutingTable(Struct, frozen=True):

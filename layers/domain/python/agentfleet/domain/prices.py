@@ -23,13 +23,15 @@ class PriceTable(Struct, frozen=True):
     requests_http: float
     gb_second_arm: float
     """Per GB-second on arm64."""
+    transitions: float
+    """Of Step Functions' Standard workflows, per million."""
 
 
 PRICES: Final = PriceTable(
     region="us-east-1",
     day=date(2026, 11, 22),
     source="the services' pricing pages on aws.amazon.com: DynamoDB on demand, SQS standard, Lambda arm64, EventBridge custom "
-    "events, S3 Standard, API Gateway HTTP API",
+    "events, S3 Standard, API Gateway HTTP API, Step Functions Standard",
     write_units=0.625,
     read_units=0.125,
     requests_sqs=0.40,
@@ -39,4 +41,5 @@ PRICES: Final = PriceTable(
     requests_s3_get=0.40,
     requests_http=1.00,
     gb_second_arm=1.33334e-05,
+    transitions=25.00,
 )

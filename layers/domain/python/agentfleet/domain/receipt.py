@@ -39,7 +39,11 @@ GOAL_FRESH: Final = 1_000_000
 RESULT_BYTES: Final = 120
 """About how large a result is, as far as the final tally's reads go."""
 API_MEMORY: Final = 1024
-"""MB of serve_api, release_tasks and accept_goals alike."""
+"""MB of serve_api, release_tasks, accept_goals and compensate_goals alike."""
+SAGA_TRANSITIONS: Final = 8
+"""Of an execution of saga.asl.json besides its waves."""
+WAVE_TRANSITIONS: Final = 4
+UNDO_TRANSITIONS: Final = 2
 MILLION: Final = 1e6
 
 
@@ -138,10 +142,12 @@ def price_goal(
     *,
     results_counted: bool = True,
     is_sub_plan: bool = False,
+    sagas: int = 0,
 ) -> tuple[Line, ...]:
     """The receipt's lines. `segments` are the bytes of the history's own items; nobody submits a sub-plan or hears of it.
 
-    Without `results_counted` some events stand for results that the history lacks, and their sizes are estimated.
+    `sagas` is how often undoing it was begun. Without `results_counted` some events stand for results that the history lacks,
+    and their sizes are estimated.
     """
     batches = find_batches(events, plan, catalog)
     wide: list[Sequence[Range]] = [plan.header.roots, *(join.releases for join in plan.joins)]
@@ -184,7 +190,42 @@ def price_goal(
         _line("EventBridge", "goal events", (1 + ends) * submitted, "events", prices.requests_events,
               "accepted and ended", counted=True),
         _line("API Gateway", "submission", submitted, "requests", prices.requests_http, "one POST"),
+        *_undoing(events, sagas, catalog, prices),
     )  # fmt: skip
+
+
+def _undoing(events: Sequence[Event], sagas: int, catalog: Catalog, prices: PriceTable) -> tuple[Line, ...]:
+    """What compensations took besides their results, which are written like those of tasks; nothing where there were none."""
+    done = [event for event in events if event.kind is EventKind.COMPENSATED]
+    if not done and not sagas:
+        return ()
+    waves = _count_waves(done)
+    looks = waves + sagas
+    transitions = SAGA_TRANSITIONS * sagas + WAVE_TRANSITIONS * waves + UNDO_TRANSITIONS * len(done)
+    gb_seconds = looks * OVERHEAD * API_MEMORY / 1024
+    for event in done:
+        pool = catalog.pools.get(str(event.facts["agent"]).rpartition("-")[0])
+        gb_seconds += (float(event.facts["seconds"]) + OVERHEAD) * (pool.memory if pool else API_MEMORY) / 1024
+    return (
+        _line("DynamoDB", "compensations' claims", len(done), "write units", prices.write_units, "one per compensation"),
+        _line("SQS", "compensations", (1 + POLL_REQUESTS) * len(done), "requests", prices.requests_sqs,
+              "each sent and received alone"),
+        _line("Lambda", "compensations", len(done) + looks, "requests", prices.requests_lambda,
+              "one per compensation, one per wave and saga to see what is left"),
+        Line("Lambda", "compensations' time", round(gb_seconds, 6), "GB-seconds", gb_seconds * prices.gb_second_arm, False,
+             f"their own times, by the pools' memory, and {OVERHEAD * 1000:g} ms per invocation"),
+        _line("Step Functions", "sagas", transitions, "transitions", prices.transitions,
+              "by sagas, compensations, and waves as far as times tell them"),
+    )  # fmt: skip
+
+
+def _count_waves(done: Iterable[Event]) -> int:
+    """A wave begins when all of the one before have ended."""
+    waves, over = 0, -1
+    for event in sorted(done, key=lambda one: int(one.facts["started"])):
+        waves += int(event.facts["started"]) >= over
+        over = max(over, _end(event))
+    return waves
 
 
 class _History(Struct, frozen=True):

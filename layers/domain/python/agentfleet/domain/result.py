@@ -55,6 +55,10 @@ class Result(Struct, frozen=True):
         return next((outcome.failure for outcome in self.outcomes if outcome.failure), None)
 
 
+RESTING: Final = "waiting"
+"""Who holds a unit that waits for what it has set going."""
+
+
 class Claim(Struct, frozen=True):
     """The right to carry out a unit's side effects until the lease ends."""
 

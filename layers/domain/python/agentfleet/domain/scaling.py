@@ -11,6 +11,8 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agentfleet.domain.pool_health import say_failed
+
 ScalingMode = Literal["auto", "dry-run", "off"]
 
 LATE: Final = 30.0
@@ -48,7 +50,7 @@ class Observation(Struct, frozen=True):
     min_concurrency: int
     max_concurrency: int
     resting: int
-    """The concurrency that it is deployed with, to which it returns when it is quiet."""
+    """The concurrency to which it returns when it is quiet: what it is deployed with, or more while a tenant's fleet asks."""
     waiting: int = 0
     """Messages ready in its queues."""
     in_flight: int = 0
@@ -57,6 +59,8 @@ class Observation(Struct, frozen=True):
     throttles: int = 0
     """Invocations refused in the last minutes."""
     errors: int = 0
+    lost: float = 0.0
+    """Invocations that were lost to failed tasks, though none of them broke off."""
     invocations: int = 0
     model_throttles: int = 0
     """Calls that its language models refused in the last minutes."""
@@ -66,7 +70,14 @@ class Observation(Struct, frozen=True):
     budget: float | None = None
     """Dollars per day."""
     held_by: str | None = None
-    """The fleet that holds it."""
+    """The operator's fleet that holds it."""
+    has_room: bool = False
+    """Do tenants' fleets ask for room in it?"""
+
+    @property
+    def is_held(self) -> bool:
+        """Do fleets hold it, whosever they are? Then what they set is nobody's hand."""
+        return self.has_room or self.held_by is not None
 
 
 class Memory(Struct, frozen=True):
@@ -82,6 +93,7 @@ class Memory(Struct, frozen=True):
     by_hand: datetime | None = None
     """When somebody else's change was noticed."""
     held: bool = False
+    """Did fleets hold it then?"""
 
 
 class Decision(Struct, frozen=True):
@@ -135,7 +147,7 @@ def _remember(seen: Observation, memory: Memory | None, expected: int) -> Memory
     """What the last pass left, brought up to what this one sees, before anything is decided."""
     known = memory or Memory(expected)
     # While a fleet holds the pool its size is the fleet's, and giving it back is no change by hand.
-    is_foreign = seen.concurrency != expected and seen.settled and not (known.held or seen.held_by)
+    is_foreign = seen.concurrency != expected and seen.settled and not (known.held or seen.is_held)
     is_calm = seen.waiting == 0 and seen.in_flight * 2 <= seen.concurrency and not seen.throttles and not seen.model_throttles
     return Memory(
         concurrency=seen.concurrency,
@@ -143,7 +155,7 @@ def _remember(seen: Observation, memory: Memory | None, expected: int) -> Memory
         waiting_since=(known.waiting_since or seen.at) if seen.waiting else None,
         halved=known.halved,
         by_hand=seen.at if is_foreign else known.by_hand,
-        held=seen.held_by is not None,
+        held=seen.is_held,
     )
 
 
@@ -195,8 +207,8 @@ def _grow(seen: Observation, memory: Memory, cause: str) -> tuple[Action, int, s
     now = seen.concurrency
     if memory.halved and seen.at - memory.halved < RECOVERY:
         return Action.HOLD, now, f"{cause}, but throttled at {memory.halved:%H:%M} UTC"
-    if seen.errors and seen.errors >= FAILING * seen.invocations:
-        return Action.HOLD, now, f"{cause}, but {seen.errors:,} of {seen.invocations:,} invocations failed"
+    if (failed := seen.errors + seen.lost) and failed >= FAILING * seen.invocations:
+        return Action.HOLD, now, f"{cause}, but {say_failed(seen.errors, seen.lost, seen.invocations)}"
     if seen.budget is not None and seen.spent >= SPARING * seen.budget:
         return Action.HOLD, now, f"{cause}, but {_dollars(seen)} a day are spent"
     if seen.in_flight < now:

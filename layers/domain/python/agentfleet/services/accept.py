@@ -60,7 +60,7 @@ class Accepter:
         self._clock = clock
         self._random_bits = random_bits
         self._switch = switch
-        self._admission = Admission(goals, catalog.tenant_window)
+        self._admission = Admission(goals, catalog.tenant_window, clock)
 
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
@@ -81,7 +81,7 @@ class Accepter:
             self._catalog,
             priority=request.priority,
             on_failure=request.on_failure,
-            window=self._admission.window_for(tenant, len(plan.tasks)),
+            window=self._admission.window_for(tenant, goal_id, len(plan.tasks)),
         )
         stored = self._store_plan(goal_id, compiled)
         goal = Goal(
@@ -158,7 +158,8 @@ class Accepter:
             window = self._admission.window_within(len(spec.tasks))
             compiled = compile_plan(spec, self._catalog, priority=goal.priority, on_failure=goal.on_failure, window=window)
         except InvalidRequest as error:
-            raise PermanentError(f"the returned sub-plan is not valid: {error}") from error
+            said = "the returned sub-plan" if link.reports else f"the call of {plan['tasks'][0]['capability']}"
+            raise PermanentError(f"{said} is not valid: {error}") from error
         stored = self._store_plan(child_id, compiled)
         child = Goal(
             id=child_id,

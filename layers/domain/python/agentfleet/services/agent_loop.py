@@ -5,7 +5,6 @@ runs over what is written at no cost; the first turn that isn't there is the fir
 interrupts the loop, and the task is put off until it is done.
 """
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from strands.hooks import BeforeToolCallEvent, HookProvider, HookRegistry
 from strands.interrupt import Interrupt, InterruptException
 from strands.types.tools import AgentTool
 
+from agentfleet.domain.conversation import cut_note, material
 from agentfleet.domain.errors import ModelAnswerInvalid, Waiting
 from agentfleet.services.capability import SubPlan, TaskContext
 from agentfleet.services.journal import TaskJournal
@@ -87,7 +87,14 @@ async def work(context: TaskContext, job: Job) -> Thought:
     """
     journal = context.journal
     await journal.open()
-    model = JournaledModel(context, journal, max_turns=job.max_turns, max_tokens=job.max_tokens, temperature=job.temperature)
+    model = JournaledModel(
+        context,
+        journal,
+        max_turns=job.max_turns,
+        max_tokens=job.max_tokens,
+        temperature=job.temperature,
+        earlier=len(job.history),
+    )
     try:
         return await _Run(context, job, model, journal).go()
     except Exception:
@@ -203,7 +210,7 @@ class _Run(Struct):
         note = ""
         if len(text) > LONGEST_ANSWER:
             uri = self.context.blobs.put(f"tools/{key}.txt", text.encode(), "text/plain; charset=utf-8")
-            note = f"\n[cut: the first {LONGEST_ANSWER:,} of {len(text):,} characters; all of it is in {uri}]"
+            note = cut_note(LONGEST_ANSWER, len(text), uri)
         return material(text[:LONGEST_ANSWER], name.replace("__", ".")) + note
 
     def _take_final(self, arguments: Any, loop: Agent) -> tuple[str, bool]:
@@ -269,13 +276,6 @@ class _Refusing(HookProvider):
         if event.selected_tool is None:
             name = event.tool_use["name"]
             event.selected_tool = _CallTool(self._run, Tool(name, "Not offered", {"type": "object"}))
-
-
-def material(text: str, source: str = "") -> str:
-    """A text marked as material, whatever marks it holds itself."""
-    named = f" from={json.dumps(source, ensure_ascii=False)}" if source else ""
-    inert = text.replace("</material", "<\\/material").replace("<material", "<\\material")
-    return f"<material{named}>\n{inert}\n</material>"
 
 
 def _marked(message: Mapping[str, Any]) -> Any:

@@ -56,6 +56,8 @@ class Answerer:
         if written.text is None:
             return AnswerView(question=question, answer=None, method="model", **took)
         numbers = cited(written.text)
+        if not any(map(str.isalpha, written.text)):
+            return await self._instead(question, findings, why="it cited passages and said nothing", **took)
         if not numbers or not set(numbers) <= set(range(1, len(findings) + 1)):
             said = ", ".join(f"[{number}]" for number in numbers) or "nothing"
             return await self._instead(question, findings, why=f"it cited {said} of {len(findings)} passages", **took)

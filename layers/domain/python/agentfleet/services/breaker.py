@@ -1,7 +1,8 @@
 """Circuit breakers that all environments share, and bulkheads that each has for itself.
 
-The state is kept in a store and read at most once a second per dependency and environment; a success writes nothing, so a
-dependency in good health costs one read a second. When the store can't be reached, calls are let through on what is known.
+The state is kept in a store and read at most once a second per dependency and environment; a success writes nothing, nor does a
+failure among many successes of the same environment, so a dependency in good health costs one read a second. When the store
+can't be reached, calls are let through on what is known.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agentfleet.domain.breaker import Admission, Breaker, BreakerPolicy, BreakerState, admit, fail, succeed
+from agentfleet.domain.breaker import Admission, Breaker, BreakerPolicy, BreakerState, Calls, admit, fail, succeed
 from agentfleet.domain.errors import BulkheadFull, CircuitOpen, NotFound, PermanentError, Postponed
 from agentfleet.ports import BreakerStore, Clock
 
@@ -68,6 +69,7 @@ class Breakers:
         self._clock = clock
         self.policy = policy
         self._known: dict[str, _Known] = {}
+        self._calls: dict[str, Calls] = {}
         self._running: Counter[str] = Counter()
         self._mutex = Lock()
 
@@ -104,10 +106,22 @@ class Breakers:
     def leave(self, dependency: str, policy: BreakerPolicy, *, succeeded: bool, is_trial: bool) -> None:
         """After a call."""
         self.abandon(dependency)
+        counted = self._note(dependency, policy, succeeded=succeeded)
         if succeeded and is_trial:
             self._change(dependency, policy, lambda breaker, _: succeed(breaker, is_trial=True))
-        elif not succeeded:
-            self._change(dependency, policy, lambda breaker, now: fail(breaker, policy, now, is_trial=is_trial))
+        elif not succeeded and (is_trial or counted):
+            self._change(
+                dependency, policy, lambda breaker, now: fail(breaker, policy, now, is_trial=is_trial, failures=counted)
+            )
+
+    def _note(self, dependency: str, policy: BreakerPolicy, *, succeeded: bool) -> tuple[datetime, ...]:
+        """Remember how a call ended. Gives the failures that count from now on."""
+        with self._mutex:
+            if len(self._calls) >= KNOWN:
+                self._calls.clear()
+            calls = self._calls.get(dependency, Calls())
+            self._calls[dependency], counted = calls.note(policy, self._clock(), succeeded=succeeded)
+        return counted
 
     def abandon(self, dependency: str) -> None:
         """After a call that was never made, or showed nothing: a trial is left to run out."""
@@ -229,12 +243,17 @@ class Guard:
 
 
 def read_policy(settings: Mapping[str, Any]) -> BreakerPolicy:
-    """The policy from a pool's `[pools.<name>.settings.breaker]`: `failures`, and `window`, `recovery`, `trial` in seconds.
+    """The policy from a pool's `[pools.<name>.settings.breaker]`: `failures`, `rate`, and `window`, `recovery`, `trial` in
+    seconds.
 
     Raises ValueError naming a key that there isn't, or whose value is out of its range.
     """
-    allowed = ("failures", "window", "recovery", "trial")
+    allowed = ("failures", "rate", "window", "recovery", "trial")
     if unknown := sorted(set(settings) - set(allowed)):
         raise ValueError(f"breaker: there is no setting {', '.join(unknown)}; allowed are {', '.join(allowed)}")
-    times: dict[str, Any] = {name: timedelta(seconds=float(settings[name])) for name in allowed[1:] if name in settings}
-    return replace(BreakerPolicy(failures=int(settings.get("failures", BreakerPolicy().failures))), **times)
+    times: dict[str, Any] = {name: timedelta(seconds=float(settings[name])) for name in allowed[2:] if name in settings}
+    default = BreakerPolicy()
+    counts = BreakerPolicy(
+        failures=int(settings.get("failures", default.failures)), rate=float(settings.get("rate", default.rate))
+    )
+    return replace(counts, **times)

@@ -224,13 +224,20 @@ class TaskBudget:
         """
         return Held(self._budgets, self._accounts, Spend.of(dollars, tokens, seconds))
 
-    def dollars_left(self) -> float | None:
-        """What may still be set aside, by the account that has least; None where nothing limits it. Reads the accounts."""
-        budgets = self._budgets
-        accounts = self._accounts() if budgets else ()
-        balances = [one for account in accounts for one in (budgets.standing(account) if budgets else ())]
-        left = [one.left for one in balances if one.measure == "nanodollars" and one.left is not None]
-        return in_units("nanodollars", min(left)) if left else None
+    def left(self) -> dict[str, float]:
+        """What may still be set aside of `dollars`, `tokens` and `seconds`, by the account that has least, and the `depth`.
+
+        What nothing limits is left out. Reads the accounts.
+        """
+        found: dict[str, float] = {}
+        for account in self._accounts():
+            for one in self._budgets.standing(account) if self._budgets else ():
+                if one.left is not None:
+                    name, left = measure_name(one.measure), in_units(one.measure, one.left)
+                    found[name] = min(left, found.get(name, left))
+        if self._goal and self._goal.budget and self._goal.budget.depth is not None:
+            found["depth"] = self._goal.budget.depth
+        return found
 
     def _accounts(self) -> Sequence[Account]:
         return self._budgets.accounts(self._goal) if self._budgets and self._goal else ()

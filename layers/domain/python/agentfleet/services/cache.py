@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from functools import cached_property
 from threading import Event, Lock
 from typing import Any, Final
@@ -96,6 +97,19 @@ class _Entry(Struct, frozen=True):
         return now + timedelta(seconds=ahead) >= self.expires
 
 
+class _Landing(Enum):
+    """What those who waited for a value hear where it is not for them."""
+
+    ALONE = auto()
+    """Make your own: this one is the maker's only."""
+    ABANDONED = auto()
+    """The maker was stopped: one of you is the next."""
+
+
+_Flight = Future[Found | _Landing]
+"""A value that is being made."""
+
+
 class _Turn(Struct, frozen=True):
     """The right to make a value; `owner` holds the lock (None: nobody does)."""
 
@@ -125,7 +139,7 @@ class CacheManager:
         self._clock = clock
         self._fraction = fraction
         self._pause = pause or Event().wait
-        self._flights: dict[str, Future[Found | None]] = {}
+        self._flights: dict[str, _Flight] = {}
         self._mutex = Lock()
         self._resting: dict[str, datetime] = {}
         self._counts: Counter[str] = Counter()
@@ -145,56 +159,76 @@ class CacheManager:
 
         `key` is made of letters, digits and `/._-`. One call to `load` serves all callers of this process that wait for it.
         """
-        if found := self._at_hand(key):
-            return found
-        flight, is_leader = self._join(key)
-        if not is_leader:
-            return self._shared(flight.result()) or self._alone(load())
-        found = None
+        while True:
+            if found := self._at_hand(key):
+                return found
+            flight, is_leader = self._join(key)
+            if is_leader:
+                return self._lead(key, flight, load, policy)
+            landed = flight.result()
+            if landed is not _Landing.ABANDONED:
+                return self._shared(landed) if isinstance(landed, Found) else self._alone(load())
+
+    async def get_or_load_async(self, key: str, load: Callable[[], Awaitable[Loaded]], policy: CachePolicy) -> Found:
+        """`get_or_load` for coroutines: `load` runs in the caller's loop, the tiers are asked in threads."""
+        while True:
+            if found := self._at_hand(key):
+                return found
+            flight, is_leader = self._join(key)
+            if is_leader:
+                return await self._lead_async(key, flight, load, policy)
+            landed = await asyncio.wrap_future(flight)
+            if landed is not _Landing.ABANDONED:
+                return self._shared(landed) if isinstance(landed, Found) else self._alone(await load())
+
+    def forget(self, key: str) -> None:
+        """Delete from every tier that can be reached."""
+        for tier in self._tiers:
+            self._ask(tier, lambda store: store.delete(key))
+
+    def _lead(self, key: str, flight: _Flight, load: Callable[[], Loaded], policy: CachePolicy) -> Found:
+        """Get or make the value for all who wait for this flight."""
+        landing: Found | _Landing = _Landing.ABANDONED
         try:
             step = self._begin(key, policy)
             if isinstance(step, Found):
-                found = step
-                return found
+                landing = step
+                return step
             try:
                 loaded = load()
             except Exception as error:
-                found = self._keep_old(step, error)
-                return found
+                landing = old = self._keep_old(step, error)
+                return old
             else:
-                answer = self._finish(key, loaded, step, policy)
-                found = None if _is_private(loaded) else answer
-                return answer
+                made = self._finish(key, loaded, step, policy)
+                landing = _Landing.ALONE if _is_private(loaded) else made
+                return made
             finally:
                 self._give_way(key, step)
         except Exception as error:
             flight.set_exception(error)
             raise
         finally:
-            self._land(key, flight, found)
+            self._land(key, flight, landing)
 
-    async def get_or_load_async(self, key: str, load: Callable[[], Awaitable[Loaded]], policy: CachePolicy) -> Found:
-        """`get_or_load` for coroutines: `load` runs in the caller's loop, the tiers are asked in threads."""
-        if found := self._at_hand(key):
-            return found
-        flight, is_leader = self._join(key)
-        if not is_leader:
-            return self._shared(await asyncio.wrap_future(flight)) or self._alone(await load())
-        loop, found = asyncio.get_running_loop(), None
+    async def _lead_async(self, key: str, flight: _Flight, load: Callable[[], Awaitable[Loaded]], policy: CachePolicy) -> Found:
+        """`_lead` for coroutines."""
+        loop = asyncio.get_running_loop()
+        landing: Found | _Landing = _Landing.ABANDONED
         try:
             step = await loop.run_in_executor(self._threads, self._begin, key, policy)
             if isinstance(step, Found):
-                found = step
-                return found
+                landing = step
+                return step
             try:
                 loaded = await load()
             except Exception as error:
-                found = self._keep_old(step, error)
-                return found
+                landing = old = self._keep_old(step, error)
+                return old
             else:
-                answer = await loop.run_in_executor(self._threads, self._finish, key, loaded, step, policy)
-                found = None if _is_private(loaded) else answer
-                return answer
+                made = await loop.run_in_executor(self._threads, self._finish, key, loaded, step, policy)
+                landing = _Landing.ALONE if _is_private(loaded) else made
+                return made
             finally:
                 # Not awaited: a caller that is being cancelled must not be held up.
                 self._threads.submit(self._give_way, key, step)
@@ -202,12 +236,7 @@ class CacheManager:
             flight.set_exception(error)
             raise
         finally:
-            self._land(key, flight, found)
-
-    def forget(self, key: str) -> None:
-        """Delete from every tier that can be reached."""
-        for tier in self._tiers:
-            self._ask(tier, lambda store: store.delete(key))
+            self._land(key, flight, landing)
 
     def _at_hand(self, key: str) -> Found | None:
         """From the fastest tier, without a thread, unless this caller is to make it anew and nobody does already."""
@@ -220,7 +249,7 @@ class CacheManager:
         self._count(f"{first.name}.hits")
         return Found(entry.value, entry.negative, first.name)
 
-    def _join(self, key: str) -> tuple["Future[Found | None]", bool]:
+    def _join(self, key: str) -> tuple[_Flight, bool]:
         """The flight that makes this value, and whether it is the caller's own."""
         with self._mutex:
             flight = self._flights.get(key)
@@ -231,17 +260,15 @@ class CacheManager:
             flight.set_running_or_notify_cancel()
             return flight, True
 
-    def _land(self, key: str, flight: "Future[Found | None]", found: Found | None) -> None:
+    def _land(self, key: str, flight: _Flight, landing: Found | _Landing) -> None:
         with self._mutex:
             del self._flights[key]
         if flight.done():
             flight.exception()  # seen: nobody has to have waited for it
         else:
-            flight.set_result(found)
+            flight.set_result(landing)
 
-    def _shared(self, found: Found | None) -> Found | None:
-        if found is None:
-            return None
+    def _shared(self, found: Found) -> Found:
         self._count("shared")
         # Through JSON, so that no caller can change what another one holds.
         return Found(json.loads(dumps(found.value)), found.negative, "shared")
@@ -345,8 +372,13 @@ class CacheManager:
         if len(text.encode()) > tier.max_bytes:
             self._count(f"{tier.name}.too_large")
             return
-        self._ask(tier, lambda store: store.put(key, text, min(remaining, tier.longest)))
-        self._count(f"{tier.name}.writes")
+
+        def put(store: CacheTier) -> str:
+            store.put(key, text, min(remaining, tier.longest))
+            return text
+
+        if self._ask(tier, put) is not None:
+            self._count(f"{tier.name}.writes")
 
     def _ask(self, tier: Tier, question: Callable[[CacheTier], str | None]) -> str | None:
         """The tier's answer; None if it is resting, or fails and must rest."""

@@ -16,7 +16,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.breaker import BreakerPolicy
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import ModelUnavailable, PermanentError, RetryableError
+from agentfleet.domain.errors import BadOutput, ModelUnavailable, PermanentError, RetryableError
 from agentfleet.ports import BlobStore, Clock
 from agentfleet.services.breaker import Breakers, Guard, LocalBreakers
 from agentfleet.services.budget import TaskBudget
@@ -120,6 +120,8 @@ class TaskContext(Struct, frozen=True):
     """What `journal` is kept in; None: nowhere but in this task's own memory."""
     workshop: "Callable[[TaskContext], TaskTools] | None" = None
     """What `tools` is made by; None: there are no tools here."""
+    stops: Callable[[], None] | None = None
+    """What `raise_if_stopped` asks; None: nobody stops this task."""
 
     @property
     def has_memory(self) -> bool:
@@ -187,6 +189,15 @@ class TaskContext(Struct, frozen=True):
         if left <= 0:
             raise RetryableError("no time is left for another call")
         return left
+
+    def raise_if_stopped(self) -> None:
+        """Ask whether to go on, in long tasks, before what costs or takes effect; `model` and `tools` do. May read a table.
+
+        Raises Stopped while somebody holds the kill switch (the task comes again later), GoalEnded for a goal that was
+        cancelled or has failed: let them out of the capability.
+        """
+        if self.stops is not None:
+            self.stops()
 
     def breaker(self, dependency: str, *, policy: BreakerPolicy | None = None, concurrency: int | None = None) -> Guard:
         """What to put around a call to something outside: `with context.breaker("crm"): …`, also `async with`, `call`.
@@ -292,7 +303,7 @@ class Capability:
         return self.function(value, context) if self._takes_context else self.function(value)
 
     def write_output(self, value: Any) -> Any:
-        """The output as plain JSON data. Raises PermanentError if it isn't what the function promised, or isn't JSON."""
+        """The output as plain JSON data. Raises BadOutput if it isn't what the function promised, or isn't JSON."""
         try:
             if isinstance(value, BaseModel):
                 plain = value.model_dump(mode="json")
@@ -302,7 +313,7 @@ class Capability:
                 plain = value
             dumps(plain)
         except (ValidationError, TypeError, ValueError) as error:
-            raise PermanentError(f"output of {self.name} is not what it promised, or not JSON: {error}") from error
+            raise BadOutput(f"output of {self.name} is not what it promised, or not JSON: {error}") from error
         return plain
 
 

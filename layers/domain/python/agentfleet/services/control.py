@@ -2,6 +2,8 @@
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -108,7 +110,9 @@ class Controller:
         """A new goal with this one's plan and those of its results that are kept; everything else runs again.
 
         `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over. A task whose input is
-        changed runs again, and so does all that depends on it, kept or not. The same `key` gives the same fork once.
+        changed runs again, and so does all that depends on it, kept or not. The same `key` gives the same fork once, and
+        goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
+        that is still PLANNING, as the healer may, can set it going without running what was to be kept.
         Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
         DeliveryFailed (fork again with the key).
         """
@@ -121,39 +125,39 @@ class Controller:
         self._switch.refuse(tenant)
         old = self._plans.read(source.id).whole()
         plan = _changed(old, changes)
-        kept = self._kept(source, plan, keep, changes)
-        self._plans.put(fork_id, encode(plan))
-        fork = Goal(
-            id=fork_id,
-            tenant=tenant,
-            name=source.name,
-            state=GoalState.PLANNING,
-            created=now,
-            tasks=source.tasks,
-            shards=source.shards,
-            priority=source.priority,
-            on_failure=source.on_failure,
-            labels=source.labels,
-            words=source.words,
-            origin=source.id,
-            budget=source.budget and replace(source.budget, above=()),
-        )
-        fork = fork if self._goals.create(fork) else self._goals.get([fork_id])[fork_id]
-        results: list[Result] = []
-        for start in range(0, len(kept), PART):
-            part = self._results.get(source.id, source.shards, kept[start : start + PART])
-            results += self._results.put(fork.shards, [replace(one, goal_id=fork_id) for one in part.values()])
+        done: dict[int, Result] = {}
+        if not self._plans.put(fork_id, encode(plan)):  # an earlier call of this key came so far: its plan stands
+            plan = self._plans.read(fork_id).whole()
+            done = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
+        fork = known or _forked(source, fork_id, now)
+        if known is None:
+            kept = self._kept(source, plan, keep, changes.keys() | _differing(old, plan))
+            done |= self._copy(source, fork_id, [number for number in kept if number not in done])
+        ended = self._finisher.fill(fork, plan, list(done.values()))
+        if known is None and not self._goals.create(fork):
+            fork = self._goals.get([fork_id])[fork_id]  # another call of this key was quicker
+        return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
+
+    def _copy(self, source: Goal, fork_id: str, units: Sequence[int]) -> dict[int, Result]:
+        """Take these results over; gives those that stand."""
+        standing: dict[int, Result] = {}
+        for start in range(0, len(units), PART):
+            part = self._results.get(source.id, source.shards, units[start : start + PART])
+            copies = [replace(one, goal_id=fork_id) for one in part.values()]
+            standing |= {one.unit: one for one in self._results.put(source.shards, copies)}
+        return standing
+
+    def _start(self, fork: Goal, plan: CompiledPlan, done: Mapping[int, Result], *, ended: bool) -> Goal:
         self._finisher.tell_accepted(fork)
-        ended = self._finisher.fill(fork, plan, results)
-        self._releaser.release(fork, plan, to_ranges(frontier(plan, {result.unit for result in results})))
+        self._releaser.release(fork, plan, to_ranges(frontier(plan, done.keys())))
         running = fork.move(GoalState.RUNNING)
         if not self._goals.replace(fork, running):
-            return self._goals.get([fork_id])[fork_id]
+            return self._goals.get([fork.id])[fork.id]
         return self._finisher.end(running, GoalState.SUCCEEDED) if ended else running
 
-    def _kept(self, source: Goal, plan: CompiledPlan, keep: Sequence[str], changes: Changes) -> list[int]:
+    def _kept(self, source: Goal, plan: CompiledPlan, keep: Sequence[str], changed: AbstractSet[str]) -> list[int]:
         """The units whose results are taken over: all of their tasks match and succeeded, and nothing before them changed."""
-        unchanged = reachable(plan, {unit.number for unit in plan.units for task in unit.tasks if task.id in changes})
+        unchanged = reachable(plan, {unit.number for unit in plan.units for task in unit.tasks if task.id in changed})
         wanted = [
             unit.number
             for unit in plan.units
@@ -162,6 +166,31 @@ class Controller:
         found = self._results.get(source.id, source.shards, wanted, outputs=False)
         undone = self._results.get(ids.undo_id(source.id), source.shards, wanted, outputs=False) if source.undoing else {}
         return sorted(number for number, result in found.items() if _is_good(result) and number not in undone)
+
+
+def _forked(source: Goal, fork_id: str, now: datetime) -> Goal:
+    return Goal(
+        id=fork_id,
+        tenant=source.tenant,
+        name=source.name,
+        state=GoalState.PLANNING,
+        created=now,
+        tasks=source.tasks,
+        shards=source.shards,
+        priority=source.priority,
+        on_failure=source.on_failure,
+        labels=source.labels,
+        words=source.words,
+        origin=source.id,
+        budget=source.budget and replace(source.budget, above=()),
+        bounds=source.bounds,
+    )
+
+
+def _differing(old: CompiledPlan, new: CompiledPlan) -> set[str]:
+    """Ids of the tasks whose input is not the same in both."""
+    inputs = {task.id: task.input for unit in old.units for task in unit.tasks}
+    return {task.id for unit in new.units for task in unit.tasks if task.input != inputs[task.id]}
 
 
 def _is_good(result: Result) -> bool:

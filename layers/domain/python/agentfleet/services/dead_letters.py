@@ -1,7 +1,7 @@
 """Dead letters: say why each is there, send again what can run, fail what can't, and keep a record of both."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct, field
@@ -12,33 +12,35 @@ from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.dead_letters import (
     AGENT_DIED,
     CAPABILITY_GONE,
+    KEPT_UNREADABLE,
     MAX_RECEIVES,
     Action,
     Cause,
     Circumstances,
     DeadLetter,
     LetterRecord,
+    Reading,
     decide,
     diagnose,
+    read_letter,
 )
-from agentfleet.domain.errors import InvalidRequest, NotFound, closest
+from agentfleet.domain.errors import InvalidRequest, NotFound, Unfinished, closest
 from agentfleet.domain.goal import Failure, Goal
 from agentfleet.domain.healing import VISIBILITY_PER_TIMEOUT, IncidentKind
-from agentfleet.domain.messages import BadMessage, TaskPointer, read_task
+from agentfleet.domain.messages import TaskPointer
+from agentfleet.domain.names import SUBMISSIONS
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, ResultStore
 from agentfleet.services.authorize import Caller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
+from agentfleet.services.letter_sweep import Sweep
 from agentfleet.services.release import Releaser
 from agentfleet.services.routing import Router
 
-TAKEN = 200
-"""Dead letters of a pool that one visit looks at, those left out that nobody can read."""
-FLOOD = 2000
-"""All dead letters of a pool that one visit takes: what can't be read waits for a person, and must not hide the rest."""
-_BATCH = 10
+BY_HAND = timedelta(seconds=12)
+"""How long letters are looked through for a person, of the 29 seconds that a request may take."""
 _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
 
@@ -51,23 +53,35 @@ class Examined(Struct, frozen=True):
     cause: Cause
     action: Action
     """What is done about it without a person."""
-    pointer: TaskPointer | None
-    goal: Goal | None
-    plan: PlanReader | None
-    unit: Unit | None
-    before: LetterRecord | None
+    reading: Reading
+    before: LetterRecord | None = None
+    goal: Goal | None = None
+    """The goal that it is about; of an event, the one that came of sending it again."""
+    plan: PlanReader | None = None
+    unit: Unit | None = None
 
     @property
     def key(self) -> str:
-        """Names the task across all its letters; a letter that can't be read only itself."""
-        return f"{self.pointer.goal_id}.{self.pointer.unit}" if self.pointer else self.letter.id
+        """What people name it by."""
+        return self.reading.key
+
+    @property
+    def pointer(self) -> TaskPointer | None:
+        """What a task's message points at."""
+        return self.reading.pointer
 
     @property
     def tenant(self) -> str | None:
         """Whose it is, as far as that can be told."""
-        if self.goal:
-            return self.goal.tenant
-        return self.pointer.tenant if self.pointer else None
+        return self.goal.tenant if self.goal else self.reading.tenant
+
+
+class Lot(Struct, frozen=True):
+    """Dead letters that were found, or dealt with."""
+
+    letters: tuple[Examined, ...]
+    complete: bool
+    """Are there no others?"""
 
 
 class Visit(Struct):
@@ -96,7 +110,9 @@ class DeadLetterOffice:
         releaser: Releaser,
         finisher: Finisher,
         clock: Clock,
+        accept: Callable[[str], Goal | None],
     ) -> None:
+        """`accept` takes in the goal of an event once more (services/intake.py)."""
         self._letters = letters
         self._health = health
         self._incidents = incidents
@@ -108,53 +124,60 @@ class DeadLetterOffice:
         self._releaser = releaser
         self._finisher = finisher
         self._clock = clock
+        self._accept = accept
 
     def visit(self, until: datetime) -> Visit:
         """Do for every pool's letters what the policy says; what can't be dealt with stays, with its error."""
         visit = Visit()
-        for pool in sorted(self._catalog.pools):
-            if self._clock() >= until:
-                visit.unseen.add(pool)
-                continue
-            taken, all_seen = self._take(pool, most=FLOOD)
-            if not all_seen:
-                visit.unseen.add(pool)
-            kept = []
-            for letter in taken:
+        unreadable: Counter[str] = Counter()
+        with Sweep(self._letters, self._catalog.pools, self._clock, until) as sweep:
+            for pool, letter in sweep:
                 try:
                     examined = self._examine(pool, letter)
-                    if examined.action is Action.KEEP:
-                        kept.append(letter)
-                    else:
-                        self._carry_out(examined, examined.action)
-                    visit.done[examined.action] += 1
+                    unreadable[pool] += examined.cause is Cause.UNREADABLE
+                    action, reason = examined.action, None
+                    if action is Action.KEEP and unreadable[pool] > KEPT_UNREADABLE:
+                        action, reason = Action.BURY, f"one of more than {KEPT_UNREADABLE:,} that nobody can read"
+                    if action is not Action.KEEP:
+                        self._carry_out(examined, action, reason)
+                        sweep.settled(pool, letter)
+                    visit.done[action] += 1
                 except Exception as error:
-                    kept.append(letter)
-                    visit.held.update(_place(letter))
+                    visit.held.update(_place(pool, letter))
                     visit.errors.append(f"dead letter {letter.id} of pool {pool}: {type(error).__name__}: {error}")
-            self._letters.give_back(pool, kept)
+        visit.unseen = sweep.unseen
         return visit
 
-    def lying(self, caller: Caller, pool: str | None, limit: int) -> Sequence[Examined]:
-        """Dead letters as they lie there: the caller's own, an operator's all. Raises NotFound for an unknown pool."""
-        pools = sorted(self._catalog.pools) if pool is None else [self._known(pool)]
-        found: list[Examined] = []
-        for name in pools:
-            taken, _ = self._take(name, limit)
-            try:
-                found.extend(self._examine(name, letter) for letter in taken)
-            finally:
-                self._letters.give_back(name, taken)
-        return [one for one in found if _may_touch(caller, one.tenant)][:limit]
+    def lying(self, caller: Caller, pool: str | None, limit: int, key: str | None = None) -> Lot:
+        """Dead letters as they lie there, by pool, those that can be read first: a caller's own, an operator's all.
+
+        Goals that came as events and were not accepted are those of `submissions`. With `key` only those of one task or event.
+        Raises NotFound for an unknown pool.
+        """
+        pools = sorted([*self._catalog.pools, SUBMISSIONS]) if pool is None else [self._known(pool)]
+        readable: list[tuple[str, DeadLetter]] = []
+        others: list[tuple[str, DeadLetter]] = []
+        with self._sweep(pools) as sweep:
+            for name, letter in sweep:
+                reading = read_letter(letter, name)
+                if _is_meant(caller, reading, key):
+                    kind = readable if reading.is_known else others
+                    if len(kind) <= limit:
+                        kind.append((name, letter))
+                if len(readable) > limit:
+                    break
+            found = [self._examine(*one) for one in sorted([*readable, *others][:limit], key=lambda one: one[0])]
+        complete = not sweep.unseen and len(readable) + len(others) <= limit
+        return Lot(tuple(one for one in found if _may_touch(caller, one.tenant)), complete)
 
     def records(self, caller: Caller, pool: str, limit: int) -> Sequence[LetterRecord]:
         """What became of a pool's earlier dead letters, last seen first. Raises NotFound."""
         return [one for one in self._health.letters(self._known(pool), limit) if _may_touch(caller, one.tenant)]
 
-    def redrive(self, caller: Caller, pool: str, key: str | None) -> Sequence[Examined]:
-        """Send a task's message again, or those of all letters whose goals live. Gives the ones that were.
+    def redrive(self, caller: Caller, pool: str, key: str | None) -> Lot:
+        """Send a task's message again, or those of all letters whose goals live; take an event's goal in. Gives what was.
 
-        Raises NotFound, InvalidRequest for a letter whose task can't run any more.
+        Raises NotFound, InvalidRequest for a letter whose task can't run any more, Unfinished if it was not found in time.
         """
 
         def may(one: Examined) -> bool:
@@ -167,46 +190,40 @@ class DeadLetterOffice:
         return self._by_hand(caller, pool, key, Action.REDRIVE, "redriven by hand", may)
 
     def bury(self, caller: Caller, pool: str, key: str, reason: str) -> Examined:
-        """Take a letter out of its queue, and keep what it was and why. Raises NotFound."""
-        [buried] = self._by_hand(caller, pool, key, Action.BURY, reason, lambda _: True)
-        return buried
+        """Take a task's letters, or one that can't be read, out of its queue, and keep what it was and why.
+
+        Raises NotFound, Unfinished if it was not found in time.
+        """
+        return self._by_hand(caller, pool, key, Action.BURY, reason, lambda _: True).letters[0]
 
     def _by_hand(
         self, caller: Caller, pool: str, key: str | None, action: Action, reason: str, may: Callable[[Examined], bool]
-    ) -> Sequence[Examined]:
-        taken, _ = self._take(self._known(pool))
-        left = {letter.id: letter for letter in taken}
+    ) -> Lot:
         done: list[Examined] = []
-        try:
-            for letter in taken:
+        with self._sweep([self._known(pool)]) as sweep:
+            for _, letter in sweep:
+                if not _is_meant(caller, read_letter(letter, pool), key):
+                    continue
                 one = self._examine(pool, letter)
-                if _may_touch(caller, one.tenant) and key in {None, one.key} and may(one):
-                    self._carry_out(one, action, reason, by_person=True)
-                    del left[letter.id]
-                    done.append(one)
-        finally:
-            self._letters.give_back(pool, list(left.values()))
+                if _may_touch(caller, one.tenant) and may(one):
+                    done.append(self._carry_out(one, action, reason, by_person=True))
+                    sweep.settled(pool, letter)
         if key is not None and not done:
+            if sweep.unseen:
+                raise Unfinished(f"{key[:128]!r} was not among the dead letters of pool {pool} that there was time to look at")
             raise NotFound(f"pool {pool} has no dead letter {key[:128]!r}")
-        return done
+        return Lot(tuple(done), complete=not sweep.unseen)
 
-    def _take(self, pool: str, limit: int = TAKEN, most: int | None = None) -> tuple[list[DeadLetter], bool]:
-        """At most `limit` letters, and whether those are all; with `most`, at most so many of which `limit` can be read."""
-        taken: list[DeadLetter] = []
-        counted = 0
-        while counted < limit and (most is None or len(taken) < most):
-            part = self._letters.take(pool, min(_BATCH, limit - counted))
-            if not part:
-                return taken, True
-            taken.extend(part)
-            counted += len(part) if most is None else sum(bool(_place(letter)) for letter in part)
-        return taken, False
+    def _sweep(self, pools: Iterable[str]) -> Sweep:
+        return Sweep(self._letters, pools, self._clock, self._clock() + BY_HAND)
 
     def _examine(self, pool: str, letter: DeadLetter) -> Examined:
-        try:
-            pointer = read_task(letter.body)
-        except BadMessage:
-            pointer = None
+        reading = read_letter(letter, pool)
+        before = self._health.letter(pool, reading.key) if reading.is_known else None
+        if pool == SUBMISSIONS:
+            cause = Cause.NOT_ACCEPTED if reading.is_known else Cause.UNREADABLE
+            return Examined(pool, letter, cause, Action.KEEP, reading, before)
+        pointer = reading.pointer
         goal = self._goals.get([pointer.goal_id]).get(pointer.goal_id) if pointer else None
         plan, unit = self._unit(goal, pointer)
         alive = goal is not None and pointer is not None and unit is not None and goal.state.is_alive
@@ -229,10 +246,8 @@ class DeadLetterOffice:
             visibility=VISIBILITY_PER_TIMEOUT * self._catalog.pools[pool].timeout,
         )
         cause = diagnose(case)
-        key = f"{pointer.goal_id}.{pointer.unit}" if pointer else letter.id
-        before = self._health.letter(pool, key) if pointer else None
-        action = decide(cause, before.redrives if before else 0)
-        return Examined(pool, letter, cause, action, pointer, goal, plan, unit, before)
+        action = decide(cause, before.redrives if before else 0, now - letter.first_sent)
+        return Examined(pool, letter, cause, action, reading, before, goal, plan, unit)
 
     def _unit(self, goal: Goal | None, pointer: TaskPointer | None) -> tuple[PlanReader | None, Unit | None]:
         if goal is None or pointer is None:
@@ -253,8 +268,10 @@ class DeadLetterOffice:
             return None
         return pool if pool in homes else homes[0]
 
-    def _carry_out(self, one: Examined, action: Action, reason: str | None = None, *, by_person: bool = False) -> None:
+    def _carry_out(self, one: Examined, action: Action, reason: str | None = None, *, by_person: bool = False) -> Examined:
         """Act, record, and only then take the letter away: whoever dies in between does it again, which changes nothing."""
+        if one.reading.event and action is Action.REDRIVE:
+            one = replace(one, goal=self._accept(one.letter.body))
         goal, plan, unit = one.goal, one.plan, one.unit
         if goal and plan and unit and action is not Action.BURY:
             match action:
@@ -272,6 +289,7 @@ class DeadLetterOffice:
             )
         self._health.file_letter(self._record(one, action, reason or one.cause.value, by_person=by_person))
         self._letters.delete(one.pool, [one.letter])
+        return one
 
     def _record(self, one: Examined, action: Action, reason: str, *, by_person: bool) -> LetterRecord:
         now = self._clock()
@@ -310,8 +328,9 @@ class DeadLetterOffice:
         self._finisher.advance(goal, plan, self._results.put(goal.shards, [result]), repeated=True)
 
     def _known(self, pool: str) -> str:
-        if pool not in self._catalog.pools:
-            raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, list(self._catalog.pools))}")
+        known = [*self._catalog.pools, SUBMISSIONS]
+        if pool not in known:
+            raise NotFound(f"there is no pool {pool[:64]!r}; {closest(pool, known)}")
         return pool
 
 
@@ -321,12 +340,14 @@ def _may_touch(caller: Caller, tenant: str | None) -> bool:
 
 
 def _can_run(one: Examined) -> bool:
-    return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED}
+    return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED, Cause.NOT_ACCEPTED}
 
 
-def _place(letter: DeadLetter) -> set[tuple[str, int]]:
-    try:
-        pointer = read_task(letter.body)
-    except BadMessage:
-        return set()
-    return {(pointer.goal_id, pointer.unit)}
+def _is_meant(caller: Caller, reading: Reading, key: str | None) -> bool:
+    """May it be one that the caller asks for? Told by the letter alone: a flood of others costs no look at their goals."""
+    return key in {None, reading.key} and _may_touch(caller, reading.tenant)
+
+
+def _place(pool: str, letter: DeadLetter) -> set[tuple[str, int]]:
+    pointer = read_letter(letter, pool).pointer
+    return {(pointer.goal_id, pointer.unit)} if pointer else set()

@@ -1,5 +1,6 @@
 """Find pieces of documents by meaning and by words, in several domains at once."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
@@ -12,6 +13,8 @@ from agentfleet.domain.ranking import fuse, words
 from agentfleet.ports_knowledge import DocumentStore
 from agentfleet.services.knowledge_views import Citation, Finding, FindingList
 from agentfleet.services.learn import Indexes
+
+_log: Final = logging.getLogger(__name__)
 
 CANDIDATES: Final = 50
 """From each ranking of each domain."""
@@ -42,7 +45,7 @@ class Finder:
         """The pieces that match best, from these domains or from all that the tenant has.
 
         Those nearest in meaning and those that share rare words are ranked each by itself over all domains; the two rankings
-        are joined by reciprocal rank. A domain that does not answer is named in `missing` with the reason.
+        are joined by reciprocal rank. A domain that does not answer, or fails, is named in `missing` with the reason.
         Raises InvalidRequest if the query has no word, KnowledgeUnavailable if no domain answers at all.
         """
         asked_words = words(query)
@@ -108,6 +111,10 @@ def _ask(space: Space, kind: str, call: Callable[[], Sequence[Match]]) -> _Asked
         return _Asked(space, kind, call())
     except KnowledgeUnavailable as error:
         return _Asked(space, kind, error=str(error))
+    except Exception as error:
+        # A damaged file of one domain, or a mistake of ours: the others' findings are an answer all the same.
+        _log.exception("the %s of %s of tenant %s failed", kind, space.domain, space.tenant)
+        return _Asked(space, kind, error=f"failed unexpectedly ({type(error).__name__})")
 
 
 def _merged(answers: Sequence[_Asked], kind: str) -> list[str]:

@@ -10,8 +10,8 @@ from agentfleet.domain import references
 from agentfleet.domain.errors import IllegalTransition
 from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
 from agentfleet.domain.plan import Place, PlanReader, Range, expand, to_ranges
-from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.ports import Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore, Sagas
+from agentfleet.domain.result import RESTING, Result, TaskOutcome, TaskState
+from agentfleet.ports import ClaimStore, Clock, GoalStore, JoinStore, MessageBus, PlanStore, ResultStore, Sagas
 from agentfleet.services.release import Releaser
 
 EVENTS: Final = {
@@ -78,6 +78,7 @@ class Finisher:
         bus: MessageBus,
         clock: Clock,
         sagas: Sagas,
+        claims: ClaimStore,
     ) -> None:
         self._goals = goals
         self._plans = plans
@@ -87,6 +88,7 @@ class Finisher:
         self._bus = bus
         self._clock = clock
         self._sagas = sagas
+        self._claims = claims
 
     def advance(self, goal: Goal, plan: PlanReader, done: Sequence[Result], *, repeated: bool = False) -> None:
         """Join, release and perhaps finish after these results have been stored.
@@ -212,6 +214,8 @@ class Finisher:
         if goal.parent and goal.state.is_final:
             if goal.parent.reports:
                 self._report_to_parent(goal, goal.parent)
+            else:
+                self._wake(goal.parent)
             return
         self._bus.publish(
             EVENTS[goal.state],
@@ -228,6 +232,18 @@ class Finisher:
                 **({"error": goal.failure.error, "message": goal.failure.message} if goal.failure else {}),
             },
         )
+
+    def _wake(self, link: Parent) -> None:
+        """A goal that a task called for has ended: if the task rests, it goes on now instead of when it would look again.
+
+        One that is still at work sees for itself. Whoever dies before this leaves it to the task's own message.
+        """
+        waiting = self._goals.get([link.goal_id]).get(link.goal_id)
+        if waiting is None or not waiting.state.is_alive or waiting.paused:
+            return
+        held = self._claims.held(waiting.id, waiting.shards, [link.unit]).get(link.unit)
+        if held and held.owner == RESTING and held.until > self._clock():
+            self._releaser.wake(waiting, self._plans.read(waiting.id), link.unit)
 
     def confirm_end(self, goal: Goal, unit: int) -> None:
         """A message of an ended goal was received again: who ended the goal with it may have died before telling.

@@ -143,7 +143,8 @@ class Healer:
         `wait` takes the place of what the rules find long enough for a goal to be quiet: for a fleet that is known to be
         idle. A goal that can't be repaired is reported, and the others are looked at all the same.
         """
-        visit = self._office.visit(until)
+        now = self._clock()
+        visit = self._office.visit(now + (until - now) / 2)  # however many letters there are, goals are looked at too
         rounds = self._health.rounds()
         still_open, healed = self._incidents.close_healed()
         # Read after the incidents: what a letter's redrive has set going is in them.

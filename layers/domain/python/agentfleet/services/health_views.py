@@ -7,7 +7,7 @@ from pydantic import StringConstraints
 
 from agentfleet.domain.dead_letters import Action, Cause, LetterRecord
 from agentfleet.domain.healing import Incident, IncidentKind
-from agentfleet.services.dead_letters import Examined
+from agentfleet.services.dead_letters import Examined, Lot
 from agentfleet.services.heal import HealReport
 from agentfleet.services.incidents import HealthSummary
 from agentfleet.services.views import Order, View
@@ -112,13 +112,14 @@ class DeadLetterView(View):
 
     pool: str
     key: str
-    """Goal and unit, with a dot between; the message's id if it can't be read."""
+    """Goal and unit, with a dot between; a submitted event's id; the message's id if it can't be read."""
     cause: Cause
     """Why it is there."""
     next: Action
     """What the healer does about it by itself."""
     body: str
     goal: str | None = None
+    """The task's; of an event that was sent again, the one that came of it: none if it was rejected."""
     tasks: tuple[str, ...] = ()
     """Ids of the tasks that it carries, at most ten."""
     receives: int
@@ -136,7 +137,7 @@ class DeadLetterView(View):
             cause=one.cause,
             next=one.action,
             body=one.letter.body[:4000],
-            goal=one.pointer.goal_id if one.pointer else None,
+            goal=one.pointer.goal_id if one.pointer else one.goal and one.goal.id,
             tasks=tuple(task.id for task in one.unit.tasks[:10]) if one.unit else (),
             receives=one.letter.receives,
             redrives=one.before.redrives if one.before else 0,
@@ -145,9 +146,16 @@ class DeadLetterView(View):
 
 
 class DeadLetterList(View):
-    """Dead letters by pool."""
+    """Dead letters by pool, those that can be read first."""
 
     letters: tuple[DeadLetterView, ...]
+    complete: bool = True
+    """Are these all? If not, ask for more, or again."""
+
+    @classmethod
+    def of(cls, lot: Lot) -> Self:
+        """The view of what was found, or dealt with."""
+        return cls(letters=tuple(map(DeadLetterView.of, lot.letters)), complete=lot.complete)
 
 
 class LetterRecordView(View):

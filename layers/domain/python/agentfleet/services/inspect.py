@@ -3,7 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -13,7 +13,7 @@ from agentfleet.domain.approval import Decision
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
-from agentfleet.domain.fleet import Agent, AgentState
+from agentfleet.domain.fleet import LIFETIME, Agent, AgentState
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.plan import CompiledPlan, PlanReader, Unit, expand, frontier
@@ -161,21 +161,26 @@ class Inspector:
     def agents(self, tenant: str, agents: Sequence[Agent]) -> AgentList:
         """Agents as this tenant may see them: without what they do for others.
 
-        An agent doesn't always say that it is done (that would cost a write per message): what it says of goals that
-        have ended is out of date.
+        An agent doesn't always say that it is done (that would cost a write per message), and can't when it dies: what it
+        says of goals that have ended, or said longer ago than its invocations may last, is out of date.
         """
+        now = self._clock()
         told = {task for agent in agents for task in (*agent.tasks, agent.last) if task}
         goals = {goal.id: goal for goal in self._get_all(sorted({task.partition("/")[0] for task in told}))}
         alive = {goal.id: goal.tenant for goal in goals.values() if not goal.state.is_final}
         own = {task for task in told if (goal := goals.get(task.partition("/")[0])) and goal.tenant == tenant}
         views: list[AgentView] = []
         for agent in agents:
-            current = [task for task in agent.tasks if task.partition("/")[0] in alive]
+            current = [task for task in agent.tasks if task.partition("/")[0] in alive and self._may_be_at_work(agent, now)]
             if agent.state is AgentState.EXECUTING and not current:
                 agent = replace(agent, state=AgentState.IDLE)  # noqa: PLW2901 - the same agent, as it must be by now
             last = agent.last if agent.last in own else None
             views.append(AgentView.of(agent, tuple(task for task in current if task in own), last))
         return AgentList(agents=tuple(views))
+
+    def _may_be_at_work(self, agent: Agent, now: datetime) -> bool:
+        spec = self._catalog.pools.get(agent.pool)
+        return agent.may_be_at_work(now, timedelta(seconds=spec.timeout) if spec else LIFETIME)
 
     def _own(self, tenant: str, goal_id: str) -> Goal:
         goal = self._goals.get([goal_id]).get(goal_id)
@@ -265,7 +270,7 @@ class Inspector:
         return {
             task.partition("/")[2]: agent
             for agent in self._agents.list(sorted(self._catalog.pools))
-            if agent.state is AgentState.EXECUTING and agent.is_living(now)
+            if self._may_be_at_work(agent, now)
             for task in agent.tasks
             if task.startswith(f"{goal.id}/")
         }

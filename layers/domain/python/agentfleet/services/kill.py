@@ -1,5 +1,7 @@
 """The kill switch: agents stop taking up work of what is stopped within seconds, and keep it until it may go on.
 
+A task that is under way asks, too, before each call of a model or a tool: it stops there.
+
 What is stopped is read at most once in two seconds per environment, and only when there is something to decide. Where it
 can't be read, what was known before holds.
 """
@@ -13,20 +15,20 @@ from typing import Final
 from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.errors import Forbidden, InvalidRequest, NotFound, Postponed, closest
+from agentfleet.domain.errors import Forbidden, GoalEnded, InvalidRequest, NotFound, Stopped, closest
+from agentfleet.domain.goal import Goal
 from agentfleet.domain.kill import Kill, Scope, pause
 from agentfleet.domain.names import TENANT
-from agentfleet.ports import Clock
+from agentfleet.ports import Clock, GoalStore
 from agentfleet.ports_governance import KillStore
 from agentfleet.services.work import Batch
 
 FRESH: Final = timedelta(seconds=2)
+GOAL_FRESH: Final = timedelta(seconds=1)
+"""How long a goal that was alive is taken to be so still: at most one read per goal and second, and a cancellation is
+noticed that much later."""
 
 _log: Final = logging.getLogger(__name__)
-
-
-class Stopped(Postponed):
-    """Somebody threw the kill switch: the task comes again, and goes on once it is let."""
 
 
 class LocalKills:
@@ -97,6 +99,11 @@ class KillSwitch:
             return self._known
 
 
+def stopped_by(kill: Kill, now: datetime, fraction: float) -> Stopped:
+    """What becomes of work that a kill stops."""
+    return Stopped(f"{kill.scope} is stopped: {kill.reason}", pause(kill, now, fraction).total_seconds())
+
+
 class KillStage:
     """The stage of an agent's pipeline that sends away what is stopped, without using up an attempt."""
 
@@ -110,8 +117,41 @@ class KillStage:
         """Postpone the work of every stopped tenant, or all of it."""
         for work in list(batch.works):
             if kill := self._switch.stopping(work.goal.tenant, self._pool):
-                after = pause(kill, self._clock(), self._fraction())
-                batch.postpone(work, Stopped(f"{kill.scope} is stopped: {kill.reason}", after.total_seconds()), after)
+                stopped = stopped_by(kill, self._clock(), self._fraction())
+                batch.postpone(work, stopped, timedelta(seconds=stopped.delay or 0.0))
+
+
+class Halt:
+    """Tells tasks that are under way to stop: when the switch is thrown, or their goal, or one above it, has ended.
+
+    A goal is read at most once a second per task.
+    """
+
+    def __init__(self, switch: KillSwitch, goals: GoalStore, pool: str, clock: Clock, fraction: Callable[[], float]) -> None:
+        self._switch = switch
+        self._goals = goals
+        self._pool = pool
+        self._clock = clock
+        self._fraction = fraction
+
+    def of(self, goal: Goal) -> Callable[[], None]:
+        """What a task of this goal, which has just been read, asks on its way. Raises Stopped, GoalEnded."""
+        looked = self._clock()
+
+        def ask() -> None:
+            nonlocal looked
+            now = self._clock()
+            if kill := self._switch.stopping(goal.tenant, self._pool):
+                raise stopped_by(kill, now, self._fraction())
+            if now - looked >= GOAL_FRESH:
+                wanted = [goal.id, *(goal.parent.ancestors if goal.parent else ())]
+                found = self._goals.get(wanted)
+                for name in wanted:
+                    if name not in found or not found[name].state.is_alive:
+                        raise GoalEnded(f"goal {name} is {found[name].state if name in found else 'gone'}")
+                looked = now
+
+        return ask
 
 
 class KillDesk:

@@ -13,35 +13,36 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from pydantic import BaseModel
 
 from agentfleet.domain.breaker import BreakerPolicy
-from agentfleet.domain.budget import Spend
+from agentfleet.domain.budget import BudgetExceeded
 from agentfleet.domain.codec import dumps
 from agentfleet.domain.errors import (
+    GoalEnded,
     ModelBusy,
     ModelFailed,
     ModelInputTooLong,
-    ModelRefused,
     ModelRequestInvalid,
     ModelThrottled,
     ModelTimeout,
     ModelUnavailable,
     Postponed,
     RetryableError,
+    Stopped,
 )
-from agentfleet.domain.model import NOTHING, Answer, Cost, Message, ModelRequest, Reply, StopReason, Tool
+from agentfleet.domain.model import Answer, Message, ModelRequest, Reply, Tool
 from agentfleet.domain.model_choice import ModelChoice
-from agentfleet.domain.model_prices import price_of
 from agentfleet.domain.model_use import ModelUse
 from agentfleet.ports_model import FreeSpending, ModelPort, Purpose, Spending
 from agentfleet.services.breaker import Guard
 from agentfleet.services.cache import CacheManager, CachePolicy, Loaded
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.model_stream import pump
+from agentfleet.services.payment import Payment
 from agentfleet.services.structured import Shape, Structured, ask_until_valid
 
 T = TypeVar("T", bound=BaseModel)
@@ -102,6 +103,11 @@ class TaskModel:
         self._given = models.given
         self._context = context
 
+    @property
+    def preferred(self) -> str:
+        """The model that is asked first."""
+        return self._given.choice.chain[0]
+
     async def converse(
         self,
         prompt: Prompt,
@@ -120,7 +126,7 @@ class TaskModel:
         `cache`: may an equal request of this tenant be answered from the cache? By default at temperature 0 only.
         `cache_prompt`: many calls begin alike; let the server keep that part, where the model can.
         Raises ModelUnavailable, ModelRefused, ModelInputTooLong, ModelRequestInvalid (for good), ModelBusy (the task comes
-        again later), ModelTimeout, ModelFailed (it is tried again).
+        again later), ModelTimeout, ModelFailed (it is tried again); Stopped, GoalEnded for a task that may not go on.
         """
         request = self.request(prompt, system, tools, tool_choice, max_tokens, temperature, stop, cache_prompt)
         return await self.ask(request, cache=cache)
@@ -135,9 +141,11 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[T]:
         """A checked value of a pydantic model; what is wrong is told to the model, in at most `rounds` calls altogether.
 
+        Calls that mend an answer let the server keep the prompt, whatever `cache_prompt` says of the first.
         Raises ModelAnswerInvalid saying what was still wrong, and what `converse` raises.
         """
         return await self.shaped(
@@ -148,6 +156,7 @@ class TaskModel:
             temperature=temperature,
             rounds=rounds,
             cache=cache,
+            cache_prompt=cache_prompt,
         )
 
     async def shaped(
@@ -160,9 +169,10 @@ class TaskModel:
         temperature: float | None = None,
         rounds: int = 3,
         cache: bool | None = None,
+        cache_prompt: bool = False,
     ) -> Structured[V]:
         """`structured` for a shape that isn't a pydantic model: any JSON schema with a check."""
-        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), False)
+        request = self.request(prompt, system, (shape.tool,), shape.tool.name, max_tokens, temperature, (), cache_prompt)
         return await ask_until_valid(lambda one: self.ask(one, cache=cache), request, shape, rounds)
 
     async def stream(
@@ -198,7 +208,7 @@ class TaskModel:
                     if not await self._may_try_again(number, attempt, error):
                         break
                 except (ModelUnavailable, ModelInputTooLong, ModelTimeout, Postponed) as error:
-                    if begun:
+                    if begun or isinstance(error, Stopped):
                         raise
                     failures.append(error)
                     break
@@ -239,6 +249,8 @@ class TaskModel:
         for number, model in enumerate(self._given.choice.chain):
             try:
                 return await self._recalled(number, model, request, request.temperature == 0 if cache is None else cache)
+            except Stopped:
+                raise
             except (ModelUnavailable, ModelInputTooLong, ModelThrottled, ModelTimeout, ModelFailed, Postponed) as error:
                 failures.append(error)
         raise verdict(failures)
@@ -254,7 +266,11 @@ class TaskModel:
 
         policy = CachePolicy(lifetime=KEPT, patience=timedelta(seconds=self._context.remaining_seconds() / 4))
         key = hashlib.sha256(dumps([self._context.tenant, model, request.model_dump(mode="json")]).encode()).hexdigest()
-        found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        try:
+            found = await cache.get_or_load_async(f"answers/{key}", load, policy)
+        except (GoalEnded, BudgetExceeded):
+            # It may be another goal of the tenant's that had asked for the same, and may not go on.
+            return await self._persist(number, model, request)
         answer = Answer.model_validate(found.value)
         if found.source == "load":
             return answer
@@ -284,7 +300,7 @@ class TaskModel:
         return True
 
     async def _paid(self, model: str, request: ModelRequest) -> Answer:
-        async with _Payment(self._models, self._context, model, request) as payment:
+        async with Payment(self._models, self._context, model, request) as payment:
             began = self._context.clock()
             timeout = payment.timeout
             async with self._guard(model):
@@ -298,7 +314,7 @@ class TaskModel:
             return payment.made(reply, (self._context.clock() - began).total_seconds())
 
     async def _paid_stream(self, model: str, request: ModelRequest) -> AsyncGenerator[str | Answer, None]:
-        async with _Payment(self._models, self._context, model, request) as payment:
+        async with Payment(self._models, self._context, model, request) as payment:
             began = self._context.clock()
             async with self._guard(model):
                 reply = None
@@ -321,71 +337,6 @@ class TaskModel:
     def _guard(self, model: str) -> Guard:
         policy = None if "breaker" in self._context.settings else POLICY
         return self._context.breaker(f"model/{model}", policy=policy)
-
-
-class _Payment:
-    """Money for one call: set aside on entry, settled on exit in whatever way the call ended."""
-
-    def __init__(self, models: Models, context: TaskContext, model: str, request: ModelRequest) -> None:
-        self._models = models
-        self._given = models.given
-        self._model = model
-        self._request = request
-        self._purpose = Purpose(context.tenant, context.goal_id, context.task_id, self._given.pool, model)
-        self.timeout = context.call_timeout(self._given.choice.timeout)
-        self._spent: Cost | None = None
-        self._most = NOTHING
-        self._use: ModelUse | None = None
-        self._reservation = ""
-
-    async def __aenter__(self) -> "_Payment":
-        price = self._given.choice.price_of(self._model)
-        assert price is not None  # noqa: S101 - ModelChoice takes no chain with an unknown price
-        self._most = price.at_most(self._request, self.timeout)
-        self._reservation = await self._threaded(self._given.spending.reserve, self._purpose, self._most)
-        return self
-
-    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ModelThrottled) and self._given.throttled:
-            self._given.throttled(self._model)
-        if isinstance(error, ModelThrottled | ModelUnavailable | ModelInputTooLong | ModelRequestInvalid | Postponed):
-            self._spent = NOTHING  # refused before it began
-        await asyncio.shield(self._threaded(self._given.spending.settle, self._reservation, self._spent))
-        if self._given.used and self._spent is not NOTHING:
-            most = Spend.of(self._most.dollars).nanodollars
-            use = self._use or ModelUse(self._model, calls=1, unknown=1, nanodollars=most)
-            await asyncio.shield(self._threaded(self._given.used, self._purpose, use))
-
-    def made(self, reply: Reply, seconds: float) -> Answer:
-        """The answer with its price. Raises ModelRefused, ModelFailed for a reply that holds none; those are paid too."""
-        answered = reply.served or self._model
-        price = (price_of(reply.served) if reply.served else None) or self._given.choice.price_of(self._model)
-        dollars = price.dollars(reply.usage) if price else 0.0
-        self._spent = Cost(dollars=dollars, tokens=reply.usage.total, seconds=seconds)
-        usage = reply.usage
-        self._use = ModelUse(
-            model=answered,
-            calls=1,
-            input=usage.input,
-            output=usage.output,
-            cache_read=usage.cache_read,
-            cache_write=usage.cache_write,
-            nanodollars=Spend.of(dollars).nanodollars,
-        )
-        if reply.stop is StopReason.REFUSED:
-            raise ModelRefused(f"{answered} gave no answer: it, its filter or a guardrail refused{_words(reply)}")
-        if reply.stop is StopReason.MALFORMED:
-            raise ModelFailed(f"{answered} wrote something that its server could not read")
-        return Answer(**reply.model_dump(), model=answered, dollars=dollars, seconds=seconds)
-
-    async def _threaded(self, function: Callable[..., V], *arguments: Any) -> V:
-        if isinstance(self._given.spending, FreeSpending):
-            return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._models.threads, function, *arguments)
-
-
-def _words(reply: Reply) -> str:
-    return f": {reply.text[:200]!r}" if reply.text else ""
 
 
 def verdict(failures: Sequence[Exception]) -> Exception:

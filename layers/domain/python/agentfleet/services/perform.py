@@ -8,12 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.domain.errors import (
+    BadOutput,
     DeliveryFailed,
     FleetError,
+    Forbidden,
+    GoalEnded,
+    InvalidRequest,
     NotFound,
     PermanentError,
     Postponed,
     RetryableError,
+    Stopped,
     Waiting,
 )
 from agentfleet.domain.goal import MAX_DEPTH, Failure, Goal
@@ -32,6 +37,7 @@ from agentfleet.services.work import Batch, Work
 if TYPE_CHECKING:
     from agentfleet.services.accept import Accepter
     from agentfleet.services.guardrail import Guard
+    from agentfleet.services.kill import Halt
     from agentfleet.services.task_tools import Workshop
 
 MESSAGE_LIMIT: Final = 1000
@@ -65,6 +71,7 @@ class Performer:
         memories: MemorySource | None = None,
         journals: JournalStore | None = None,
         workshop: "Workshop | None" = None,
+        halt: "Halt | None" = None,
     ) -> None:
         self._agent_id = agent_id
         self._capabilities = capabilities
@@ -83,6 +90,7 @@ class Performer:
         self._memories = memories
         self._journals = journals
         self._workshop = workshop
+        self._halt = halt
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
 
     @property
@@ -139,6 +147,11 @@ class Performer:
         started = self._clock()
         attempt = work.delivery.attempt
         raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
+        if any(isinstance(value, GoalEnded) for value in raw):
+            batch.drop(work)
+            return
+        batch.tried += sum(not isinstance(value, Postponed) for value in raw)
+        batch.lost += sum(isinstance(value, Exception) and speaks_against_agent(value) for value in raw)
         if any(isinstance(value, SubPlan) for value in raw):
             try:
                 refusal = self._delegate(work, raw)
@@ -150,7 +163,7 @@ class Performer:
                 return
             raw = [refusal for _ in raw]
         refused = [value for value in raw if isinstance(value, Postponed)]
-        if refused and isinstance(refused[0], Waiting):
+        if refused and isinstance(refused[0], Waiting | Stopped):
             batch.postpone(work, refused[0], timedelta(seconds=refused[0].delay or 0.0))
             return
         if refused and work.delivery.postponed < POSTPONEMENTS:
@@ -272,6 +285,7 @@ class Performer:
             bounds=work.goal.bounds,
             journals=self._journals,
             workshop=partial(self._workshop, work.goal, work.unit, self.call_here) if self._workshop else None,
+            stops=self._halt.of(work.goal) if self._halt else None,
         )
 
     async def call_here(self, name: str, value: Any, context: TaskContext) -> Any:
@@ -346,6 +360,16 @@ def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:
 def is_retryable(error: Exception) -> bool:
     """May another attempt end differently?"""
     return not isinstance(error, PermanentError | NotFound)
+
+
+def speaks_against_agent(error: Exception) -> bool:
+    """Is a failed attempt a sign that its agent is ill?
+
+    Time-outs, what may go better next time, errors that nobody foresaw, and outputs that break their own promise are. What a
+    task asked for in vain is not, nor what could not be tried: no tenant's mistakes may make a pool look ill.
+    """
+    excused = PermanentError | NotFound | InvalidRequest | Forbidden | Postponed
+    return isinstance(error, BadOutput) or not isinstance(error, excused)
 
 
 def _outcome(value: TaskOutcome | SubPlan | Exception, task: str) -> TaskOutcome:

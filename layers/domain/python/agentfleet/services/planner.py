@@ -48,6 +48,8 @@ from agentfleet.services.structured import Shape, ShapeError, Structured
 TOOL: Final = "make_plan"
 ROUNDS: Final = 3
 ANSWER_TOKENS: Final = 1_000
+ALLOWANCE: Final = 10.0
+"""Times the most that a plan's calls of models should take, it may use up: calls set aside more than they cost."""
 SHOWN_PROBLEMS: Final = 5
 SHOWN_INPUT: Final = 1_500
 """Characters of a failed task's input that a model is shown."""
@@ -150,6 +152,10 @@ class Planner:
         asked = await self._ask(words, room, policy, context, most)
         return self._planned(asked.value, "", asked, None)
 
+    def allowance(self, planned: Planned, left: Mapping[str, float], context: TaskContext) -> dict[str, Any] | None:
+        """What a plan may use up: some times its estimate, within what is left; None: as much as its goal."""
+        return allowance(planned, self._catalog, left, float(context.settings.get("allowance", ALLOWANCE)))
+
     def _policy(self, context: TaskContext) -> PlanPolicy:
         return PlanPolicy(self._tools, tuple(context.settings.get("without_undo", ())))
 
@@ -209,7 +215,9 @@ class Planner:
         tool = Tool(name=TOOL, description="The plan.", input_schema=schema)
         shown = prompt(goal, list(room.capabilities.values()), list(room.playbooks.values()), room.examples, room.likely)
         system = SYSTEM + (OR_A_PLAYBOOK if room.playbooks else "") + MATERIAL
-        return await context.model.shaped(Shape(tool, check), shown, system=system, max_tokens=ANSWER_TOKENS, rounds=ROUNDS)
+        return await context.model.shaped(
+            Shape(tool, check), shown, system=system, max_tokens=ANSWER_TOKENS, rounds=ROUNDS, cache_prompt=True
+        )
 
     def _by_rules(self, goal: str, policy: PlanPolicy, why: str) -> Drafted:
         """The playbook that fits best. Raises PermanentError naming what is missing and what would be near."""
@@ -255,15 +263,44 @@ class Planner:
         return found[:20]
 
 
-def afford(planned: Planned, left: float | None) -> str | None:
-    """Why a plan is too dear for the dollars that are left; None if it is not."""
-    dollars, tasks = planned.estimate.model_dollars, planned.estimate.tasks
-    if left is None or dollars <= left:
+def afford(planned: Planned, left: Mapping[str, float]) -> str | None:
+    """Why a plan is too dear for what is left, by measure, of each that is limited; None if it is not."""
+    estimate, tasks = planned.estimate, planned.estimate.tasks
+    asks = estimate.asks
+    wanted = {
+        "dollars": (asks.dollars, f"${asks.dollars:.4f}", "${:.4f}"),
+        "tokens": (asks.tokens, f"{asks.tokens:,} tokens", "{:,.0f} tokens"),
+        "seconds": (asks.seconds, f"{asks.seconds:g} seconds", "{:g} seconds"),
+    }
+    short = [(said, shown.format(left[name])) for name, (most, said, shown) in wanted.items() if most > left.get(name, most)]
+    if short:
+        asking = sum(one.asks.calls > 0 for one in tasks)
+        times = f", {asks.calls} times at most" if asks.calls > asking else ""
+        return (
+            f"the plan may cost {' and '.join(said for said, _ in short)} for models ({asking} of its {len(tasks)} tasks ask "
+            f"one{times}), and {' and '.join(there for _, there in short)} are left in the budget: allow more, or ask for less"
+        )
+    if estimate.depth > left.get("depth", estimate.depth):
+        return (
+            f"the plan has sub-plans {estimate.depth} deep, and the budget allows a depth of {left['depth']:g}: allow more, "
+            "or ask for less"
+        )
+    return None
+
+
+def allowance(planned: Planned, catalog: Catalog, left: Mapping[str, float], factor: float) -> dict[str, Any] | None:
+    """The budget of a plan: so many times what its calls of models take at most, within what is left.
+
+    None where that can't be said beforehand: tasks that have others made, tasks with side effects, which may cost whatever
+    they do; and where nothing asks a model.
+    """
+    tasks, most = planned.drafted.plan.tasks, planned.estimate.most
+    known = all(catalog.capabilities[task.capability][0].idempotent and DELEGATES not in task.input for task in tasks)
+    if not known or not most.calls or not factor:
         return None
-    return (
-        f"the plan may cost ${dollars:.4f} for models ({sum(one.model_dollars > 0 for one in tasks)} of its {len(tasks)} "
-        f"tasks ask one), and ${left:.4f} are left in the budget: allow more dollars, or ask for less"
-    )
+    wanted = {"dollars": factor * most.dollars, "tokens": float(factor * most.tokens), "seconds": factor * most.seconds}
+    within = {name: min(amount, max(0.0, left.get(name, amount))) for name, amount in wanted.items() if amount}
+    return {name: int(amount) if name == "tokens" else round(amount, 6) for name, amount in within.items()}
 
 
 def _memory_of(context: TaskContext) -> PlannerMemory | None:

@@ -23,6 +23,9 @@ class TaskEstimateView(View):
     """True: means of what was measured. False: the most that one attempt may take."""
     platform_dollars: float
     model_dollars: float
+    model_calls: int = 0
+    """At most, in one attempt."""
+    model_tokens: int = 0
 
 
 class EstimateView(View):
@@ -34,6 +37,8 @@ class EstimateView(View):
     """The tasks of that way."""
     platform_dollars: float
     model_dollars: float
+    model_calls: int = 0
+    model_tokens: int = 0
     dollars: float
     tasks: tuple[TaskEstimateView, ...]
 
@@ -49,6 +54,8 @@ class EstimateView(View):
                 measured=one.measured,
                 platform_dollars=one.platform_dollars,
                 model_dollars=one.model_dollars,
+                model_calls=one.asks.calls,
+                model_tokens=one.asks.tokens,
             )
             for one in estimate.tasks
         )
@@ -57,6 +64,8 @@ class EstimateView(View):
             path=estimate.path,
             platform_dollars=estimate.platform_dollars,
             model_dollars=estimate.model_dollars,
+            model_calls=estimate.asks.calls,
+            model_tokens=estimate.asks.tokens,
             dollars=estimate.dollars,
             tasks=tasks,
         )
@@ -77,6 +86,8 @@ class Draft(View):
     parameters: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     estimate: EstimateView
+    budget: dict[str, float] | None = None
+    """What the plan may use up within its goal's budget; None: as much as the goal."""
     model: str | None = None
     rounds: int = 0
     """Calls of the model until the plan was valid."""
@@ -87,8 +98,8 @@ class Draft(View):
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, goal: str, planned: "Planned", dear: str | None = None) -> Self:
-        """The view of a plan; `dear` says why it may not run, if it may not."""
+    def of(cls, goal: str, planned: "Planned", dear: str | None = None, budget: dict[str, Any] | None = None) -> Self:
+        """The view of a plan; `dear` says why it may not run, if it may not; `budget` is what it may use up."""
         shown: dict[str, Any] = {
             "goal": goal,
             "plan": planned.plan_json,
@@ -97,6 +108,7 @@ class Draft(View):
             "parameters": dict(planned.drafted.parameters),
             "warnings": ((dear,) if dear else ()) + planned.warnings,
             "estimate": EstimateView.of(planned.estimate),
+            "budget": budget,
         }
         if (asked := planned.asked) is None:
             return cls(how="rules", **shown)

@@ -18,7 +18,7 @@ class HealthWatch:
 
     def note(self, pool: str, seen: Observation) -> PoolHealth:
         """Judge a pool by what this pass has seen of it, and store that."""
-        vitals = Vitals(seen.at, seen.invocations, seen.errors, seen.throttles)
+        vitals = Vitals(seen.at, seen.invocations, seen.errors, seen.throttles, seen.lost)
         health = assess(vitals, self._before.health.get(pool))
         self._routing.put_health(pool, health)
         return health

@@ -16,15 +16,16 @@ from agentfleet.services.audit_views import ModelUseView, ReceiptLine, ReceiptVi
 from agentfleet.services.history import Historian
 from agentfleet.services.model_use import LocalUses
 
-MAX_TASKS: Final = 20_000
-"""A receipt reads the goal's whole plan and history; above this an answer would take longer than the API may."""
+MAX_MISSING: Final = 20_000
+"""Results that the history lacks and that are read from the work table instead. Of 100,000 tasks plan and history take some
+three seconds of a whole processor; as many single results on top would take longer than the API may."""
 _RESULT_FIELDS: Final = 160
 """About how many bytes a result's item has besides its outputs."""
 _SEGMENT_FIELDS: Final = 230
 """Bytes of a segment's item besides its events and marks: keys, counts, hash, expiry."""
 NOT_INCLUDED: Final = (
     "requests that look at the goal (GET), empty receives of idle queues, and what the fleet costs per month",
-    "Lambda's time of attempts that failed and were tried again",
+    "Lambda's time of attempts that failed and were tried again; attempts of compensations that failed",
     "the goals of sub-plans, other than their calls of models: each has a receipt of its own",
     "S3, KMS and CloudWatch Logs, other than the outputs and plan parts above; data transfer",
     "the function that records the history, about a millisecond per event",
@@ -53,10 +54,8 @@ class Accountant:
         self._uses = uses or LocalUses()
 
     def receipt(self, tenant: str, goal_id: str) -> ReceiptView:
-        """What the goal has cost. Raises NotFound; raises InvalidRequest for a goal of more than 20,000 tasks."""
+        """What the goal has cost. Raises NotFound; raises InvalidRequest if its history lacks more than 20,000 results."""
         goal = self._historian.own(tenant, goal_id)
-        if goal.tasks > MAX_TASKS:
-            raise InvalidRequest.of("goal", f"has {goal.tasks:,} tasks; receipts are made for up to {MAX_TASKS:,}")
         plan = self._plans.read(goal_id).whole()
         encoded = encode(plan)
         events, segments = self._historian.events(goal_id)
@@ -64,6 +63,9 @@ class Accountant:
         stored = [len(pack(segment.text)) + len(canonical(dict(segment.head.marks))) + _SEGMENT_FIELDS for segment in segments]
         known = {int(event.facts["unit"]) for event in events if event.kind is EventKind.RESULT}
         missing = [number for number in range(plan.header.units) if number not in known]
+        if len(missing) > MAX_MISSING:
+            message = f"{len(missing):,} of its results are not in its history; a receipt does without {MAX_MISSING:,} at most"
+            raise InvalidRequest.of("goal", message)
         others = self._results.get(goal_id, goal.shards, missing, outputs=False) if missing else {}
         events += [_stand_in(result) for result in others.values()]
         used = self._uses.read(goal_id)
@@ -76,6 +78,7 @@ class Accountant:
             self._prices,
             results_counted=not others,
             is_sub_plan=goal.parent is not None,
+            sagas=goal.undoing.attempt if goal.undoing else 0,
         ) + tuple(map(model_line, used))
         dollars = total(lines)
         recorded = sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")

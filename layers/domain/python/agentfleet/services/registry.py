@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import RegistryUnavailable
-from agentfleet.domain.fleet import Agent, AgentState
+from agentfleet.domain.fleet import ENTRY_EVERY, Agent, AgentState
 from agentfleet.ports import AgentStore, Clock
 
 _log: Final = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Presence:
     seconds old. Work goes on while the registry takes no entries: it only shows what happens.
     """
 
-    def __init__(self, registry: Registry, agent: Agent, clock: Clock, every: float = 5.0) -> None:
+    def __init__(self, registry: Registry, agent: Agent, clock: Clock, every: float = ENTRY_EVERY.total_seconds()) -> None:
         self._registry = registry
         self._agent = agent
         self._clock = clock

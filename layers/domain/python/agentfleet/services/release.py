@@ -37,6 +37,12 @@ class Releaser:
             )
         return total
 
+    def wake(self, goal: Goal, plan: PlanReader, number: int) -> None:
+        """Have a unit that waits look at once, beside the message by which it would look later. Raises DeliveryFailed."""
+        unit = plan.unit(number)
+        (pool,) = self._router.pools_for(goal.id, [unit])
+        self._queues.send_tasks([TaskMessage(goal.id, number, goal.tenant, pool, unit.priority, postponed=1, wake=1)])
+
 
 class ReleasePart:
     """Does one worker's part of a wide release."""

@@ -1,12 +1,13 @@
 """Answer a task with the result that an earlier one with the same input had."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.errors import PermanentError
+from agentfleet.domain.errors import GoalEnded, PermanentError
 from agentfleet.services.cache import CacheManager, CachePolicy, Loaded
 from agentfleet.services.capability import Capability, SubPlan, TaskContext
 
@@ -49,7 +50,12 @@ class ResultReuse:
             lifetime = context.keeping.lifetime
             return Loaded(output, lifetime=None if lifetime is None else min(lifetime, LONGEST))
 
-        found = await self._cache.get_or_load_async(key_of(capability, value, context), load, policy)
+        try:
+            found = await self._cache.get_or_load_async(key_of(capability, value, context), load, policy)
+        except GoalEnded:
+            # It may be another goal of the tenant's that wanted the same, and has ended.
+            await asyncio.to_thread(context.raise_if_stopped)
+            return await run()
         if found.negative:
             raise PermanentError(found.value)
         return found.value

@@ -15,14 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Waiting
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
-from agentfleet.domain.result import POSTPONE_LIMIT, retry_delay
+from agentfleet.domain.result import POSTPONE_LIMIT, RESTING, retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
 from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
-from agentfleet.services.kill import Stopped
+from agentfleet.services.kill import GOAL_FRESH
 from agentfleet.services.perform import Performer
 from agentfleet.services.pipeline import ProcessingPipeline, Stage
 from agentfleet.services.registry import Presence
@@ -35,18 +35,17 @@ if TYPE_CHECKING:
 
 RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
-GOAL_FRESH: Final = timedelta(seconds=1)
-"""How long a goal that was alive is taken to be so still: at most one read per goal and second, and a cancellation is
-noticed that much later."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
 CLAIM_BUSY: Final = timedelta(seconds=30)
 POISON: Final = timedelta(seconds=1)
 """A message that can't be read won't become readable: let it reach the dead-letter queue soon."""
 KNOWN_GOALS: Final = 1000
-RESTING: Final = "waiting"
-"""Who holds a unit that waits for what it has set going."""
 REST_MARGIN: Final = timedelta(minutes=10)
 """How long after it should have looked again a waiting unit is not taken to be lost."""
+
+
+LOOKS: Final = 2
+"""Of a unit that was woken. The second is for what ended while somebody was at the unit and had looked already."""
 
 
 class Stores(Struct, frozen=True):
@@ -134,7 +133,7 @@ class TaskRunner:
             try:
                 pointer = read_task(delivery.body)
                 attempt = delivery.attempt + pointer.spent
-                pointers.append((replace(delivery, attempt=attempt, postponed=pointer.postponed), pointer))
+                pointers.append((replace(delivery, attempt=attempt, postponed=pointer.postponed, wake=pointer.wake), pointer))
             except BadMessage as error:
                 batch.give_back(delivery, error, POISON)
         goals = self._goals_now({pointer.goal_id for _, pointer in pointers})
@@ -269,7 +268,11 @@ class TaskRunner:
             after = timedelta() if elsewhere else wanted
             # The claim goes with the old message: before its lease is over the new one would only find it taken.
             wait = max(after, work.claim.until - self._clock()) if work.claim else after
-            if isinstance(error, Waiting) and work.claim is None:
+            must_wait = isinstance(error, Stopped | Waiting) and after > timedelta()
+            if delivery.wake >= LOOKS and must_wait:
+                batch.drop(delivery)  # the unit's own message is there still
+                continue
+            if isinstance(error, Waiting) and work.claim is None and not delivery.wake:
                 self._rest(work, wait)
             message = TaskMessage(
                 work.goal.id,
@@ -281,6 +284,7 @@ class TaskRunner:
                 spent=delivery.attempt - 1,
                 # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
                 postponed=max(1, delivery.postponed) if isinstance(error, Stopped | Waiting) else delivery.postponed + 1,
+                wake=delivery.wake + must_wait if delivery.wake else 0,
             )
             try:
                 self._stores.queues.send_tasks([message])

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agentfleet.domain import ids
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import InvalidRequest, NotFound, Problem, closest
-from agentfleet.domain.fleet import Fleet, Pool
+from agentfleet.domain.fleet import TENANT_SHARE, Fleet, Pool, held_size, room_for_tenants
 from agentfleet.ports import Clock, FleetStore, PoolControl, ScalingStore
 from agentfleet.services.fleet_views import CapabilityView, FleetList, FleetView, LogLine, LogPage, PoolList, PoolView
 from agentfleet.services.routing import RoutingBoard
@@ -40,26 +40,33 @@ class Scaler:
         self._random_bits = random_bits
         self._board = board
 
-    def spawn_fleet(self, tenant: str, size: int, capabilities: Sequence[str] | None) -> FleetView:
+    def spawn_fleet(
+        self, tenant: str, size: int, capabilities: Sequence[str] | None, *, by_operator: bool = False
+    ) -> FleetView:
         """Give every pool that offers one of `capabilities` (all pools for None) room for `size` agents.
 
-        What the pools had before is stored first, so that a release can restore it whatever happens in between. Raises
-        InvalidRequest for a size out of 1 to 1,000 or over a pool's limit, and for capabilities that no pool offers.
+        An operator's fleet takes pools down to `size` as well. What they had before is stored first, so that a release can
+        restore it whatever happens in between. Raises InvalidRequest for a size out of 1 to 1,000, over a pool's limit or, for
+        all but operators, over the share of it that tenants may have, and for capabilities that no pool offers.
         """
         names = self._pools_for(capabilities)
         pools = self._pools.read(names)
-        _check_size("size", size, pools)
+        self._check_size("size", size, pools, by_operator=by_operator)
+        # Holders are read after the pools' sizes: who is not among them yet has not changed a size that was read.
+        held = {pool.name: self._fleets.holders(pool.name) for pool in pools}
         now = self._clock()
         fleet = Fleet(
             id="f" + ids.new_goal_id(now, self._random_bits)[1:],
             tenant=tenant,
             size=size,
             pools=tuple(names),
-            before={pool.name: pool.concurrency for pool in pools},
+            before={pool.name: held[pool.name][0].before[pool.name] if held[pool.name] else pool.concurrency for pool in pools},
             created=now,
+            by_operator=by_operator,
         )
         self._fleets.put(fleet)
-        self._set(pools, size)
+        for pool in pools:
+            self._fit(pool, held[pool.name], fleet.before[pool.name])
         return self.view(fleet)
 
     def resize_fleet(self, tenant: str, fleet_id: str, size: int) -> FleetView:
@@ -68,33 +75,47 @@ class Scaler:
         if fleet.released:
             raise InvalidRequest.of("fleet", f"{fleet_id} was released; spawn another one")
         pools = self._pools.read(fleet.pools)
-        _check_size("size", size, pools)
+        self._check_size("size", size, pools, by_operator=fleet.by_operator)
+        held = {pool.name: self._fleets.holders(pool.name) for pool in pools}
         resized = replace(fleet, size=size)
         self._fleets.put(resized)
-        self._set(pools, size)
+        for pool in pools:
+            self._fit(pool, held[pool.name], fleet.before[pool.name])
         return self.view(resized)
 
     def release_fleet(self, tenant: str, fleet_id: str) -> FleetView:
-        """Give the pools back what they had. Releasing twice changes nothing. Raises NotFound.
+        """Give the pools back to the fleets that hold them too, whosever they are, or else to what they had.
 
-        A pool that a later fleet of the tenant holds as well keeps its size; that fleet will restore what this one found.
+        A pool that the fleet manager or somebody's hand has moved meanwhile is left to them. Releasing twice changes nothing.
+        Raises NotFound.
         """
         fleet = self._own(tenant, fleet_id)
         if fleet.released:
             return self.view(fleet)
-        later = [other for other in self._fleets.list(tenant) if (other.created, other.id) > (fleet.created, fleet_id)]
-        inherited: dict[str, Fleet] = {}
-        for other in sorted(later, key=lambda other: (other.created, other.id), reverse=True):
-            inherited.update(dict.fromkeys(set(other.pools) & set(fleet.pools), other))  # the earliest one after us wins
-        for heir in {other.id: other for other in inherited.values()}.values():
-            passed = {pool: fleet.before[pool] for pool, other in inherited.items() if other.id == heir.id}
-            self._fleets.put(replace(heir, before={**heir.before, **passed}))
-        for pool in fleet.pools:
-            if pool not in inherited:
-                self._pools.set_concurrency(pool, fleet.before[pool])
+        pools = self._pools.read(fleet.pools)
+        held = {pool.name: self._fleets.holders(pool.name) for pool in pools}
+        for pool in pools:
+            self._fit(pool, held[pool.name], fleet.before[pool.name], fleet_id)
         released = replace(fleet, released=self._clock())
         self._fleets.put(released)
+        for pool in self._pools.read(fleet.pools):
+            self._fit(pool, held[pool.name], fleet.before[pool.name])  # others may have come or gone meanwhile
         return self.view(released)
+
+    def _fit(self, pool: Pool, known: Sequence[Fleet], before: int, leaving: str | None = None) -> None:
+        """Bring a pool to what the fleets make of it that hold it now, `leaving` not among them; `known` held it just before.
+
+        Only a size that one of them asked for is changed: elsewhere the fleet manager or somebody's hand has moved the pool.
+        """
+        holders = [fleet for fleet in self._fleets.holders(pool.name) if fleet.id != leaving]
+        deployed = self._catalog.pools[pool.name].concurrency
+        was = held_size(pool.name, deployed, known) if known else before
+        wanted = held_size(pool.name, deployed, holders) if holders else before
+        fleets = (*known, *holders)
+        asked_for = {before, *(held_size(pool.name, deployed, [fleet]) for fleet in fleets)}
+        is_theirs = pool.concurrency in asked_for or not pool.settled or any(fleet.by_operator for fleet in fleets)
+        if is_theirs or wanted > max(was, pool.concurrency):
+            self._set([pool], wanted)
 
     def fleet(self, tenant: str, fleet_id: str) -> FleetView:
         """A fleet, and whether its pools have their size by now. Raises NotFound."""
@@ -113,7 +134,7 @@ class Scaler:
     def scale_pool(self, name: str, concurrency: int) -> PoolView:
         """Another concurrency for one pool, for everybody. Raises NotFound, InvalidRequest naming the pool's limit."""
         [pool] = self._pools.read([self._known(name)])
-        _check_size("concurrency", concurrency, [pool])
+        self._check_size("concurrency", concurrency, [pool], by_operator=True)
         self._set([pool], concurrency)
         return self.pool(name)
 
@@ -152,6 +173,20 @@ class Scaler:
             if pool.concurrency != concurrency:
                 self._pools.set_concurrency(pool.name, concurrency)
 
+    def _check_size(self, field: str, size: int, pools: Iterable[Pool], *, by_operator: bool) -> None:
+        if not 1 <= size <= MAX_SIZE:
+            raise InvalidRequest.of(field, f"must be from 1 to {MAX_SIZE:,}, not {size}")
+        problems = []
+        for pool in pools:
+            room = room_for_tenants(self._catalog.pools[pool.name].concurrency, pool.max_concurrency)
+            most, why = pool.max_concurrency, "max_concurrency in fleet.toml"
+            if not by_operator and size <= most:
+                most, why = room, f"tenants' fleets have {TENANT_SHARE:.0%} of max_concurrency; operators may ask for all of it"
+            if size > most:
+                problems.append(Problem(field, f"pool {pool.name} takes at most {most}, not {size} ({why})"))
+        if problems:
+            raise InvalidRequest(problems)
+
     def _own(self, tenant: str, fleet_id: str) -> Fleet:
         fleet = self._fleets.get(fleet_id)
         if fleet is None or fleet.tenant != tenant:
@@ -177,18 +212,6 @@ class Scaler:
         if problems:
             raise InvalidRequest(problems)
         return self._catalog.pools_for(capabilities)
-
-
-def _check_size(field: str, size: int, pools: Iterable[Pool]) -> None:
-    if not 1 <= size <= MAX_SIZE:
-        raise InvalidRequest.of(field, f"must be from 1 to {MAX_SIZE:,}, not {size}")
-    problems = [
-        Problem(field, f"pool {pool.name} takes at most {pool.max_concurrency}, not {size} (max_concurrency in fleet.toml)")
-        for pool in pools
-        if size > pool.max_concurrency
-    ]
-    if problems:
-        raise InvalidRequest(problems)
 
 
 def _is_ready(fleet: Fleet, pools: Iterable[Pool]) -> bool:

@@ -13,10 +13,25 @@ from msgspec import Struct, field
 from pydantic import TypeAdapter
 from strands.models.model import Model
 
-from agentfleet.domain.errors import PermanentError, Waiting
-from agentfleet.domain.model import Answer, Message, Part, Reasoning, StopReason, Text, Tool, ToolCall, ToolResult, Usage
+from agentfleet.domain.conversation import LEVELS, shortened
+from agentfleet.domain.errors import ModelAnswerInvalid, ModelInputTooLong, ModelUnavailable, PermanentError, Waiting
+from agentfleet.domain.model import (
+    Answer,
+    Message,
+    ModelRequest,
+    Part,
+    Reasoning,
+    StopReason,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from agentfleet.domain.model_prices import facts_of
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import TaskJournal
+from agentfleet.services.structured import GROWTH
 
 RESERVE: Final = 30.0
 """Seconds that must be left of an invocation for another turn; with less the task goes on in the next one."""
@@ -24,6 +39,8 @@ LAST_TURN: Final = (
     "This is your last turn. Give your final answer now; call no tool but the one that takes it, if there is one."
 )
 STOPS: Final = {StopReason.TOOLS: "tool_use", StopReason.LENGTH: "end_turn"}
+
+NO_USE: Final = Usage()
 
 _PARTS: Final[TypeAdapter[tuple[Part, ...]]] = TypeAdapter(tuple[Part, ...])
 _NAME: Final = re.compile(r"[^a-zA-Z0-9_-]")
@@ -58,16 +75,31 @@ class JournaledModel(Model):
         max_turns: int,
         max_tokens: int | None = None,
         temperature: float | None = None,
+        earlier: int = 0,
     ) -> None:
+        """`earlier`: how many messages of the conversation were there before the task's own."""
         self._context = context
         self._journal = journal
         self._max_turns = max_turns
         self._max_tokens = max_tokens
         self._temperature = temperature
+        self._earlier = earlier
+        self._level = 0
+        """How far the conversation has to be shortened for the model."""
         self.taken = Taken()
         self.error: Exception | None = None
         self.malformed: dict[str, str] = {}
-        """Tool calls whose input was no JSON object: id → what is wrong."""
+        """Tool calls that can't be carried out as they were written: id → what is wrong."""
+        self.fresh = NO_USE
+        """What the last turn took now: nothing if it came out of the journal."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What Strands' spans call the model by: the one that answered last, else the one that is asked first."""
+        try:
+            return {"model_id": self.taken.model or self._context.model.preferred}
+        except ModelUnavailable:
+            return {}
 
     def update_config(self, **model_config: Any) -> None:
         """Nothing is configured here: `[pools.<name>.model]` is."""
@@ -91,7 +123,7 @@ class JournaledModel(Model):
             # Raised through Strands it would be wrapped and logged once for every turn that was taken.
             self.error = error
             parts, stop = (Text(text="(stopped)"),), StopReason.END
-        for event in _events(parts, stop):
+        for event in _events(parts, stop, self.fresh):
             yield event
 
     async def _turn(self, messages: Any, tool_specs: Any, system: str) -> tuple[tuple[Part, ...], StopReason]:
@@ -100,25 +132,29 @@ class JournaledModel(Model):
             raise TurnsUsedUp(f"it had not finished after {self._max_turns} turns; raise max_turns, or ask for less")
         name = f"{number:04d}"
         entry = self._journal.find(name)
+        self.fresh = NO_USE
         if entry is None:
             if self.taken.made and self._context.remaining_seconds() < RESERVE:
                 raise Waiting(f"turn {number} is taken in the next invocation", 0.0)
             await self._journal.hold(self._context.deadline)
             if number == self._max_turns:
                 system = f"{system}\n\n{LAST_TURN}"
-            entry = await self._journal.record(name, _to_entry(await self._ask(messages, tool_specs, system), number))
+            answers = await self._ask(messages, tool_specs, system)
+            entry = await self._journal.record(name, _to_entry(answers, number))
             self.taken.made += 1
+            self.fresh = Usage.model_validate(entry["usage"])
         self._count(entry, number)
         parts = _PARTS.validate_python(entry["parts"])
         self.malformed |= {
-            one.id: f"the input must be a JSON object, not {type(one.input).__name__}"
+            one.id: entry.get("problem") or f"the input must be a JSON object, not {type(one.input).__name__}"
             for one in parts
-            if isinstance(one, ToolCall) and not isinstance(one.input, dict)
+            if isinstance(one, ToolCall) and (entry.get("problem") or not isinstance(one.input, dict))
         }
         return parts, StopReason(entry["stop"])
 
-    async def _ask(self, messages: Any, tool_specs: Any, system: str) -> Answer:
-        return await self._context.model.converse(
+    async def _ask(self, messages: Any, tool_specs: Any, system: str) -> list[Answer]:
+        """The turn; before it what was cut off so that it could not be used, and was asked for again with more room."""
+        request = self._context.model.request(
             [to_message(one) for one in messages],
             system=system,
             tools=[_to_tool(one) for one in tool_specs],
@@ -126,6 +162,27 @@ class JournaledModel(Model):
             temperature=self._temperature,
             cache_prompt=True,
         )
+        answers = [await self._fitting(request)]
+        while _is_unusable(answers[-1]) and request.max_tokens < (most := facts_of(answers[-1].model).max_output):
+            request = request.model_copy(update={"max_tokens": min(GROWTH * request.max_tokens, most)})
+            answers.append(await self._fitting(request))
+        if _is_unusable(answers[-1]) and not answers[-1].tool_calls:
+            raise ModelAnswerInvalid(
+                f"{answers[-1].model} was cut off after {request.max_tokens} tokens before it said anything"
+            )
+        return answers
+
+    async def _fitting(self, request: ModelRequest) -> Answer:
+        """The answer to as much of the conversation as the model can read; once shortened, it stays so."""
+        while True:
+            messages = shortened(request.messages, self._earlier, self._level)
+            try:
+                return await self._context.model.ask(request.model_copy(update={"messages": messages}))
+            except ModelInputTooLong:
+                while shortened(request.messages, self._earlier, self._level) == messages:
+                    if self._level == LEVELS:
+                        raise
+                    self._level += 1
 
     def _count(self, entry: dict[str, Any], number: int) -> None:
         taken = self.taken
@@ -142,33 +199,47 @@ def tool_id(turn: int, index: int) -> str:
     return f"t{turn}-{index}"
 
 
-def _to_entry(answer: Answer, turn: int) -> dict[str, Any]:
-    """A turn as it is written down: tool calls by our ids, under names that a conversation may hold."""
+def _is_unusable(answer: Answer) -> bool:
+    """Was it cut off in a call, whose input may be half of what was meant, or before there was a word of it?"""
+    return answer.is_truncated and (bool(answer.tool_calls) or not answer.text.strip())
+
+
+def _to_entry(answers: Sequence[Answer], turn: int) -> dict[str, Any]:
+    """A turn as it is written down: tool calls by our ids, under names that a conversation may hold.
+
+    `answers` are what it took, the last of them the turn. A call that was cut off all the same has a `problem`.
+    """
+    answer = answers[-1]
     parts: list[Part] = []
     calls = 0
     for part in answer.parts:
         if isinstance(part, Text) and not part.text.strip():
             continue
         if isinstance(part, ToolCall):
-            if answer.is_truncated:
-                continue  # its input may be cut off
             name = _NAME.sub("_", part.name.replace(".", "__"))[:64] or "unnamed"
-            parts.append(part.model_copy(update={"id": tool_id(turn, calls), "name": name}))
+            given = {} if answer.is_truncated else part.input  # half of an input is none
+            parts.append(part.model_copy(update={"id": tool_id(turn, calls), "name": name, "input": given}))
             calls += 1
         else:
             parts.append(part)
     stop = answer.stop if calls or answer.stop is not StopReason.TOOLS else StopReason.END
-    return {
+    entry = {
         "parts": [part.model_dump(mode="json") for part in parts],
         "stop": (StopReason.TOOLS if calls else stop).value,
-        "usage": answer.usage.model_dump(mode="json"),
+        "usage": sum((one.usage for one in answers), Usage()).model_dump(mode="json"),
         "model": answer.model,
-        "dollars": answer.dollars,
-        "seconds": answer.seconds,
+        "dollars": sum(one.dollars for one in answers),
+        "seconds": sum(one.seconds for one in answers),
     }
+    if calls and answer.is_truncated:
+        entry["problem"] = (
+            f"the call was cut off after {answer.usage.output:,} tokens, which is all that you can write at once. "
+            "Nothing was done. Write less, or make several smaller calls"
+        )
+    return entry
 
 
-def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]:
+def _events(parts: Sequence[Part], stop: StopReason, usage: Usage) -> Iterator[dict[str, Any]]:
     """A turn as Converse would stream it."""
     yield {"messageStart": {"role": "assistant"}}
     for part in parts:
@@ -189,6 +260,9 @@ def _events(parts: Sequence[Part], stop: StopReason) -> Iterator[dict[str, Any]]
             yield {"contentBlockDelta": {"delta": delta}}
         yield {"contentBlockStop": {}}
     yield {"messageStop": {"stopReason": STOPS.get(stop, "end_turn")}}
+    counted = {"inputTokens": usage.input, "outputTokens": usage.output, "totalTokens": usage.total}
+    cached = {"cacheReadInputTokens": usage.cache_read, "cacheWriteInputTokens": usage.cache_write}
+    yield {"metadata": {"usage": {**counted, **cached}, "metrics": {"latencyMs": 0}}}
 
 
 def _reasoning(part: Reasoning) -> Iterator[dict[str, Any]]:

@@ -86,7 +86,9 @@ async def ask_until_valid(
             most = max(request.max_tokens, facts_of(answer.model).max_output)
             request = request.model_copy(update={"max_tokens": min(GROWTH * request.max_tokens, most)})
         else:
-            request = request.model_copy(update={"messages": (*request.messages, *_repair(answer, shape.tool.name, problem))})
+            messages = (*request.messages, *_repair(answer, shape.tool.name, problem))
+            # Whoever had to be told once may have to be told again: then what went before is read at a tenth of the price.
+            request = request.model_copy(update={"messages": messages, "cache_prompt": True})
     raise ModelAnswerInvalid(f"no valid {shape.tool.name} in {rounds} rounds; the last one: {problem}")
 
 

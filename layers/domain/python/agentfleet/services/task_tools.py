@@ -19,10 +19,12 @@ from msgspec.structs import replace
 
 from agentfleet.domain.bounds import Bounds, EgressRefused
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
-from agentfleet.domain.errors import FleetError, PermanentError, Waiting
+from agentfleet.domain.errors import FleetError, GoalEnded, PermanentError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.guardrails import GuardrailViolation
+from agentfleet.domain.input_check import input_problems
 from agentfleet.domain.plan import Unit
+from agentfleet.domain.references import is_reference
 from agentfleet.domain.tool_policy import ToolNotAllowed, ToolPolicy
 from agentfleet.ports import Clock, GoalStore
 from agentfleet.ports_agents import ToolServer
@@ -162,8 +164,9 @@ class TaskTools(Struct, frozen=True):
         """Call a tool by its name (`data.query`, or `data__query` as models write it). The same `key` never does it twice.
 
         What is not allowed, what the caller did wrong and what failed are answers marked as errors. Raises Waiting for what
-        takes longer: let it out of the capability and call again with the same key; DeliveryFailed.
+        takes longer: let it out of the capability and call again with the same key; Stopped, GoalEnded, DeliveryFailed.
         """
+        await asyncio.to_thread(self.context.raise_if_stopped)
         tool = name.replace("__", ".")
         if tool.startswith("mcp."):
             tool = await self._served_as(tool)
@@ -176,6 +179,8 @@ class TaskTools(Struct, frozen=True):
             if self.shop.refused:
                 self.shop.refused(self.context, tool, error)
             return ToolAnswer(f"refused: {error}", is_error=True)
+        except GoalEnded:
+            raise
         except PermanentError as error:
             return ToolAnswer(str(error), is_error=True)
 
@@ -202,6 +207,8 @@ class TaskTools(Struct, frozen=True):
         return replace(answer, value=self.clean(answer.value))
 
     async def _run(self, tool: str, arguments: Mapping[str, Any], key: str) -> ToolAnswer:
+        if tool in OWN:
+            _check_own(tool, arguments)
         if tool == ASK_PERSON:
             only = Bounds(((APPROVE,),)).within(Bounds((), self.bounds.hosts))
             return await self._queued(APPROVE, {"value": None, **arguments}, key, only)
@@ -235,6 +242,8 @@ class TaskTools(Struct, frozen=True):
         within = replace(self.context, task_id=name, blobs=files, bounds=self.bounds, workshop=None)
         try:
             output = await self.call_here(tool, dict(arguments), within)
+        except (Stopped, GoalEnded):
+            raise
         except Exception as error:
             return ToolAnswer(f"{tool} did not succeed: {type(error).__name__}: {error}", is_error=True)
         return None if isinstance(output, SubPlan) else ToolAnswer(output)
@@ -272,13 +281,15 @@ class TaskTools(Struct, frozen=True):
 
     async def _memory(self, tool: str, arguments: Mapping[str, Any]) -> ToolAnswer:
         memory = self.context.memory
-        text = arguments.get("text" if tool == REMEMBER else "query")
-        if not isinstance(text, str) or not text:
-            raise PermanentError(f"{'text' if tool == REMEMBER else 'query'}: must be a text")
-        if tool == REMEMBER:
-            fact = await asyncio.to_thread(memory.remember, text, str(arguments.get("about", "")))
-            return ToolAnswer({"id": fact.id, "remembered": fact.text})
-        facts = await asyncio.to_thread(memory.recall, text, int(arguments.get("limit", 5)))
+        try:
+            if tool == REMEMBER:
+                fact = await asyncio.to_thread(memory.remember, arguments["text"], arguments.get("about", ""))
+                return ToolAnswer({"id": fact.id, "remembered": fact.text})
+            facts = await asyncio.to_thread(memory.recall, arguments["query"], arguments.get("limit", 5))
+        except Exception as error:
+            # Nobody has to remember to go on: what can't be kept or found is told to the model, whatever the reason.
+            _log.warning("%s of task %s/%s: %r", tool, self.context.goal_id, self.context.task_id, error)
+            return ToolAnswer(f"{tool} did not succeed: {type(error).__name__}: {error}", is_error=True)
         return ToolAnswer([{"text": fact.text, "about": fact.about, "source": fact.source} for fact in facts])
 
     async def _served_as(self, tool: str) -> str:
@@ -312,6 +323,16 @@ class TaskTools(Struct, frozen=True):
         except FleetError as error:
             return ToolAnswer(f"{tool} could not be asked: {error}", is_error=True)
         return ToolAnswer(value, is_error)
+
+
+def _check_own(tool: str, arguments: Mapping[str, Any]) -> None:
+    """Raises PermanentError saying everything that is wrong with the arguments of one of the platform's own tools."""
+    problems = [
+        f"{where}: {message}" for where, message in input_problems(dict(arguments), OWN[tool].input, lambda _: None, tool)
+    ]
+    problems += [f"{tool}.{name}: must be a value, not a reference" for name in arguments if is_reference(arguments[name])]
+    if problems:
+        raise PermanentError("; ".join(problems))
 
 
 def _tool(described: Mapping[str, Any]) -> Tool:

@@ -67,6 +67,8 @@ def _object(required: Sequence[str] = (), **properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
+MAX_KEY: Final = 255
+"""Characters, as in the HTTP API's header."""
 _GOAL: Final = _object(["goal_id"], goal_id={"type": "string", "description": "As submit_goal gave it"})
 _SUBMIT: Final = _object(
     name={"type": "string", "description": "A few words for people"},
@@ -81,6 +83,12 @@ _SUBMIT: Final = _object(
         "type": "string",
         "maxLength": MAX_WORDS,
         "description": "Instead of both: what is wanted, in words; the fleet plans it",
+    },
+    idempotency_key={
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_KEY,
+        "description": "Anything unique, such as a UUID: a call that is repeated with it gives the same goal, not another one",
     },
 )
 _SEARCH: Final = _object(
@@ -161,7 +169,11 @@ class ToolBox(Struct, frozen=True):
         return {tool.name: (tool, function) for tool, function in tools}
 
     def _submit(self, call: Call) -> Any:
-        goal, _ = self.accept(parse_request(dict(call.arguments)), call.tenant, call.key)
+        arguments = dict(call.arguments)
+        key = arguments.pop("idempotency_key", None)
+        if key is not None and not (isinstance(key, str) and 1 <= len(key) <= MAX_KEY):
+            raise InvalidRequest.of("idempotency_key", f"must be a text of 1 to {MAX_KEY} characters, not {key!r:.80}")
+        goal, _ = self.accept(parse_request(arguments), call.tenant, call.key or key)
         return GoalView.of(goal).model_dump(mode="json")
 
     def _get(self, call: Call) -> Any:

@@ -23,6 +23,8 @@ class Delivery(Struct, frozen=True):
     queue: str
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
+    wake: int = 0
+    """Which look of a unit that was woken it is; 0: it was not."""
 
     @property
     def is_repeated(self) -> bool:
@@ -76,6 +78,15 @@ class Batch(Struct):
     """What happened in the cache meanwhile, counted by kind; what did not happen is left out."""
     postponed: list[tuple[Work, Exception, timedelta]] = field(default_factory=list)
     """Could not be tried, and why: to be sent again after this time."""
+    tried: int = 0
+    """Tasks that were attempted here."""
+    lost: int = 0
+    """Those of them whose attempt failed in a way that speaks against the agent."""
+
+    @property
+    def lost_share(self) -> float:
+        """Which part of the attempts was lost, 0 to 1."""
+        return self.lost / self.tried if self.tried else 0.0
 
     def postpone(self, work: Work, error: Exception, after: timedelta) -> None:
         """Send the unit again later, as if this message had not been received."""
