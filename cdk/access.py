@@ -36,7 +36,7 @@ KEY_ACTIONS: Final = ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey", "R
 _TABLE_ACTIONS: Final[dict[Table, tuple[str, ...]]] = {
     "work": ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "PartiQLInsert"),
     "registry": ("GetItem", "Query", "PutItem", "DeleteItem"),
-    "knowledge": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
+    "knowledge": ("BatchGetItem", "BatchWriteItem", "Query", "PutItem"),
     "history": ("GetItem", "Query", "PutItem", "UpdateItem"),
     "memory": ("GetItem", "BatchGetItem", "BatchWriteItem", "Query", "PutItem", "DeleteItem"),
 }
@@ -143,6 +143,19 @@ class FleetAccess:
             + self.write_objects("outputs")
         )
 
+    def undo_plans(self) -> Permissions:
+        """What finding out takes what is left of a goal, keeping its tasks from beginning, and ending it."""
+        return (
+            self.use_table("work")
+            + self.use_table("registry", actions=("Query",))
+            + self.send_tasks()
+            + self.put_events()
+            + self.start_sagas()
+            + self.use_key()
+            + self.read_objects("plans", "outputs")
+            + self.write_objects("outputs")
+        )
+
     def use_table(self, table: Table, *indexes: str, actions: tuple[str, ...] | None = None) -> Permissions:
         """Read and write one table's items, and query its indexes; or only what `actions` says."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, table))
@@ -158,16 +171,26 @@ class FleetAccess:
         return allow("KeepBudgets", "dynamodb", ("UpdateItem",), arn)
 
     def use_knowledge(self) -> Permissions:
-        """Documents and their indexes: table, vector index, files, and the embedding model if it is Bedrock's."""
-        chosen = self.fleet.knowledge
-        table = names.table(self.fleet.name, "knowledge")
-        index = f"{table}/index/{names.vector_index(chosen.model)}"
-        search = self.stack.format_arn(service="dynamodb", resource="table", resource_name=index)
-        found = (
+        """Keep documents and search them: table, files, vector index, and the embedding model if it is Bedrock's."""
+        return (
             self.use_table("knowledge")
-            + allow("SearchVectors", "dynamodb", ("SearchVectors",), search)
             + self._objects("KnowledgeFiles", ("GetObject", "PutObject", "DeleteObject"), ("knowledge",))
+            + self._search_vectors()
         )
+
+    def search_knowledge(self) -> Permissions:
+        """Search documents and change nothing."""
+        return (
+            self.use_table("knowledge", actions=("BatchGetItem", "Query"))
+            + self._objects("KnowledgeFiles", ("GetObject",), ("knowledge",))
+            + self._search_vectors()
+        )
+
+    def _search_vectors(self) -> Permissions:
+        chosen = self.fleet.knowledge
+        index = f"{names.table(self.fleet.name, 'knowledge')}/index/{names.vector_index(chosen.model)}"
+        arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=index)
+        found = allow("SearchVectors", "dynamodb", ("SearchVectors",), arn)
         if chosen.embedder == "titan":
             model = f"arn:{self.stack.partition}:bedrock:{self.stack.region}::foundation-model/{TITAN}"
             found += allow("EmbedTexts", "bedrock", ("InvokeModel",), model)
@@ -197,10 +220,10 @@ class FleetAccess:
             + self.read_objects("plans", "outputs")
         )
 
-    def read_history(self) -> Permissions:
-        """Read what happened; only its recorder may write there."""
+    def read_history(self, *actions: str) -> Permissions:
+        """Read what happened, or only by these actions; only its recorder may write there."""
         arn = self.stack.format_arn(service="dynamodb", resource="table", resource_name=names.table(self.fleet.name, "history"))
-        return allow("ReadHistory", "dynamodb", ("GetItem", "Query"), arn)
+        return allow("ReadHistory", "dynamodb", actions or ("GetItem", "Query"), arn)
 
     def send_tasks(self, *, parts: bool = True) -> Permissions:
         """Send to every pool's queues, and parts of wide releases to the release queue."""

@@ -19,8 +19,9 @@ ALIASES: Final = {
 }
 """IAM action → what the emulator asks for when it comes in a batch: no action on AWS (Service Authorization Reference)."""
 
-_WITHOUT_RESOURCE: Final = frozenset({"dynamodb:BatchExecuteStatement"})
-"""The emulator does not see which tables its statements name."""
+_ANSWERS: Final = frozenset(f"states:SendTask{how}" for how in ("Success", "Failure", "Heartbeat"))
+_WITHOUT_RESOURCE: Final = frozenset({"dynamodb:BatchExecuteStatement", *_ANSWERS})
+"""The emulator does not see which tables a batch's statements name, nor whose execution a task token belongs to."""
 _SID: Final = "EmulatorAlias"
 
 
@@ -63,10 +64,15 @@ def _as_if_by_tls(params: dict[str, Any], **_: Any) -> None:
 
 
 def write_policy(iam: Any, role: str, policy: str, statements: Iterable[Statement]) -> None:
-    """Store a role's policy, with an alias beside every action that the emulator knows under another name."""
-    own = [statement for statement in statements if not statement.get("Sid", "").startswith(_SID)]
+    """Store a role's policy, with an alias beside every action that the emulator knows under another name or of no resource."""
+    own = [statement for statement in statements if not is_alias(statement)]
     document = {"Version": "2012-10-17", "Statement": [*own, *_aliases(own)]}
     iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+
+
+def is_alias(statement: Statement) -> bool:
+    """Was this statement of a stored policy added by `write_policy`?"""
+    return str(statement.get("Sid", "")).startswith(_SID)
 
 
 def _aliases(statements: Iterable[Statement]) -> list[Statement]:
@@ -74,7 +80,7 @@ def _aliases(statements: Iterable[Statement]) -> list[Statement]:
     for statement in statements:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         for action in actions:
-            if alias := ALIASES.get(action):
+            if alias := ALIASES.get(action, action if action in _ANSWERS else None):
                 resource = "*" if alias in _WITHOUT_RESOURCE else statement["Resource"]
                 found.append({**statement, "Sid": f"{_SID}{len(found)}", "Action": alias, "Resource": resource})
     return found

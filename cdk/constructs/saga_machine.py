@@ -46,7 +46,7 @@ class SagaMachine(Construct):
                 description="Tells the saga what is left to undo",
                 folder=fleet.root / "functions" / "compensate_goals",
                 layers=props.layers,
-                permissions=access.carry_out_plans(()) + access.start_sagas(),
+                permissions=access.undo_plans(),
                 environment=access.environment("work", "registry"),
                 memory=1024,
                 timeout=LOOK_TIMEOUT,

@@ -155,7 +155,7 @@ class HistoryStack(Stack):
                 description="Copies histories into the locked bucket",
                 folder=foundation.fleet.root / "functions" / "archive_history",
                 layers=self._layers.of(),
-                permissions=access.read_history()
+                permissions=access.read_history("Query")
                 + access.use_key()
                 + allow("WriteCopies", "s3", ("PutObject",), self.vault.arn_for_objects("history/*"))
                 + Permissions(wildcards={self._copies(): "Copies are named by hour, and nothing else is there."}),

@@ -1,9 +1,13 @@
-"""Trips over three agents on a deployed fleet of their own: whatever breaks, the ledger balances in the end."""
+"""Trips over three agents on a deployed fleet of their own: whatever breaks, the ledger balances in the end.
+
+IAM is enforced; what an agent needs of the ledger, which is no part of the fleet, its role is given here.
+"""
 
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,8 @@ from agentfleet.domain.goal import GoalState
 from cdk.catalog import read_fleet
 from client.api import FleetClient
 from client.config import ClientConfig
-from client.local import LocalCloud
+from client.enforced import write_policy
+from client.local import ACCOUNT, REGION, LocalCloud
 from client.toolchain import Toolchain
 from tests.emulator.conftest import ROOT, until
 
@@ -63,6 +68,15 @@ class Trips:
         )
         for kind in KINDS:
             self.put(f"stock#{kind}", seats={"N": str(SEATS)})
+            self._allow(f"trip-{kind}s")
+
+    def _allow(self, function: str) -> None:
+        """Let an agent use the ledger."""
+        with closing(self.cloud.client("lambda")) as functions, closing(self.cloud.client("iam")) as iam:
+            role = functions.get_function_configuration(FunctionName=function)["Role"].rpartition("/")[2]
+            table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{LEDGER}"
+            actions = [f"dynamodb:{action}" for action in ("GetItem", "PutItem", "UpdateItem")]
+            write_policy(iam, role, "Ledger", [{"Effect": "Allow", "Action": actions, "Resource": table}])
 
     def put(self, key: str, **more: Any) -> None:
         """An item of the ledger."""
@@ -98,7 +112,7 @@ class Trips:
 def trips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trips]:
     """The three agents, deployed into an emulator of their own."""
     root = write_project(tmp_path_factory.mktemp("trip"))
-    cloud = LocalCloud(root, ROOT / ".fleet" / f"trip-{os.getpid()}")
+    cloud = LocalCloud(root, ROOT / ".fleet" / f"trip-{os.getpid()}", enforce_iam=os.environ.get("IAM") != "off")
     try:
         cloud.up()
         with FleetClient(ClientConfig(api_url=cloud.api_url, api_key=cloud.api_key)) as client:

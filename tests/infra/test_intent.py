@@ -161,9 +161,10 @@ def test_nobody_but_the_recorder_writes_history(templates: Templates) -> None:
 
     assert writers == {"What fleet-record-history may do"}
     readers = role_statements(templates, "ReadHistory")
-    assert {name for name, _ in readers} == {"What fleet-serve-api may do", "What fleet-archive-history may do"}
-    for _, statement in readers:
-        assert statement["Action"] == ["dynamodb:GetItem", "dynamodb:Query"]
+    assert {name: statement["Action"] for name, statement in readers} == {
+        "What fleet-serve-api may do": ["dynamodb:GetItem", "dynamodb:Query"],
+        "What fleet-archive-history may do": "dynamodb:Query",
+    }
 
 
 def test_copies_of_histories_are_locked_and_nobody_may_lift_that(templates: Templates) -> None:

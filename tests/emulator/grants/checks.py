@@ -1,4 +1,4 @@
-"""What shows that a function can do all that it is there for: one check per kind of function, seconds each. Raise when not."""
+"""What shows that a function can do all that it is there for: one check per function, seconds each. Raise when not."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,23 +11,26 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from agentfleet.adapters.episodes import DynamoEpisodes
+from agentfleet.adapters.health import DynamoHealth
 from agentfleet.domain.archives import pack
 from agentfleet.domain.budget import Budget, Limits
 from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import compile_plan
 from agentfleet.domain.episode import EpisodeHead, Measured
 from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.healing import Incident
 from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.domain.task import PlanSpec
-from tests.emulator.grants.hand import FLEET, LARGE, Hand, Refused, noise, utc_now
+from tests.emulator.grants.calling import serve_mcp
+from tests.emulator.grants.hand import FLEET, LARGE, Hand, Refused, noise, step, utc_now
+from tests.emulator.grants.keeping import archive_history, record_history, remember_life
+from tests.emulator.grants.knowing import keep_documents, serve_knowledge
+from tests.emulator.grants.thinking import think
+from tests.emulator.grants.undoing import COMPENSATE, compensate_goals, set_undoing, take_part, undoable
 
 Check = Callable[[Hand], None]
 MEMORY_TABLE: Final = f"{FLEET}-memory"
-
-
-def _step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
-    return {"id": name, "capability": "flow.step", "input": {"value": value}, **rest}
 
 
 def carry_out(pool: str) -> Check:
@@ -37,7 +40,7 @@ def carry_out(pool: str) -> Check:
         # Skipped, so that no capability needs an input that makes sense: all else is done as ever.
         capability = min(hand.catalog.pools[pool].capabilities, key=lambda one: one.chunk).name
         skipped = {"capability": capability, "when": {"$from": "big", "path": "nothing"}}
-        tasks = [_step("big", noise()), *({"id": name, **skipped} for name in ("one", "two"))]
+        tasks = [step("big", noise()), *({"id": name, **skipped} for name in ("one", "two"))]
         last = {"id": "last", **skipped, "depends_on": ["one", "two"]}
         goal = hand.submit(*tasks, last, output={"$from": "big"})
         hand.put_result(goal, "big", "x" * LARGE)
@@ -48,6 +51,7 @@ def carry_out(pool: str) -> Check:
         hand.deliver(pool, ["no task"], back=1)
         if not [agent for agent in hand.platform.registry.discover(pool=pool) if agent.seen > goal.created]:
             raise Refused(f"no agent of {pool} says that it lives")
+        take_part(hand, pool, capability)
         if work := CAPABILITIES.get(pool):
             work(hand)
 
@@ -76,9 +80,11 @@ def _flow(hand: Hand) -> None:
     """A sub-plan that does not fit an item; a large output; a file under a claim."""
     items = [noise()[:20_000] for _ in range(3)]
     spread = {"id": "m", "capability": "flow.map", "input": {"items": items, "capability": "flow.step"}}
-    goal = hand.submit(spread, _step("large", noise()))
-    hand.deliver("flow", hand.pointers(goal, "m", "large"))
-    hand.output(goal, "large")
+    record = {"id": "record", "capability": "flow.record", "input": {"value": "paid"}}
+    goal = hand.submit(spread, step("large", noise()), record)
+    hand.deliver("flow", hand.pointers(goal, "m", "large", "record"))
+    for task in ("large", "record"):
+        hand.output(goal, task)
 
 
 def _web(hand: Hand) -> None:
@@ -125,26 +131,41 @@ def _memory(hand: Hand) -> None:
     find = {"id": "find", "capability": "memory.recall", "input": {"agent": name}, "depends_on": ["keep"]}
     dropped = {"id": {"$from": "keep", "path": "id"}, "agent": name}
     goal = hand.submit(keep, find, {"id": "drop", "capability": "memory.forget", "input": dropped, "depends_on": ["find"]})
-    for step in ("keep", "find", "drop"):
-        hand.deliver("memory", hand.pointers(goal, step))
+    for name_of in ("keep", "find", "drop"):
+        hand.deliver("memory", hand.pointers(goal, name_of))
     if hand.output(goal, "drop") != {"was_there": True}:
         raise Refused("memory: the fact was not there")
 
 
 def _code(hand: Hand) -> None:
-    """An archive read, its parts written."""
+    """An archive read, a package's figures written."""
     body = pack({"pkg/a.py": b"a = 1\n"})
     uri = hand.platform.outside.blobs.put(f"blobs/default/uploads/{uuid4().hex}/code.zip", body, "application/zip")
-    goal = hand.submit({"id": "u", "capability": "code.unpack", "input": {"uri": uri}})
-    hand.deliver("code", hand.pointers(goal, "u"))
-    hand.output(goal, "u")
+    unpack = {"id": "u", "capability": "code.unpack", "input": {"uri": uri}}
+    goal = hand.submit(unpack, {"id": "p", "capability": "code.package", "input": {"package": "json"}})
+    hand.deliver("code", hand.pointers(goal, "u", "p"))
+    for task in ("u", "p"):
+        hand.output(goal, task)
+
+
+def _plan(hand: Hand) -> None:
+    """A goal in words planned by rules, and its plan kept as a file."""
+    words = 'Measure the packages "json" and "tomllib" of the standard library and report on them'
+    goal = hand.submit({"id": "m", "capability": "plan.make", "input": {"goal": words}})
+    hand.deliver("plan", hand.pointers(goal, "m"))
+    made = child_goal_id(goal.id, hand.unit(goal, "m"), 0)
+    if made not in hand.platform.outside.goals.get([made]):
+        raise Refused(f"plan.make did not have the plan of {goal.id} carried out")
 
 
 CAPABILITIES: Final[dict[str, Check]] = {
+    "agents": think,
     "code": _code,
     "data": _data,
     "flow": _flow,
+    "knowledge": keep_documents,
     "memory": _memory,
+    "plan": _plan,
     "report": _report,
     "web": _web,
 }
@@ -158,8 +179,8 @@ def accept_goals(hand: Hand) -> None:
         detail = {"name": name, "plan": {"tasks": list(tasks)}}
         return json.dumps({"id": uuid4().hex, "detail-type": "GoalSubmitted", "detail": detail})
 
-    large = event("large", _step("a", noise()), _step("b", {"$from": "a"}), _step("c", {"$from": "a"}))
-    wide = event("wide", *[_step(f"t.{number}") for number in range(501)])
+    large = event("large", step("a", noise()), step("b", {"$from": "a"}), step("c", {"$from": "a"}))
+    wide = event("wide", *[step(f"t.{number}") for number in range(501)])
     hand.deliver("accept-goals", [large, wide])
     goal = next(goal for goal in hand.platform.outside.goals.list("default", None, 5, None).items if goal.name == "large")
     hand.set_back(goal, state=GoalState.PLANNING)
@@ -173,7 +194,7 @@ def accept_goals(hand: Hand) -> None:
 
 def release_tasks(hand: Hand) -> None:
     """A part of a large plan; a part of a goal that has ended with a large output."""
-    goal = hand.submit(_step("a", noise()), _step("b"), _step("c"))
+    goal = hand.submit(step("a", noise()), step("b"), step("c"))
     part = {"goal": goal.id, "units": [[0, 2]]}
     hand.deliver("release-tasks", [part])
     ended = hand.goal(goal.id).move(GoalState.SUCCEEDED, finished=utc_now(), output="x" * LARGE)
@@ -186,27 +207,37 @@ def heal_work(hand: Hand) -> None:
     sqs = hand.clients.sqs
     names = ("flow-normal", "flow-dead", "release", "code-low")
     urls = {name: sqs.get_queue_url(QueueName=f"{FLEET}-{name}")["QueueUrl"] for name in names}
-    lost = hand.submit(_step("a", noise()), _step("b"), _step("c", depends_on=["a", "b"]))
+    hand.calm()  # what other checks left standing still would be healed too, and stay open
+    lost = hand.submit(step("a", noise()), step("b"), step("c", depends_on=["a", "b"]))
     hand.put_result(lost, "a", 1, advance=False)
-    done = hand.submit(_step("a"), output={"$from": "a"})
+    done = hand.submit(step("a"), output={"$from": "a"})
     hand.put_result(done, "a", "x" * LARGE, advance=False)
+    unheard = set_undoing(hand, hand.submit(undoable("a")))
     # What lies in a queue is not lost; and no metric is read unless some queue holds something.
-    for name in ("flow-normal", "release"):
+    for name in ("flow-normal", "flow-dead", "release"):
         sqs.purge_queue(QueueUrl=urls[name])
     sqs.send_message(QueueUrl=urls["code-low"], MessageBody="waits")
     sqs.send_message(QueueUrl=urls["flow-dead"], MessageBody="no task")
     report = _heal(hand)
-    if not report["MessagesSentAgain"] or hand.goal(done.id).state is not GoalState.SUCCEEDED:
+    if lost.id not in _standing(hand) or hand.goal(done.id).state is not GoalState.SUCCEEDED:
         raise Refused(f"heal-work: {report}")
-    gone = hand.submit(_step("a"))
+    if unheard.id not in _standing(hand):
+        raise Refused(f"heal-work did not have {unheard.id} undone")
+    gone = hand.submit(step("a"))
     for action in ("REDRIVE", "FAIL"):
         sqs.send_message(QueueUrl=urls["flow-dead"], MessageBody=json.dumps(hand.pointers(gone, "a")[0]))
         if (letters := _heal(hand)["Letters"]) != {action: 1, "KEEP": 1}:
             raise Refused(f"heal-work: {letters}")
     sqs.purge_queue(QueueUrl=urls["flow-dead"])
     hand.platform.finisher.cancel(lost)
-    if hand.goal(gone.id).state is not GoalState.FAILED or _heal(hand)["IncidentsOpen"]:
+    _heal(hand)
+    if hand.goal(gone.id).state is not GoalState.FAILED or {lost.id, done.id, gone.id} & _standing(hand).keys():
         raise Refused(f"heal-work left {gone.id} or an incident open")
+
+
+def _standing(hand: Hand) -> dict[str, Incident]:
+    """Incidents that are not healed, by goal."""
+    return DynamoHealth(hand.clients.dynamodb, f"{FLEET}-registry").open_incidents()
 
 
 def _heal(hand: Hand) -> dict[str, Any]:
@@ -218,7 +249,7 @@ def _heal(hand: Hand) -> dict[str, Any]:
 
 def manage_fleet(hand: Hand) -> None:
     """A pass over pools of which one has a backlog."""
-    hand.submit(*[_step(f"t.{number}") for number in range(40)])
+    hand.submit(*[step(f"t.{number}") for number in range(40)])
     if hand.call("manage-fleet", {}).keys() < hand.catalog.pools.keys():
         raise Refused("manage-fleet left pools out")
 
@@ -226,10 +257,10 @@ def manage_fleet(hand: Hand) -> None:
 def serve_api(hand: Hand) -> None:
     """Every route that needs something of AWS."""
     with hand.client() as client:
-        large = {"plan": {"tasks": [_step("a", noise()), _step("b", {"$from": "a"}), _step("c", depends_on=["a", "b"])]}}
+        large = {"plan": {"tasks": [step("a", noise()), step("b"), step("c", depends_on=["a", "b"])]}}
         goal = client.submit(large, key=(key := uuid4().hex))
         client.submit(large, key=key)
-        client.submit({"plan": {"tasks": [_step(f"t.{number}") for number in range(501)]}})
+        client.submit({"plan": {"tasks": [step(f"t.{number}") for number in range(501)]}})
         client.pause(goal.id)
         client.resume(goal.id)
         hand.put_result(hand.goal(goal.id), "a", "x" * LARGE)
@@ -239,7 +270,14 @@ def serve_api(hand: Hand) -> None:
         fork = client.fork(goal.id, ["a"])
         client.cancel(goal.id)
         client.cancel(fork.id)
-        done = hand.submit(_step("a"))
+        undone = client.submit({"plan": {"tasks": [undoable("a")]}, **COMPENSATE})
+        client.cancel(undone.id)
+        client.compensate(undone.id)
+        told = remember_life(hand)
+        if not client.verify(told.id).holds or len(client.history(told.id).events) < 2:
+            raise Refused(f"the history of {told.id}")
+        client.receipt(told.id)
+        done = hand.submit(step("a"))
         hand.platform.outside.blobs.put(f"blobs/default/{done.id}/a/file.txt", b"text", "text/plain")
         hand.put_result(done, "a", "x" * LARGE)
         result = client.result(done.id)
@@ -261,15 +299,11 @@ def _run_the_fleet(client: Any) -> None:
     fleet = client.spawn_fleet(11)
     client.fleets()
     client.release_fleet(fleet.id)
-    document = client.add_document({"domain": "grants", "title": "A title", "text": "Some text"})
-    client.documents("grants")
-    client.search("text", "grants")
-    client.delete_document("grants", document.id)
     client.health()
 
 
 def _tend(hand: Hand, client: Any) -> None:
-    goal = hand.submit(_step("a"))
+    goal = hand.submit(step("a"))
     dead = hand.clients.sqs.get_queue_url(QueueName=f"{FLEET}-flow-dead")["QueueUrl"]
     for body in (json.dumps(hand.pointers(goal, "a")[0]), "no task"):
         hand.clients.sqs.send_message(QueueUrl=dead, MessageBody=body)
@@ -282,7 +316,7 @@ def _tend(hand: Hand, client: Any) -> None:
 
 
 def _govern(hand: Hand, client: Any) -> None:
-    bounded = client.submit({"plan": {"tasks": [_step("a")]}, "budget": {"dollars": 1}})
+    bounded = client.submit({"plan": {"tasks": [step("a")]}, "budget": {"dollars": 1}})
     client.add_to_budget(bounded.id, dollars=1)
     client.cancel(bounded.id)
     client.kill("tenant", "nobody", reason="a test's")
@@ -312,7 +346,7 @@ def remember_goals(hand: Hand) -> None:
     name = f"g{uuid4().hex[:21]}"
     goal = Goal(name, "default", "n", GoalState.SUCCEEDED, now, 1, 1, words="Some words", budget=budget, finished=now)
     planned = replace(goal, id=child_goal_id(name, 0, 0), words="", budget=None, parent=Parent(name, 0, 0, (name,)))
-    spec = PlanSpec.model_validate({"tasks": [_step("a", noise()), _step("b", noise()[:20_000])]})
+    spec = PlanSpec.model_validate({"tasks": [step("a", noise()), step("b", noise()[:20_000])]})
     outside.plans.put(planned.id, encode(compile_plan(spec, hand.catalog)))
     done = TaskOutcome(TaskState.SUCCEEDED, "x" * LARGE)
     outside.results.put(1, [Result(planned.id, unit, (done,), "flow-1", now, 1.0) for unit in (0, 1)])
@@ -334,6 +368,11 @@ def authorize_request(hand: Hand) -> None:
 
 FUNCTIONS: Final[dict[str, Check]] = {
     "accept-goals": accept_goals,
+    "archive-history": archive_history,
+    "compensate-goals": compensate_goals,
+    "record-history": record_history,
+    "serve-knowledge": serve_knowledge,
+    "serve-mcp": serve_mcp,
     "release-tasks": release_tasks,
     "remember-goals": remember_goals,
     "heal-work": heal_work,

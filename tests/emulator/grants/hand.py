@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,10 +23,13 @@ from agentfleet.adapters.sagas import StepFunctionsAnswers, StepFunctionsSagas
 from agentfleet.composition import Outside, Platform
 from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.goal import Goal
+from agentfleet.domain.codec import encode
+from agentfleet.domain.compile import compile_plan
+from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.ids import child_goal_id
 from agentfleet.domain.plan import CompiledPlan
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.domain.task import parse_request
+from agentfleet.domain.task import PlanSpec, parse_request
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.budget import LocalBudgets
@@ -45,6 +48,10 @@ NOISE: Final = 40_000
 """Characters that don't compress: more than an item holds of a plan."""
 
 
+FAULTS: Final = ("Failed to resolve layer", "Failed to extract layer", "No such file or directory: ")
+"""What the emulator says where it is at fault itself: that shows nothing of a grant."""
+
+
 class Refused(Exception):
     """A function did not do what it was asked."""
 
@@ -52,6 +59,11 @@ class Refused(Exception):
 def utc_now() -> datetime:
     """The clock."""
     return datetime.now(UTC)
+
+
+def step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
+    """A task that gives its value back."""
+    return {"id": name, "capability": "flow.step", "input": {"value": value}, **rest}
 
 
 def noise() -> str:
@@ -102,10 +114,35 @@ class Hand:
         """Close connections."""
         self._lambda.close()
 
-    def submit(self, *tasks: dict[str, Any], **rest: Any) -> Goal:
-        """A goal that runs."""
-        request = parse_request({"plan": {"tasks": list(tasks), **rest}})
-        return self.platform.accepter.accept(request, TENANT, None)[0]
+    def submit(self, *tasks: dict[str, Any], request: Mapping[str, Any] | None = None, **rest: Any) -> Goal:
+        """A goal that runs; `rest` is more of its plan, `request` of what surrounds that."""
+        parsed = parse_request({"plan": {"tasks": list(tasks), **rest}, **(request or {})})
+        return self.platform.accepter.accept(parsed, TENANT, None)[0]
+
+    def delegate(self, parent: Goal, task: str, step: dict[str, Any], **fields: Any) -> Goal:
+        """A goal of one step, as it may stand, that does the work of another goal's task."""
+        unit = self.unit(parent, task)
+        link = Parent(parent.id, unit, 0, (parent.id,))
+        name = child_goal_id(parent.id, unit, 0)
+        child = Goal(name, parent.tenant, "part", GoalState.RUNNING, utc_now(), 1, 1, parent=link)
+        plan = compile_plan(PlanSpec.model_validate({"tasks": [step]}), self.catalog)
+        self.platform.outside.plans.put(name, encode(plan))
+        self.platform.outside.goals.create(replace(child, **fields))
+        return self.goal(name)
+
+    def calm(self) -> None:
+        """End every goal that lives, whatever earlier checks have left."""
+        goals, cursor = self.platform.outside.goals, None
+        while True:
+            page = goals.living(100, cursor)
+            for goal in goals.get(page.items).values() if page.items else ():
+                if goal.state.is_alive:
+                    self.platform.finisher.end(goal, GoalState.CANCELLED, undo=False)
+                elif not goal.state.is_final:
+                    ended = replace(goal, state=GoalState.FAILED, finished=utc_now())
+                    goals.replace(goal, ended)
+            if (cursor := page.cursor) is None:
+                return
 
     def goal(self, goal_id: str) -> Goal:
         """A goal as it stands."""
@@ -148,6 +185,8 @@ class Hand:
         """A function's answer. Raises Refused when it failed."""
         answer = self._lambda.invoke(FunctionName=f"{FLEET}-{function}", Payload=json.dumps(event))
         told = json.loads(answer["Payload"].read())
+        if any(sign in str(told) for sign in FAULTS):
+            raise RuntimeError(f"the emulator could not run {function}: {str(told)[:600]}")
         if "FunctionError" in answer:
             raise Refused(f"{function}: {str(told)[:600]}")
         return told

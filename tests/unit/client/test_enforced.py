@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from client.enforced import write_policy
+from client.enforced import is_alias, write_policy
 
 
 class Iam:
@@ -41,3 +41,15 @@ def test_fitting_a_policy_twice_changes_nothing() -> None:
     write_policy(iam, "role", "policy", once)
 
     assert iam.statements == once
+
+
+def test_who_may_answer_a_machine_may_answer_any_task_token() -> None:
+    """The emulator asks for the action on no resource, for it does not see whose execution a token belongs to."""
+    answer = {"Effect": "Allow", "Action": ["states:SendTaskSuccess"], "Resource": "arn:machine"}
+    iam = Iam()
+
+    write_policy(iam, "role", "policy", [answer])
+
+    assert iam.statements[0] == answer
+    assert [is_alias(one) for one in iam.statements] == [False, True]
+    assert (iam.statements[1]["Action"], iam.statements[1]["Resource"]) == ("states:SendTaskSuccess", "*")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentfleet.agent import Agent, SubPlan
-from agentfleet.domain.errors import IllegalTransition, PermanentError
+from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, PermanentError
 from agentfleet.domain.goal import GoalState
 from agentfleet.domain.saga import SagaStatus
 from tests.fakes.fleet import InProcessFleet, Killed
@@ -208,6 +208,29 @@ def test_a_compensation_that_fails_now_and_then_is_tried_again() -> None:
 
     assert goal.undoing.done
     assert trips.ledger.order == ["a"]
+
+
+def test_a_success_that_the_saga_did_not_hear_of_is_told_again_and_never_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message comes again, and finds that all is done."""
+    trips = Trips()
+    machine = trips.fleet.machine
+    tell = machine.succeeded
+    lost: list[str] = []
+    failures: list[Any] = []
+
+    def succeeded(token: str) -> None:
+        if not lost:
+            lost.append(token)
+            raise DeliveryFailed("the answer was lost")
+        tell(token)
+
+    monkeypatch.setattr(machine, "succeeded", succeeded)
+    monkeypatch.setattr(machine, "failed", lambda *said: failures.append(said))
+
+    goal = trips.run(leg("a", "flights"), leg("b", "hotels", after=("a",), fails="before", retries=0))
+
+    assert (len(lost), failures) == (1, [])
+    assert (goal.undoing.done, trips.ledger.order) == (True, ["a"])
 
 
 def test_a_compensation_that_keeps_failing_parks_the_goal_loudly_until_a_person_resumes_it() -> None:

@@ -74,14 +74,16 @@ class Undoer:
         assert pointer is not None  # noqa: S101 - `is_undo` chose it
         try:
             try:
-                if await self._undo(pointer, delivery, deadline):
-                    self._answers.succeeded(pointer.token)
+                is_undone = await self._undo(pointer, delivery, deadline)
             except _Busy as error:
                 self._queues.hide(delivery.queue, {delivery.receipt: BUSY})
                 return error
             except Exception as error:
                 name = "RetryableError" if is_retryable(error) else "PermanentError"
                 self._answers.failed(pointer.token, name, f"{type(error).__name__}: {error}"[:_CAUSE])
+            else:
+                if is_undone:
+                    self._answers.succeeded(pointer.token)
         except DeliveryFailed as error:
             return error  # nobody was told: the message comes again
         return None
