@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.programs import ROOT
 from cdk.catalog import FleetDefinition
 from cdk.constructs.fleet_layers import MORE
+from cdk.constructs.python_function import ENVIRONMENT
 from cdk.layers import RUNTIME_PACKAGES, LayerBuilder, LayerTarget
 
 HERE = LayerTarget.this_interpreter()
@@ -49,7 +50,7 @@ def functions_of(fleet: FleetDefinition, target: LayerTarget = HERE) -> dict[str
 def run_alone(program: str, path: list[Path], environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a program that can import what lies in these folders and in the standard library."""
     start = f"import sys; sys.path[:0] = {list(map(str, path))!r}\n"
-    variables = {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1", **(environment or {})}
+    variables = {"PATH": os.defpath, "AWS_DEFAULT_REGION": "us-east-1", **ENVIRONMENT, **(environment or {})}
     command = [sys.executable, "-I", "-S", "-B", "-c", start + program]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 

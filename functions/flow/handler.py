@@ -29,7 +29,7 @@ _HOLE = re.compile(r"\{\{\s*(item|index)\s*\}\}")
 class Strict(BaseModel):
     """An input: a field that it does not know is a mistake, said at once."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)  # built when first used: few tasks use all of them
 
 
 class NoopInput(Strict):

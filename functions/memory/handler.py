@@ -19,7 +19,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 class Strict(BaseModel):
     """A field that doesn't exist is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)  # built when first used: few tasks use all of them
 
 
 class RememberInput(Strict):

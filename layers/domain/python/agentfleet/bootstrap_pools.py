@@ -12,7 +12,6 @@ from agentfleet.composition import Platform
 from agentfleet.composition_pools import Bench, pool_runner
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.errors import FleetError
-from agentfleet.services.cache import CacheManager, Tier
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, TaskContext
 from agentfleet.services.perform import BeforeHook
 from agentfleet.services.run import TaskRunner
@@ -21,6 +20,7 @@ from agentfleet.settings import MemorySettings, MissingSetting, PoolSettings, Tr
 if TYPE_CHECKING:
     from agentfleet.adapters.traces import Traces
     from agentfleet.ports_agents import ToolServer
+    from agentfleet.services.cache import CacheManager
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.memory import TaskMemory
     from agentfleet.services.model import TaskModel
@@ -141,7 +141,7 @@ def _guard(settings: PoolSettings) -> "Guard | None":
     return Guard(settings.pool, rules, moderator)
 
 
-def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform | None = None) -> ModelSource:
+def _models(settings: PoolSettings, cache: "CacheManager | None", fleet: Platform | None = None) -> ModelSource:
     """What makes the pool's models when a task first asks for one: till then nothing of them is imported.
 
     Calls are paid out of their goals' budgets, where `fleet` knows of any.
@@ -180,11 +180,12 @@ def _models(settings: PoolSettings, cache: CacheManager | None, fleet: Platform 
     return source
 
 
-def _cache(settings: PoolSettings) -> CacheManager:
+def _cache(settings: PoolSettings) -> "CacheManager":
     """Memory, Valkey if there is one, S3. Imported here: a cold start without cacheable capabilities must not pay for it."""
     from agentfleet.adapters.memory_cache import MemoryCache
     from agentfleet.adapters.s3_cache import S3Cache
     from agentfleet.adapters.valkey_cache import IamLogin, ValkeyCache
+    from agentfleet.services.cache import CacheManager, Tier
 
     memory = Tier("memory", MemoryCache(), longest=timedelta(minutes=5), max_bytes=256 * 1024)
     objects = Tier(

@@ -17,7 +17,6 @@ from agentfleet.services.capability import Capability, MemorySource, ModelSource
 from agentfleet.services.kill import Halt, KillStage
 from agentfleet.services.perform import BeforeHook, Performer
 from agentfleet.services.registry import Presence
-from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.run import Gates, Stores, TaskRunner
 from agentfleet.services.undo import Undoer
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from agentfleet.services.cache import CacheManager
     from agentfleet.services.capability import TaskContext
     from agentfleet.services.guardrail import Guard
+    from agentfleet.services.reuse import ResultReuse
     from agentfleet.services.task_tools import CallHere, Refused, TaskTools, Workshop
 
 
@@ -73,7 +73,7 @@ def pool_runner(
         platform.fraction,
         settings=settings,
         before=before,
-        reuse=None if cache is None else ResultReuse(cache),
+        reuse=None if cache is None else _reuse(cache),
         breakers=Breakers(outside.breakers, outside.clock, read_policy((settings or {}).get("breaker", {}))),
         budgets=platform.budgets,
         guard=guard,
@@ -114,6 +114,12 @@ def pool_runner(
         undoer,
         gates,
     )
+
+
+def _reuse(cache: CacheManager) -> ResultReuse:
+    from agentfleet.services.reuse import ResultReuse
+
+    return ResultReuse(cache)
 
 
 def _workshop(

@@ -31,13 +31,13 @@ from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
-from agentfleet.services.reuse import ResultReuse
 from agentfleet.services.work import Batch, Work
 
 if TYPE_CHECKING:
     from agentfleet.services.accept import Accepter
     from agentfleet.services.guardrail import Guard
     from agentfleet.services.kill import Halt
+    from agentfleet.services.reuse import ResultReuse
     from agentfleet.services.task_tools import Workshop
 
 MESSAGE_LIMIT: Final = 1000
@@ -63,7 +63,7 @@ class Performer:
         *,
         settings: dict[str, Any] | None = None,
         before: Sequence[BeforeHook] = (),
-        reuse: ResultReuse | None = None,
+        reuse: "ResultReuse | None" = None,
         breakers: Breakers | None = None,
         budgets: Budgets | None = None,
         guard: "Guard | None" = None,
