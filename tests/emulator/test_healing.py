@@ -51,13 +51,19 @@ def test_a_goal_whose_messages_are_lost_is_healed(client: FleetClient, aws: Aws)
             aws("lambda").update_event_source_mapping(UUID=trigger["UUID"], Enabled=True)
     assert client.goal(goal.id).state is GoalState.RUNNING
 
-    told = until(lambda: (report := heal(aws))["MessagesSentAgain"] and report)
-    result = client.wait(goal.id, timeout=60)
-    until(lambda: heal(aws)["IncidentsOpen"] == 0)
+    # Goals of other tests may stand still as well: what counts is that this one moves again.
+    sent = 0
 
-    assert told["MessagesSentAgain"] >= 1
+    def healed() -> bool:
+        nonlocal sent
+        sent += heal(aws)["MessagesSentAgain"]
+        return goal.id in {incident.goal for incident in client.incidents().healed}
+
+    until(healed, 120)
+    result = client.wait(goal.id, timeout=60)
+
+    assert sent >= 1
     assert (result.goal.state, result.output) == (GoalState.SUCCEEDED, [0, 1, 2, 3, 4])
-    assert goal.id in {incident.goal for incident in client.incidents().healed}
 
 
 def test_dead_letters_are_diagnosed_and_redriven(client: FleetClient, aws: Aws) -> None:

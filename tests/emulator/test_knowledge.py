@@ -33,7 +33,7 @@ def test_files_are_added_found_cited_and_forgotten(client: FleetClient, aws: Aws
     other = client.add_document({"domain": "animals", "title": "owls.txt", "text": "Owls hunt for mice after sunset."})
 
     by_meaning = client.search("nocturnal predators", ["animals"])
-    answer = client.ask("At what time of day do owls look for food?")
+    answer = client.ask("At what time of day do owls look for food?", ["animals"])
 
     assert by_meaning.missing == {}
     assert by_meaning.findings[0].place.document == other.id
@@ -64,7 +64,7 @@ def test_tasks_learn_and_answer(client: FleetClient) -> None:
             "id": "ask",
             "capability": "knowledge.ask",
             "depends_on": ["learn"],
-            "input": {"question": "Which statement does nothing?", "domains": ["python"]},
+            "input": {"question": "What does the pass statement do?", "domains": ["python"]},
         },
     ]
     goal = client.submit({"plan": {"tasks": tasks, "output": {"$from": "ask"}}})
