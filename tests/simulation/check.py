@@ -157,8 +157,8 @@ def _check_joins(simulation: "Simulation", goal: Goal, plan: Any, stored: set[in
         held = simulation.joins.joins.get((goal.id, number), set())
         full = wanted.get(number, set())
         # The healer and whoever resumes a goal go by its results alone, and need not wait for its joins.
-        lives = [simulation.goals.goals[one] for one in (goal.id, *(goal.parent.ancestors if goal.parent else ()))]
-        is_passed_by = simulation.keepers.has_ended(goal.id) or any(one.resumed for one in lives)
+        lives = {goal.id, *(goal.parent.ancestors if goal.parent else ())}
+        is_passed_by = simulation.keepers.has_ended(goal.id) or bool(lives & simulation.goals.resumed)
         is_settled = goal.state == "SUCCEEDED" and not is_passed_by
         if not held <= full or (is_settled and held != full):
             simulation.world.violate(f"join {number} of {goal.id} holds {sorted(held)}, not {sorted(full)}")

@@ -103,7 +103,7 @@ class Keepers:
         world.start(healer, activity)
 
     def _sending(self, messages: Sequence[TaskMessage]) -> None:
-        """The healer may send only what can be in no queue any more."""
+        """The healer may send only what can be in no queue any more, and what follows a dead letter (decision 0009)."""
         if self._world.current is not self._healer:
             return
         before = self._began - COUNTS_LAG.total_seconds()
@@ -111,8 +111,8 @@ class Keepers:
         held = {one.body: one for name, queue in queues for one in queue.values() if not name.endswith(DEAD)}
         dead = {one.body for name, queue in queues for one in queue.values() if name.endswith(DEAD)}
         for message in messages:
-            found, is_redriven = held.get(message.body()), message.body() in dead
-            if found is None or found.is_late or is_redriven or self.broke_off_at(found.sent):
+            found, is_of_letter = held.get(message.body()), any(message.goal_id in body for body in dead)
+            if found is None or found.is_late or is_of_letter or self.broke_off_at(found.sent):
                 continue
             if found.sent < before:
                 self._world.violate(f"the healer sends unit {message.unit} of {message.goal_id}, which {found.id} holds")

@@ -29,6 +29,8 @@ class Goals:
         self.ended_at: dict[str, float] = {}
         self.paused_at: dict[str, float] = {}
         """Of those that are."""
+        self.resumed: set[str] = set()
+        """Whatever was written of them since: who ends a goal may have read it before."""
 
     def create(self, goal: Goal) -> bool:
         if goal.id in self.goals:
@@ -52,6 +54,8 @@ class Goals:
             self.paused_at.pop(after.id, None)
         elif current.paused is None:
             self.paused_at[after.id] = self.world.now
+        if after.resumed is not None:
+            self.resumed.add(after.id)
         self.goals[before.id] = after
         self.chronicle.tell_goal(current, after)
         return True
