@@ -14,8 +14,10 @@ from tests.infra.templates import ROOT
 
 BUDGET = 1.3
 """Times the CPU of importing what a function stands on; measured: 0.6 to 1.2."""
-POOL_BUDGET = 1.45
-"""Of a pool without layers of its own: asyncio and what `import pydantic` puts off come on top; measured: 1.25 to 1.35."""
+POOL_BUDGET = 1.5
+"""Of a pool without layers of its own: asyncio and what `import pydantic` puts off come on top; measured: 1.25 to 1.4."""
+ROUNDS = 3
+"""So often a function that seems slow is measured again, next to what it stands on."""
 ZIPPED_BYTES = 15 * 1024 * 1024
 POOLS = {"flow", "web", "code", "data", "report"}
 
@@ -78,7 +80,11 @@ def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str,
         tries = list(until(allowed, import_seconds("handler", [*path, builtin])))
         if min(tries) > allowed:
             # What shares the processor may have slowed these and not those: side by side it tells.
-            pairs = zip(import_seconds("handler", [*path, builtin]), import_seconds(framework, core), strict=True)
+            pairs = (
+                pair
+                for _ in range(ROUNDS)
+                for pair in zip(import_seconds("handler", [*path, builtin]), import_seconds(framework, core), strict=True)
+            )
             ratio = min(until(budget, (mine / stands for mine, stands in pairs)))
             if ratio > budget:
                 over[name] = round(ratio, 2)
