@@ -25,7 +25,8 @@ from tests.emulator.conftest import until
 from tests.emulator.grants.checks import check_of
 from tests.emulator.grants.hand import FLEET, Hand, Refused
 from tests.emulator.grants.policies import NOT_SHOWN, Grant, Policies, why_not_shown
-from tests.emulator.grants.thinking import scripted_model
+from tests.emulator.grants.thinking import remembering
+from tests.emulator.scripted import serving
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results" / "grants.json"
@@ -64,7 +65,7 @@ def policies(cloud: LocalCloud, fleet: FleetDefinition) -> Iterator[Policies]:
     made.chill("web", allow_private=True)
     chosen = fleet.pools["agents"].model
     assert chosen is not None
-    with scripted_model() as server, made.still("saga"):
+    with serving(remembering) as server, made.still("saga"):
         cloud.models.start(server)
         model = {
             "MODEL": chosen.model_dump_json(exclude_defaults=True),
