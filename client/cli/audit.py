@@ -42,7 +42,7 @@ def history(ctx: typer.Context, goal: GoalId, limit: Limit = 200, as_json: Json 
 
 
 def _said(event: "EventView") -> str:
-    shown = {"state", "states", "agent", "attempt", "seconds", "failure", "failures"}
+    shown = {"state", "states", "agent", "attempt", "seconds", "failure", "failures", "decision", "by", "note", "why"}
     return "  ".join(f"{name}={value}" for name, value in event.facts.items() if name in shown)
 
 

@@ -24,6 +24,9 @@ SEGMENT: Final = 200
 LIFETIME: Final = timedelta(days=365)
 ENDED: Final = "ended"
 """The fact that says of a goal that nothing more happens to it."""
+PENDING: Final = "PENDING"
+DECIDED: Final = frozenset({"APPROVED", "REJECTED"})
+"""How requests for approval stand, in `approval.Decision`'s words, which would bring JMESPath along."""
 SHARDS: Final = 16
 """Over how many partition keys the goals of one hour are spread."""
 
@@ -32,22 +35,37 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class EventKind(StrEnum):
-    """What can happen to a goal. The last six never happen by the platform's own doing, save expiry, which isn't recorded."""
+    """What can happen to a goal.
+
+    What is Changed or Removed never is by the platform's own doing, save expiry, which isn't recorded but for a request that
+    nobody had decided by then.
+    """
 
     ACCEPTED = "GoalAccepted"
     MOVED = "GoalMoved"
     RESULT = "ResultStored"
     COMPENSATED = "TaskCompensated"
+    ASKED = "ApprovalAsked"
+    DECIDED = "ApprovalDecided"
+    EXPIRED = "ApprovalExpired"
     GOAL_CHANGED = "GoalChanged"
     GOAL_REMOVED = "GoalRemoved"
     RESULT_CHANGED = "ResultChanged"
     RESULT_REMOVED = "ResultRemoved"
     COMPENSATION_CHANGED = "CompensationChanged"
     COMPENSATION_REMOVED = "CompensationRemoved"
+    APPROVAL_CHANGED = "ApprovalChanged"
+    APPROVAL_REMOVED = "ApprovalRemoved"
+
+
+APPROVALS: Final = frozenset(
+    {EventKind.ASKED, EventKind.DECIDED, EventKind.EXPIRED, EventKind.APPROVAL_CHANGED, EventKind.APPROVAL_REMOVED}
+)
+"""What is told of requests for approval."""
 
 
 class Change(Struct, frozen=True):
-    """One record of the work table's stream, read: an item of a goal before and after."""
+    """One record of a table's stream, read: an item of a goal before and after."""
 
     goal_id: str
     part: str
@@ -55,10 +73,12 @@ class Change(Struct, frozen=True):
     sequence: int
     """Grows within a part."""
     at: datetime
-    subject: Literal["goal", "result", "compensation"]
+    subject: Literal["goal", "result", "compensation", "approval"]
     before: Mapping[str, Any] | None
     """What is to be remembered of the item (JSON values), None if there was none."""
     after: Mapping[str, Any] | None
+    expired: bool = False
+    """Was it removed because its time was over?"""
 
 
 class Event(Struct, frozen=True):
@@ -154,8 +174,11 @@ def seal(previous: str, event: Event) -> Event:
 
 
 def moves_head(event: Event) -> bool:
-    """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more."""
-    own_doing = {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT, EventKind.COMPENSATED}
+    """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more.
+
+    For a person's decision it is: the task that waited for it may have ended, and its goal, before this is recorded.
+    """
+    own_doing = {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT, EventKind.COMPENSATED, EventKind.ASKED, EventKind.EXPIRED}
     return bool(event.facts.get(ENDED)) or event.kind not in own_doing
 
 
@@ -166,17 +189,31 @@ def event_of(change: Change, number: int) -> Event | None:
         "goal": (EventKind.ACCEPTED, EventKind.GOAL_CHANGED, EventKind.GOAL_REMOVED),
         "result": (EventKind.RESULT, EventKind.RESULT_CHANGED, EventKind.RESULT_REMOVED),
         "compensation": (EventKind.COMPENSATED, EventKind.COMPENSATION_CHANGED, EventKind.COMPENSATION_REMOVED),
+        "approval": (EventKind.ASKED, EventKind.APPROVAL_CHANGED, EventKind.APPROVAL_REMOVED),
     }
     created, changed, removed = kinds[change.subject]
     if after is None:
-        return Event(number, change.at, removed, dict(before or {}))
+        return Event(number, change.at, EventKind.EXPIRED if change.expired else removed, dict(before or {}))
     if before is None:
-        return Event(number, change.at, created, dict(after))
+        asked = change.subject != "approval" or after["decision"] == PENDING
+        return Event(number, change.at, created if asked else changed, dict(after))
     if before == after:
         return None
+    if change.subject == "approval" and _is_decided(before, after):
+        return Event(number, change.at, EventKind.DECIDED, dict(after))
     if change.subject == "goal" and before["state"] != after["state"]:
         return Event(number, change.at, EventKind.MOVED, {"from": before["state"], **after})
     return Event(number, change.at, changed, {"before": before["digest"], **after})
+
+
+def _is_decided(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Did somebody decide what was asked, as it was asked? Anything else is a request that was changed by hand."""
+    return (
+        before["decision"] == PENDING
+        and after["decision"] in DECIDED
+        and before["request"] == after["request"]
+        and "by" in after
+    )
 
 
 def extend(head: Head, changes: Iterable[Change]) -> tuple[list[Event], Head]:

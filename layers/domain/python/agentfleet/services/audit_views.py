@@ -19,9 +19,9 @@ class EventView(View):
     """When it was written, to the second."""
     kind: EventKind
     tasks: tuple[str, ...] = ()
-    """The tasks whose result it is."""
+    """The tasks whose result it is, or about which somebody was asked."""
     facts: dict[str, Any]
-    """What was recorded: state, agent, seconds, write units, and the digest of the item as it was then."""
+    """What was recorded: state, agent, seconds, decision, by whom, note, write units, and the digest of the item as it was then."""
     hash: str
     """SHA-256 of the event and the hash of the one before."""
 

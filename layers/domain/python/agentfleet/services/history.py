@@ -138,7 +138,10 @@ class Historian:
         plan = self._plans.read(goal.id) if any("unit" in event.facts for event in events) else None
 
         def tasks(event: Event) -> tuple[str, ...]:
-            return tuple(task.id for task in plan.unit(event.facts["unit"]).tasks) if plan and "unit" in event.facts else ()
+            unit = event.facts.get("unit")
+            if plan is None or unit is None or not 0 <= unit < plan.header.units:  # by hand anything may be written
+                return ()
+            return tuple(task.id for task in plan.unit(unit).tasks)
 
         return tuple(EventView.of(event, tasks(event)) for event in events)
 
