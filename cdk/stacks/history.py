@@ -37,12 +37,12 @@ RETRIES: Final = 10
 BEHIND: Final = Duration.minutes(15)
 RECORDED: Final = {"dynamodb": {"Keys": {"sk": {"S": ["GOAL", {"prefix": "R"}]}}}}
 """Goals and results. Joins and claims follow from them, plans never change."""
-RECORDED_REQUESTS: Final = {"dynamodb": {"Keys": {"pk": {"S": [{"prefix": "APPROVAL#"}]}}}}
-"""Requests for approval, without their copies in tenants' lists; what else is registered calls nobody."""
+RECORDED_ORDERS: Final = {"dynamodb": {"Keys": {"pk": {"S": ["KILL", {"prefix": "APPROVAL#"}]}}}}
+"""What people order: kills, and requests for approval without their copies in tenants' lists. Heartbeats call nobody."""
 
 
 class HistoryStack(Stack):
-    """record_history behind the streams of work table and registry, the queue that hears of what it could not record, and locked copies."""
+    """record_history behind two tables' streams, the queue that hears of what it could not record, and locked copies."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
@@ -79,7 +79,7 @@ class HistoryStack(Stack):
             ),
         )
         self._trigger("Trigger", work, RECORDED)
-        self._trigger("RequestTrigger", registry, RECORDED_REQUESTS)
+        self._trigger("OrdersTrigger", registry, RECORDED_ORDERS)
         self._alarm(fleet.name, topic)
         self.vault = self._vault(foundation, access.key)
         self.archive_history = self._archiver(foundation, access)

@@ -1,4 +1,4 @@
-"""Records of streams, read as changes: goals and results from the work table's, requests for approval from the registry's.
+"""Records of streams, read as changes: goals and results from the work table's, requests and kills from the registry's.
 
 Nothing else is asked for (see cdk/stacks/history.py).
 """
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agentfleet.adapters.work_table import GOAL
 from agentfleet.domain import ids
-from agentfleet.domain.history import ENDED, PENDING, Change, digest
+from agentfleet.domain.history import ENDED, PENDING, Change, digest, kills_chain
 from agentfleet.domain.units import item_size, write_units
 
 Record = Mapping[str, Any]
@@ -21,6 +21,8 @@ _SHOWN: Final = 500
 """Characters of a failure's message, or of what people and rules say of a request, that the history keeps."""
 _REQUESTS: Final = "APPROVAL#"
 """What the keys of requests begin with (see adapters/approvals.py); no goal's id does."""
+_KILL: Final = "KILL"
+"""The key of all kills (see adapters/kills.py)."""
 _DECISION: Final = frozenset({"decision", "decided", "who", "note", "expires"})
 """What deciding changes in a request."""
 _REQUEST_WRITES: Final = 4
@@ -28,7 +30,7 @@ _REQUEST_WRITES: Final = 4
 
 
 def read_change(record: Record) -> Change | None:
-    """What a record says of a goal, a result or a request; None for other items and for what expired, undecided requests apart.
+    """What a record says of a goal, a result, a request or a kill; None for the rest, and for most of what expired.
 
     Raises KeyError or ValueError for a record that is not of its table's form.
     """
@@ -39,6 +41,8 @@ def read_change(record: Record) -> Change | None:
         return _read_request(stream, pk.removeprefix(_REQUESTS), int(sk), expired=expired)
     if expired:
         return None
+    if pk == _KILL:
+        return _read_kill(stream, sk)
     if sk != GOAL and not sk.startswith("R"):
         return None
     read = _goal_facts if sk == GOAL else _result_facts
@@ -64,9 +68,7 @@ def _made(stream: Record) -> datetime:
 
 def _read_request(stream: Record, goal_id: str, unit: int, *, expired: bool) -> Change | None:
     """A request is a part of its own: sequence numbers of two tables' streams can't be compared."""
-    old, new = (
-        _request_facts(image, unit) if (image := stream.get(name)) else None for name in ("OldImage", "NewImage")
-    )
+    old, new = (_request_facts(image, unit) if (image := stream.get(name)) else None for name in ("OldImage", "NewImage"))
     if expired and old and old["decision"] != PENDING:
         return None
     sequence = int(stream["SequenceNumber"])
@@ -88,6 +90,25 @@ def _request_facts(image: Mapping[str, Any], unit: int) -> dict[str, Any]:
     facts["request"] = digest({name: value for name, value in image.items() if name not in _DECISION})[:32]
     facts["digest"] = digest(image)[:32]
     facts["writes"] = _REQUEST_WRITES * int(write_units(item_size(image)))
+    return facts
+
+
+def _read_kill(stream: Record, scope: str) -> Change:
+    at = _made(stream)
+    old, new = (_kill_facts(image, scope) if (image := stream.get(name)) else None for name in ("OldImage", "NewImage"))
+    return Change(kills_chain(at), "kill", int(stream["SequenceNumber"]), at, "kill", old, new)
+
+
+def _kill_facts(image: Mapping[str, Any], scope: str) -> dict[str, Any]:
+    kind, _, name = scope.partition("#")
+    facts: dict[str, Any] = {"scope": kind, "name": name} if name else {"scope": kind}
+    for fact, place in (("reason", "reason"), ("by", "who"), ("lifted_by", "lifted_by")):
+        if place in image:
+            facts[fact] = image[place]["S"][:_SHOWN]
+    for moment in ("since", "lifted"):
+        if moment in image:
+            facts[moment] = int(image[moment]["N"])
+    facts["digest"] = digest(image)[:32]
     return facts
 
 

@@ -56,6 +56,10 @@ class EventKind(StrEnum):
     COMPENSATION_REMOVED = "CompensationRemoved"
     APPROVAL_CHANGED = "ApprovalChanged"
     APPROVAL_REMOVED = "ApprovalRemoved"
+    KILLED = "KillThrown"
+    LIFTED = "KillLifted"
+    KILL_CHANGED = "KillChanged"
+    KILL_REMOVED = "KillRemoved"
 
 
 APPROVALS: Final = frozenset(
@@ -65,15 +69,16 @@ APPROVALS: Final = frozenset(
 
 
 class Change(Struct, frozen=True):
-    """One record of a table's stream, read: an item of a goal before and after."""
+    """One record of a table's stream, read: an item of a goal, or of the kill switch, before and after."""
 
     goal_id: str
+    """Whose chain it belongs to: a goal's id, or what `kills_chain` gives."""
     part: str
     """Which of the goal's partitions: records of one come in order."""
     sequence: int
     """Grows within a part."""
     at: datetime
-    subject: Literal["goal", "result", "compensation", "approval"]
+    subject: Literal["goal", "result", "compensation", "approval", "kill"]
     before: Mapping[str, Any] | None
     """What is to be remembered of the item (JSON values), None if there was none."""
     after: Mapping[str, Any] | None
@@ -148,6 +153,14 @@ class Unreadable(ValueError):
     """A segment's text is not a list of events."""
 
 
+def kills_chain(moment: datetime) -> str:
+    """Under what id the kills of a week (ISO 8601, UTC) are chained, such as `kills-2026-W47`; no goal has such an id.
+
+    A chain expires a year after it began, and its last copy is made after a week.
+    """
+    return f"kills-{moment.astimezone(UTC):%G-W%V}"
+
+
 def partitions(hour: datetime) -> tuple[str, ...]:
     """Under what the chains are filed that began in this hour."""
     return tuple(f"{hour:%Y-%m-%dT%H}#{shard:02d}" for shard in range(SHARDS))
@@ -178,7 +191,14 @@ def moves_head(event: Event) -> bool:
 
     For a person's decision it is: the task that waited for it may have ended, and its goal, before this is recorded.
     """
-    own_doing = {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT, EventKind.COMPENSATED, EventKind.ASKED, EventKind.EXPIRED}
+    own_doing = {
+        EventKind.ACCEPTED,
+        EventKind.MOVED,
+        EventKind.RESULT,
+        EventKind.COMPENSATED,
+        EventKind.ASKED,
+        EventKind.EXPIRED,
+    }
     return bool(event.facts.get(ENDED)) or event.kind not in own_doing
 
 
@@ -190,15 +210,18 @@ def event_of(change: Change, number: int) -> Event | None:
         "result": (EventKind.RESULT, EventKind.RESULT_CHANGED, EventKind.RESULT_REMOVED),
         "compensation": (EventKind.COMPENSATED, EventKind.COMPENSATION_CHANGED, EventKind.COMPENSATION_REMOVED),
         "approval": (EventKind.ASKED, EventKind.APPROVAL_CHANGED, EventKind.APPROVAL_REMOVED),
+        "kill": (EventKind.KILLED, EventKind.KILL_CHANGED, EventKind.KILL_REMOVED),
     }
     created, changed, removed = kinds[change.subject]
     if after is None:
         return Event(number, change.at, EventKind.EXPIRED if change.expired else removed, dict(before or {}))
+    if before == after:
+        return None
+    if change.subject == "kill":
+        return Event(number, change.at, _kill_kind(before, after), dict(after))
     if before is None:
         asked = change.subject != "approval" or after["decision"] == PENDING
         return Event(number, change.at, created if asked else changed, dict(after))
-    if before == after:
-        return None
     if change.subject == "approval" and _is_decided(before, after):
         return Event(number, change.at, EventKind.DECIDED, dict(after))
     if change.subject == "goal" and before["state"] != after["state"]:
@@ -214,6 +237,13 @@ def _is_decided(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         and before["request"] == after["request"]
         and "by" in after
     )
+
+
+def _kill_kind(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> EventKind:
+    """Stopping again what is stopped is one more order. What is lifted stays as it is, or is stopped anew."""
+    if "lifted" not in after:
+        return EventKind.KILLED
+    return EventKind.LIFTED if before and "lifted" not in before else EventKind.KILL_CHANGED
 
 
 def extend(head: Head, changes: Iterable[Change]) -> tuple[list[Event], Head]:
