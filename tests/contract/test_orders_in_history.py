@@ -143,6 +143,7 @@ def test_kills_are_told_week_by_week() -> None:
     assert last.facts == {**said, "lifted": since + 3_600_000_000, "lifted_by": "ops", "digest": digest(lifted)[:32]}
     kinds = [told(*images).kind for images in ((None, killed), (killed, again), (again, lifted), (lifted, killed))]
     assert kinds == [EventKind.KILLED, EventKind.KILLED, EventKind.LIFTED, EventKind.KILLED]
-    by_hand = [told(lifted, {**lifted, "who": {"S": "x"}}), told(None, lifted), told(killed, None)]
-    assert [one.kind for one in by_hand] == [EventKind.KILL_CHANGED, EventKind.KILL_CHANGED, EventKind.KILL_REMOVED]
+    nobody = {**killed, "lifted": {"N": "1"}}
+    by_hand = [(lifted, {**lifted, "who": {"S": "x"}}), (None, lifted), (killed, nobody), (killed, None)]
+    assert [told(*images).kind for images in by_hand] == [EventKind.KILL_CHANGED] * 3 + [EventKind.KILL_REMOVED]
     assert read(lifted, None, **EXPIRY) is None

@@ -240,10 +240,11 @@ def _is_decided(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 
 def _kill_kind(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> EventKind:
-    """Stopping again what is stopped is one more order. What is lifted stays as it is, or is stopped anew."""
+    """Stopping again what is stopped is one more order. Who lifts it says so; then it stays as it is, or is stopped anew."""
     if "lifted" not in after:
         return EventKind.KILLED
-    return EventKind.LIFTED if before and "lifted" not in before else EventKind.KILL_CHANGED
+    is_order = before is not None and "lifted" not in before and "lifted_by" in after
+    return EventKind.LIFTED if is_order else EventKind.KILL_CHANGED
 
 
 def extend(head: Head, changes: Iterable[Change]) -> tuple[list[Event], Head]:
