@@ -358,6 +358,11 @@ def unkill(kind: str, name: str) -> Call[governance_views.KillView]:
     return _send("POST", "/kills/lift", governance_views.KillView, body, is_repeatable=False)
 
 
+def get_kill_history(week: str | None) -> Call[audit_views.KillHistory]:
+    """What was stopped and lifted in a week."""
+    return _get("/kills/history", audit_views.KillHistory, week=week)
+
+
 def get_health() -> Call[views.HealthView]:
     """Does the API answer?"""
     return _get("/health", views.HealthView)

@@ -1,6 +1,7 @@
 """The clients' calls about budgets, approvals and the kill switch."""
 
 from agentfleet.domain.kill import Kind
+from agentfleet.services import audit_views
 from agentfleet.services import governance_views as views
 from client import calls
 from client.connection import AsyncConnection, Connection
@@ -41,6 +42,10 @@ class Governing(Connection):
         """Let it go on. For operators; raises NotFoundError if it isn't stopped."""
         return self.run(calls.unkill(kind, name))
 
+    def kill_history(self, week: str | None = None) -> audit_views.KillHistory:
+        """What was stopped and lifted in a week (`2026-W47`; without it in this one). For operators."""
+        return self.run(calls.get_kill_history(week))
+
 
 class AsyncGoverning(AsyncConnection):
     """What AsyncFleetClient can do to hold a fleet within bounds."""
@@ -78,3 +83,7 @@ class AsyncGoverning(AsyncConnection):
     async def unkill(self, kind: Kind, name: str = "") -> views.KillView:
         """Let it go on. For operators; raises NotFoundError if it isn't stopped."""
         return await self.run(calls.unkill(kind, name))
+
+    async def kill_history(self, week: str | None = None) -> audit_views.KillHistory:
+        """What was stopped and lifted in a week (`2026-W47`; without it in this one). For operators."""
+        return await self.run(calls.get_kill_history(week))

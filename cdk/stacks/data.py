@@ -50,7 +50,7 @@ class DataStack(Stack):
             sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
             projection_type=dynamodb.ProjectionType.KEYS_ONLY,
         )
-        self.registry = self._table(fleet, "registry")
+        self.registry = self._table(fleet, "registry", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)
         self.knowledge = self._table(fleet, "knowledge")
         self._index_vectors(knowledge)
         self.history = self._table(fleet, "history")
@@ -58,6 +58,8 @@ class DataStack(Stack):
         self.bucket = self._bucket()
         CfnOutput(self, "WorkTable", value=self.work.table_name)
         CfnOutput(self, "WorkStream", value=str(self.work.table_stream_arn), export_name=names.work_stream_export(fleet))
+        exported = names.registry_stream_export(fleet)
+        CfnOutput(self, "RegistryStream", value=str(self.registry.table_stream_arn), export_name=exported)
         self.bucket_export = f"{fleet}-bucket"
         """Other stacks import the bucket by this name, which is the same in every synth."""
         CfnOutput(self, "Bucket", value=self.bucket.bucket_name, export_name=self.bucket_export)

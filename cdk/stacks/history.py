@@ -1,6 +1,7 @@
-"""What happened: the work table's stream into the history, copies of it under lock, and alarms for when it falls behind."""
+"""What happened: the tables' streams into the history, copies of it under lock, and alarms for when it falls behind."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from aws_cdk import Acknowledgment, Duration, Fn, Stack, Validations
@@ -36,10 +37,12 @@ RETRIES: Final = 10
 BEHIND: Final = Duration.minutes(15)
 RECORDED: Final = {"dynamodb": {"Keys": {"sk": {"S": ["GOAL", {"prefix": "R"}]}}}}
 """Goals and results. Joins and claims follow from them, plans never change."""
+RECORDED_ORDERS: Final = {"dynamodb": {"Keys": {"pk": {"S": ["KILL", {"prefix": "APPROVAL#"}]}}}}
+"""What people order: kills, and requests for approval without their copies in tenants' lists. Heartbeats call nobody."""
 
 
 class HistoryStack(Stack):
-    """record_history behind the work table's stream, the queue that hears of what it could not record, and locked copies."""
+    """record_history behind two tables' streams, the queue that hears of what it could not record, and locked copies."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, foundation: Foundation, topic: sns.ITopic | None, **kwargs: Any
@@ -48,7 +51,8 @@ class HistoryStack(Stack):
         fleet = foundation.fleet
         access = foundation.access(self)
         self._layers = FleetLayers(self, "Layers", foundation)
-        stream = Fn.import_value(names.work_stream_export(fleet.name))
+        work = Fn.import_value(names.work_stream_export(fleet.name))
+        registry = Fn.import_value(names.registry_stream_export(fleet.name))
         self.unrecorded = DeadLetterQueue(
             self, "Unrecorded", queue_name=names.history_dead_letters(fleet.name), key=access.key, topic=topic
         )
@@ -67,23 +71,24 @@ class HistoryStack(Stack):
                 layers=self._layers.of(),
                 permissions=access.use_table("history")
                 + access.use_key()
-                + _read_stream(stream)
+                + _read_streams(work, registry)
                 + allow("SendUnrecorded", "sqs", ("SendMessage",), self.unrecorded.queue.queue_arn),
                 environment={"HISTORY_TABLE": names.table(fleet.name, "history")},
                 memory=512,
                 timeout=TIMEOUT,
             ),
         )
-        self._trigger(stream)
+        self._trigger("Trigger", work, RECORDED)
+        self._trigger("OrdersTrigger", registry, RECORDED_ORDERS)
         self._alarm(fleet.name, topic)
         self.vault = self._vault(foundation, access.key)
         self.archive_history = self._archiver(foundation, access)
         alarm_on(self._archive_alarm(fleet.name), topic)
 
-    def _trigger(self, stream: str) -> None:
+    def _trigger(self, name: str, stream: str, recorded: Mapping[str, Any]) -> None:
         trigger = lambda_.CfnEventSourceMapping(
             self.record_history,
-            "Trigger",
+            name,
             function_name=self.record_history.function.function_name,
             event_source_arn=stream,
             starting_position="TRIM_HORIZON",
@@ -97,7 +102,7 @@ class HistoryStack(Stack):
                 on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=self.unrecorded.queue.queue_arn)
             ),
             filter_criteria=lambda_.CfnEventSourceMapping.FilterCriteriaProperty(
-                filters=[lambda_.CfnEventSourceMapping.FilterProperty(pattern=json.dumps(RECORDED))]
+                filters=[lambda_.CfnEventSourceMapping.FilterProperty(pattern=json.dumps(recorded))]
             ),
         )
         trigger.node.add_dependency(self.record_history.role)
@@ -195,11 +200,11 @@ class HistoryStack(Stack):
         )
 
 
-def _read_stream(stream: str) -> Permissions:
-    """Be triggered by the stream."""
+def _read_streams(*streams: str) -> Permissions:
+    """Be triggered by the streams."""
     statement = iam.PolicyStatement(
         sid="ReadStream",
         actions=[f"dynamodb:{action}" for action in ("DescribeStream", "GetRecords", "GetShardIterator")],
-        resources=[stream],
+        resources=[*streams],
     )
     return Permissions((statement,))

@@ -72,7 +72,7 @@ for _panel, _commands in {
         governance.unkill,
     ),
     "Agents": (fleets.agents, fleets.pools, fleets.scale, fleets.drain, fleets.undrain, fleets.fleets, fleets.logs),
-    "Audit": (audit.history, audit.verify, audit.receipt),
+    "Audit": (audit.history, audit.verify, audit.receipt, audit.kills),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

@@ -9,6 +9,8 @@ from client.cli.goals import GoalId
 from client.cli.session import FAILED, Json, Limit, connect, print_json
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from agentfleet.services.audit_views import EventView, VerdictView
     from client.api import FleetClient
 
@@ -41,9 +43,37 @@ def history(ctx: typer.Context, goal: GoalId, limit: Limit = 200, as_json: Json 
         console().print(f"[dim]… there are more: --limit {limit * 2}[/]")
 
 
-def _said(event: "EventView") -> str:
+def _said(event: "EventView") -> "Text":
+    """What matters of an event, with people's words as they wrote them."""
+    from rich.text import Text  # noqa: PLC0415
+
     shown = {"state", "states", "agent", "attempt", "seconds", "failure", "failures"}
-    return "  ".join(f"{name}={value}" for name, value in event.facts.items() if name in shown)
+    shown |= {"decision", "by", "note", "why", "scope", "name", "reason", "lifted_by"}
+    return Text("  ".join(f"{name}={value}" for name, value in event.facts.items() if name in shown))
+
+
+def kills(
+    ctx: typer.Context,
+    week: Annotated[str | None, typer.Option(help="Of ISO 8601, such as 2026-W47; this week without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was stopped and lifted, by whom and why. Exit code 1 if that was tampered with. For operators."""
+    with connect(ctx) as client:
+        found = client.kill_history(week)
+    if as_json:
+        print_json(found)
+    else:
+        from client.cli.show import console, table  # noqa: PLC0415
+
+        rows = (
+            (event.number, f"{event.at:%Y-%m-%d %H:%M:%S}", event.kind, _said(event), event.hash[:12]) for event in found.events
+        )
+        headings = ("event", "when", "what", "facts", "hash")
+        console().print(table(*headings, rows=rows, empty=f"nothing recorded in {found.week}", numbers=("event",)))
+        if found.broken:
+            typer.secho(f"broken at event {found.broken.number} ({found.broken.fault}): {found.broken.message}", fg="red")
+    if found.broken:
+        raise typer.Exit(FAILED)
 
 
 def verify(

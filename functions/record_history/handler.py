@@ -1,4 +1,4 @@
-"""Record what the work table's stream says of goals and results."""
+"""Record what the streams of the work table and the registry say of goals, results, requests for approval and kills."""
 
 from agentfleet import bootstrap
 

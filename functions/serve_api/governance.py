@@ -3,9 +3,11 @@
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.budget import Account
 from agentfleet.routes import Routes
+from agentfleet.services import audit_views
 from agentfleet.services import governance_views as views
 from agentfleet.services.openapi import answers
 
+from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -82,5 +84,13 @@ def kill(order: Annotated[views.KillOrder, Body()]) -> views.KillView:
 @routes.post("/kills/lift", tags=["kill switch"], summary="Let go on what was stopped", **answers(403, 404))
 def lift_kill(order: Annotated[views.LiftOrder, Body()]) -> views.KillView:
     """Operators only. What was kept comes back within about as long as it was stopped, five minutes at most."""
+    return views.KillView.of(routes.fleet.governance.kills.lift(order.scope, routes.caller().operator.tenant))
+
+
+@routes.get("/kills/history", tags=["audit"], summary="What was stopped and lifted, and by whom", **answers(403))
+def get_kill_history(
+    week: Annotated[str | None, Query(description="Of ISO 8601, such as 2026-W47; without it this one")] = None,
+) -> audit_views.KillHistory:
+    """Operators only. A week's orders, each sealed like a goal's events; kept for a year."""
     _ = routes.caller().operator
-    return views.KillView.of(routes.fleet.governance.kills.lift(order.scope))
+    return routes.fleet.history.kills(week or f"{datetime.now(UTC):%G-W%V}")

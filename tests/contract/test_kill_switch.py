@@ -26,7 +26,7 @@ def test_a_lifted_kill_is_told_for_a_while(world: World) -> None:
     scope = Scope("tenant", world.fresh("tenant"))
     kill = Kill(scope, "first", "acme", world.clock())
     world.kills.put(kill)
-    world.kills.put(replace(kill, lifted=world.clock()))
+    world.kills.put(replace(kill, lifted=world.clock(), lifted_by="ops"))
     world.clock.advance(timedelta(minutes=30))
 
     assert [one.lifted for one in world.kills.read() if one.scope == scope] == [kill.since]

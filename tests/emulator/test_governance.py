@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from agentfleet.domain.goal import GoalState
+from agentfleet.domain.history import APPROVALS, EventKind
 from agentfleet.domain.result import TaskState
+from agentfleet.services.audit_views import EventView
 from client.api import FleetClient
 from client.config import ClientConfig
 from client.errors import ConflictError, UnauthorizedError
@@ -51,6 +53,16 @@ def renew(aws: Aws, function: str) -> None:
     until(lambda: functions.get_function_configuration(FunctionName=function)["LastUpdateStatus"] == "Successful")
 
 
+def approvals_told(client: FleetClient, goal_id: str) -> list[tuple[str, tuple[str, ...], str | None, str | None]]:
+    """What the history says of a goal's approvals, once it holds a decision."""
+
+    def told() -> list[EventView]:
+        events = [one for one in client.history(goal_id).events if one.kind in APPROVALS]
+        return events if any(one.kind is not EventKind.ASKED for one in events) else []
+
+    return [(one.kind.value, one.tasks, one.facts.get("by"), one.facts.get("note")) for one in until(told)]
+
+
 def test_an_approval_survives_new_environments(client: FleetClient, aws: Aws) -> None:
     """The task waits in the table alone: queues are empty, functions are replaced, and it runs once it may."""
     goal = client.submit(
@@ -89,6 +101,11 @@ def test_an_approval_survives_new_environments(client: FleetClient, aws: Aws) ->
     assert client.approve(waiting.ref).note == "looks right"
     with pytest.raises(ConflictError):
         client.reject(waiting.ref, "too late")
+    assert approvals_told(client, goal.id) == [
+        ("ApprovalAsked", ("ask",), None, None),
+        ("ApprovalDecided", ("ask",), "default", "looks right"),
+    ]
+    assert client.verify(goal.id).holds
 
 
 def test_a_rejected_task_fails(client: FleetClient) -> None:
@@ -101,6 +118,24 @@ def test_a_rejected_task_fails(client: FleetClient) -> None:
     failure = client.wait(goal.id, timeout=60).goal.failure
     assert failure is not None
     assert (failure.error, failure.message) == ("ApprovalRejected", "rejected by default: no")
+    assert approvals_told(client, goal.id)[1:] == [("ApprovalDecided", ("a",), "default", "no")]
+
+
+def test_a_request_that_is_approved_by_hand_is_told_so(client: FleetClient, aws: Aws) -> None:
+    """The table says that it was approved; the history says that nobody's key did that, and holds."""
+    goal = client.submit({"plan": {"tasks": [{"id": "a", "capability": "flow.approve", "input": {"question": "?"}}]}})
+    until(lambda: any(one.goal == goal.id for one in client.approvals().approvals))
+
+    aws("dynamodb").update_item(
+        TableName="fleet-registry",
+        Key={"pk": {"S": f"APPROVAL#{goal.id}"}, "sk": {"S": "000000"}},
+        UpdateExpression="SET decision = :yes",
+        ExpressionAttributeValues={":yes": {"S": "APPROVED"}},
+    )
+
+    assert [kind for kind, *_ in approvals_told(client, goal.id)] == ["ApprovalAsked", "ApprovalChanged"]
+    assert client.verify(goal.id).holds
+    client.cancel(goal.id)
 
 
 @pytest.fixture
@@ -128,6 +163,11 @@ def test_a_stopped_tenant_is_kept_and_goes_on(client: FleetClient, guest: FleetC
 
     assert guest.wait(goal.id, timeout=120).goal.state is GoalState.SUCCEEDED
     assert guest.task(goal.id, "b").attempt == 1
+    orders = client.kill_history()
+    assert orders.broken is None
+    mine = [one for one in orders.events if one.facts.get("name") == "guest" and one.facts["reason"] == "a test"]
+    assert [one.kind for one in mine] == [EventKind.KILLED, EventKind.LIFTED]
+    assert (mine[0].facts["by"], mine[1].facts["lifted_by"]) == ("default", "default")
 
 
 def test_a_tenant_that_is_no_operator_changes_nothing_that_all_share(guest: FleetClient) -> None:

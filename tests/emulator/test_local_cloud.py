@@ -47,7 +47,7 @@ def test_every_trigger_is_on(cloud: LocalCloud) -> None:
     assert len(mappings) >= 14
     assert {mapping["State"] for mapping in mappings} == {"Enabled"}
     from_queues = [mapping for mapping in mappings if ":sqs:" in mapping["EventSourceArn"]]
-    assert len(mappings) - len(from_queues) == 1  # the history's, from the work table's stream
+    assert len(mappings) - len(from_queues) == 2  # the history's, from the streams of work table and registry
     assert all(mapping["ScalingConfig"]["MaximumConcurrency"] >= 2 for mapping in from_queues)
 
 

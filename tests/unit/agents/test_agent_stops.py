@@ -70,7 +70,7 @@ def test_the_kill_switch_stops_an_agent_between_two_steps(scope: Scope) -> None:
     assert len(fleet.model.requests) == 2
     assert len(fleet.refusals) == 1  # of the first turn's call: the second's was not made
 
-    fleet.platform.governance().kills.lift(scope)
+    fleet.platform.governance().kills.lift(scope, "acme")
     fleet.clock.advance(3)
     ended = fleet.rest(goal_id)
 
@@ -88,7 +88,7 @@ def test_a_stop_that_lasts_for_days_costs_no_attempt() -> None:
     while fleet.clock() - began < timedelta(hours=6):
         fleet.step()
         assert not fleet.heal().repaired
-    fleet.platform.governance().kills.lift(SCOPES[0])
+    fleet.platform.governance().kills.lift(SCOPES[0], "acme")
     fleet.clock.advance(3)
 
     assert fleet.rest(goal_id).output["turns"] == 5
@@ -142,7 +142,7 @@ def test_a_stop_is_no_answer_of_a_tool_that_runs_in_the_same_invocation() -> Non
     for _ in range(20):
         fleet.step()
     assert fleet.goal(goal_id).state is GoalState.RUNNING
-    fleet.platform.governance().kills.lift(Scope("all"))
+    fleet.platform.governance().kills.lift(Scope("all"), "acme")
     fleet.clock.advance(3)
     fleet.settle()
 

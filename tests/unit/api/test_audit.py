@@ -108,6 +108,70 @@ def test_a_receipt_needs_a_history_of_very_many_results(world: World, monkeypatc
     assert "20 of its results are not in its history" in early.body["message"]
 
 
+REQUEST = {
+    "decision": {"S": "PENDING"},
+    "capability": {"S": "work.echo"},
+    "why": {"S": "rule work.* when ask"},
+    "input": {"S": "{}"},
+}
+APPROVED = {**REQUEST, "decision": {"S": "APPROVED"}, "who": {"S": "acme"}, "note": {"S": "fine"}}
+
+
+def test_who_was_asked_and_what_was_decided_is_in_the_goals_history(world: World) -> None:
+    """With the task, sealed like all else, told twice or not; the head moves, and the receipt has it on a line of its own."""
+    goal = world.submit({"id": "a"}, {"id": "b", "depends_on": ["a"]})
+    world.fleet.settle()
+    record(world, goal)
+    before = world.call("GET", f"/goals/{goal}/receipt").body
+    recorder = Recorder(world.history, read_change, world.fleet.clock)
+    asked = stream_record(f"APPROVAL#{goal}", "000001", 1, None, REQUEST)
+    decided = stream_record(f"APPROVAL#{goal}", "000001", 2, REQUEST, APPROVED)
+    beside = stream_record(f"APPROVAL#{goal}", "000009", 3, None, APPROVED)
+
+    made = [recorder(records).events for records in ([asked], [asked, decided], [beside])]
+
+    events = world.call("GET", f"/goals/{goal}/history").body["events"][4:]
+    told = [(event["kind"], event["tasks"], event["facts"].get("by"), event["facts"].get("note")) for event in events]
+    assert made == [1, 1, 1]
+    assert told == [
+        ("ApprovalAsked", ["b"], None, None),
+        ("ApprovalDecided", ["b"], "acme", "fine"),
+        ("ApprovalChanged", [], "acme", "fine"),
+    ]
+    assert world.history.heads[goal].count == 7
+    verdict = world.call("GET", f"/goals/{goal}/verify").body
+    assert (verdict["holds"], verdict["events"], verdict["tasks_recorded"]) == (True, 7, 2)
+    after = world.call("GET", f"/goals/{goal}/receipt").body
+    lines = [{line["what"]: line["quantity"] for line in bill["lines"]} for bill in (before, after)]
+    assert lines[1].pop("approvals") == 8
+    assert {name for name in lines[0] if lines[0][name] != lines[1][name]} == {"history", "history, read"}
+
+
+def test_what_was_stopped_and_lifted_can_be_read_a_week_later(world: World) -> None:
+    """By operators; up to where it is as it was recorded."""
+    recorder = Recorder(world.history, read_change, world.fleet.clock)
+    killed = {"reason": {"S": "runs wild"}, "who": {"S": "acme"}, "since": {"N": "1"}}
+    lifted = {**killed, "lifted": {"N": "2"}, "lifted_by": {"S": "ops"}}
+    for number, images in enumerate([(None, killed), (killed, lifted)]):
+        assert not recorder([stream_record("KILL", "pool#work", number, *images)]).failures
+
+    whole = world.call("GET", "/kills/history", week="2026-W47").body
+    other = world.call("GET", "/kills/history", week="2026-W46").body
+    chain = world.history.stored["kills-2026-W47"]
+    chain[2] = replace(chain[2], text=chain[2].text.replace("ops", "acme"))
+    broken = world.call("GET", "/kills/history", week="2026-W47").body
+
+    assert [(one["kind"], one["facts"].get("lifted_by")) for one in whole["events"]] == [
+        ("KillThrown", None),
+        ("KillLifted", "ops"),
+    ]
+    assert (whole["week"], whole["broken"], other["events"], other["broken"]) == ("2026-W47", None, [], None)
+    assert ([one["number"] for one in broken["events"]], broken["broken"]["number"]) == ([1], 2)
+    assert world.call("GET", "/kills/history").status == 200
+    assert world.call("GET", "/kills/history", week="2026-47").status == 422
+    assert world.call("GET", "/kills/history", tenant="guest").status == 403
+
+
 def test_the_past_of_others_does_not_exist(world: World) -> None:
     """Another tenant's goal is a 404 here too."""
     goal = world.submit({"id": "a"})

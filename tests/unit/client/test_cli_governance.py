@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from agentfleet.adapters.stream import read_change
 from agentfleet.domain.result import TaskState
+from agentfleet.services.history import Recorder
 from client.api import FleetClient
 from client.cli.live import families, words
+from tests.unit.api.test_audit import stream_record
 from tests.unit.api.world import World
 from tests.unit.client.test_cli import Fleet, fleet
 
@@ -91,6 +95,26 @@ def test_what_is_stopped_is_seen_and_lifted(fleet: Fleet, world: World, tmp_path
     fleet("unkill", "--pool", "work", code=3)
     fleet("kill", "--reason", "r", code=2)
     fleet("kill", "--all", "--tenant", "acme", "--reason", "r", code=2)
+
+
+def test_who_stopped_and_lifted_what_is_listed(fleet: Fleet, world: World) -> None:
+    """Words as they were written; exit code 1 once somebody tampered with them."""
+    assert "nothing recorded in 2026-W47" in fleet("kills", "--week", "2026-W47").stdout
+    killed = {"reason": {"S": "runs [b]wild[/b]"}, "who": {"S": "acme"}, "since": {"N": "1"}}
+    lifted = {**killed, "lifted": {"N": "2"}, "lifted_by": {"S": "ops"}}
+    record = Recorder(world.history, read_change, world.fleet.clock)
+    record([stream_record("KILL", "pool#work", 1, None, killed), stream_record("KILL", "pool#work", 2, killed, lifted)])
+
+    words = fleet("kills", "--week", "2026-W47").stdout
+    chain = world.history.stored["kills-2026-W47"]
+    chain[1] = replace(chain[1], text=chain[1].text.replace("wild", "well"))
+
+    assert "KillThrown" in words
+    assert "reason=runs [b]wild[/b]" in words
+    assert "lifted_by=ops" in words
+    assert "broken at event 1 (changed)" in fleet("kills", "--week", "2026-W47", code=1).output
+    assert json.loads(fleet("kills", "--week", "2026-W47", "--json", code=1).stdout)["broken"]["number"] == 1
+    fleet("kills", "--week", "47", code=2)
 
 
 def test_waiting_for_approval_matters_more_than_work(client: FleetClient, world: World) -> None:

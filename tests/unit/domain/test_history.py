@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agentfleet.domain.approval import Decision
 from agentfleet.domain.history import (
+    DECIDED,
+    PENDING,
     SEGMENT,
     Change,
     EventKind,
@@ -17,6 +20,7 @@ from agentfleet.domain.history import (
     Segment,
     event_of,
     extend,
+    kills_chain,
     pack,
     read_events,
     to_text,
@@ -78,6 +82,24 @@ def test_every_change_is_an_event(change: Change, kind: EventKind) -> None:
 
     assert event is not None
     assert event.kind is kind
+
+
+def test_decisions_have_their_own_words() -> None:
+    """The history doesn't import them, but means the same."""
+    assert {PENDING, *DECIDED} == set(Decision)
+
+
+@pytest.mark.parametrize(
+    ("moment", "chain"),
+    [
+        (datetime(2026, 11, 22, 23, 59, tzinfo=UTC), "kills-2026-W47"),
+        (datetime(2026, 11, 23, tzinfo=UTC), "kills-2026-W48"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "kills-2026-W53"),
+    ],
+)
+def test_kills_are_chained_by_the_week(moment: datetime, chain: str) -> None:
+    """From Monday on, UTC; the first days of January may be of the year before."""
+    assert kills_chain(moment) == chain
 
 
 def test_what_comes_again_is_not_recorded_again() -> None:

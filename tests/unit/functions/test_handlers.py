@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ from moto import mock_aws
 from msgspec.structs import replace
 
 from agentfleet import bootstrap
+from agentfleet.adapters.approvals import DynamoApprovals
 from agentfleet.adapters.clients import Clients
+from agentfleet.adapters.history import DynamoHistory
 from agentfleet.domain import ids
+from agentfleet.domain.approval import Approval, Decision
 from agentfleet.domain.catalog import write_catalog
 from agentfleet.domain.codec import encode
 from agentfleet.domain.compile import compile_plan
 from agentfleet.domain.episode import Figure
 from agentfleet.domain.errors import FleetError
 from agentfleet.domain.goal import Goal, GoalState, Parent
+from agentfleet.domain.history import read_events, verify
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from agentfleet.domain.task import PlanSpec, parse_request
 from cdk.catalog import read_fleet
@@ -27,6 +31,7 @@ from cdk.playbooks import playbooks_json, read_playbooks
 from functions.accept_goals import handler as accept_goals
 from functions.flow import handler as flow
 from functions.memory import handler as memory
+from functions.record_history import handler as record_history
 from functions.release_tasks import handler as release_tasks
 from functions.remember_goals import handler as remember_goals
 from tests.contract.moto_inserts import conditional_inserts
@@ -64,7 +69,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
     for agent in (flow.agent, memory.agent):
         monkeypatch.setattr(agent, "_runner", None)
         monkeypatch.setattr(agent, "_loop", None)
-    made = (bootstrap.clients, bootstrap.platform, bootstrap.memory, bootstrap.rememberer)
+    made = (bootstrap.clients, bootstrap.platform, bootstrap.memory, bootstrap.rememberer, bootstrap.recorder)
     for one in made:
         one.cache_clear()
     with mock_aws(), conditional_inserts():
@@ -78,6 +83,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Clients]:
             "REGISTRY_TABLE": f"{FLEET}-registry",
             "BUCKET": f"{FLEET}-bucket",
             "MEMORY_TABLE": f"{FLEET}-memory",
+            "HISTORY_TABLE": f"{FLEET}-history",
             "BUS": f"{FLEET}-events",
             "RELEASE_QUEUE_URL": clients.sqs.get_queue_url(QueueName=f"{FLEET}-release")["QueueUrl"],
             "POOL": "flow",
@@ -234,3 +240,37 @@ def test_a_goal_in_words_is_remembered_and_a_bad_event_returned(aws: Clients) ->
     assert bootstrap.memory().episode("acme", "g1").plan["tasks"] == [
         {"id": "a", "capability": "flow.step", "input": {"value": 1}}
     ]
+
+
+def test_a_decision_is_recorded_from_the_registrys_stream(aws: Clients) -> None:
+    """What the table really holds, twice delivered, recorded once; what can't be read fails alone, by its number."""
+    approvals = DynamoApprovals(aws.dynamodb, f"{FLEET}-registry")
+    asked = Approval("g1", 7, "acme", ("pay",), "bank.pay", "{}", "rule bank.*", datetime(2026, 11, 22, tzinfo=UTC))
+    key: Any = {"pk": {"S": "APPROVAL#g1"}, "sk": {"S": "000007"}}
+
+    def stored() -> dict[str, Any]:
+        return dict(aws.dynamodb.get_item(TableName=f"{FLEET}-registry", Key=key)["Item"])
+
+    approvals.ask(asked)
+    first = stored()
+    approvals.decide(replace(asked, decision=Decision.REJECTED, decided=asked.asked, by="acme", note="too dear"))
+    poison = {**key, "sk": {"S": "pay"}}
+    records = [_record(1, key, NewImage=first), _record(2, key, OldImage=first, NewImage=stored())]
+
+    answer = record_history.handler({"Records": [*records, _record(3, poison, NewImage=poison)]}, Invocation())
+    again = record_history.handler({"Records": records}, Invocation())
+
+    assert (answer, again) == ({"batchItemFailures": [{"itemIdentifier": "3"}]}, {"batchItemFailures": []})
+    history = DynamoHistory(aws.dynamodb, f"{FLEET}-history")
+    head = history.head("g1")
+    assert head is not None
+    segments = list(history.segments(head))
+    assert verify(head, segments).broken is None
+    told = [(event.kind, event.facts.get("note")) for one in segments for event in read_events(one)]
+    assert told == [("ApprovalAsked", None), ("ApprovalDecided", "too dear")]
+
+
+def _record(number: int, keys: dict[str, Any], **images: Any) -> dict[str, Any]:
+    """As Lambda hands it over (Lambda Developer Guide, 'Using AWS Lambda with Amazon DynamoDB': example event)."""
+    stream = {"Keys": keys, "SequenceNumber": str(number), "ApproximateCreationDateTime": 1_795_347_000, **images}
+    return {"eventID": str(number), "eventName": "MODIFY", "dynamodb": stream}

@@ -84,7 +84,7 @@ def test_the_healer_leaves_alone_what_is_stopped_and_what_just_was() -> None:
         assert (report.repaired, report.sent) == ((), 0)
     sent = fleet.queues.sent
 
-    desk.lift(EVERYTHING)
+    desk.lift(EVERYTHING, "acme")
     fleet.clock.advance(2)
     assert fleet.heal().repaired == ()
     fleet.settle()

@@ -57,6 +57,7 @@ class DynamoKills:
         }
         if kill.lifted:
             item["lifted"] = {"N": str(to_micros(kill.lifted))}
+            item |= {"lifted_by": {"S": kill.lifted_by}} if kill.lifted_by else {}
             item["expires"] = {"N": to_seconds(kill.lifted + REMEMBERED)}
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
@@ -79,4 +80,5 @@ def _to_kill(item: Item) -> Kill:
         item["who"]["S"],
         from_micros(item["since"]["N"]),
         from_micros(lifted["N"]) if lifted else None,
+        item.get("lifted_by", {}).get("S"),
     )

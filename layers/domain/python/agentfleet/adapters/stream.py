@@ -1,4 +1,7 @@
-"""Records of the work table's stream, read as changes. Only goals and results are asked for (see cdk/stacks/history.py)."""
+"""Records of streams, read as changes: goals and results from the work table's, requests and kills from the registry's.
+
+Nothing else is asked for (see cdk/stacks/history.py).
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,7 +9,7 @@ from typing import Any, Final
 
 from agentfleet.adapters.work_table import GOAL
 from agentfleet.domain import ids
-from agentfleet.domain.history import ENDED, Change, digest
+from agentfleet.domain.history import ENDED, PENDING, Change, digest, kills_chain
 from agentfleet.domain.units import item_size, write_units
 
 Record = Mapping[str, Any]
@@ -15,18 +18,31 @@ Record = Mapping[str, Any]
 _EXPIRY: Final = "dynamodb.amazonaws.com"
 """Who deletes what has expired (DynamoDB Developer Guide, 'DynamoDB Streams and Time to Live')."""
 _SHOWN: Final = 500
-"""Characters of a failure's message that the history keeps."""
+"""Characters of a failure's message, or of what people and rules say of a request, that the history keeps."""
+_REQUESTS: Final = "APPROVAL#"
+"""What the keys of requests begin with (see adapters/approvals.py); no goal's id does."""
+_KILL: Final = "KILL"
+"""The key of all kills (see adapters/kills.py)."""
+_DECISION: Final = frozenset({"decision", "decided", "who", "note", "expires"})
+"""What deciding changes in a request."""
+_REQUEST_WRITES: Final = 4
+"""Times its size: asking and deciding write the request and its copy in the tenant's list, in one transaction."""
 
 
 def read_change(record: Record) -> Change | None:
-    """What a record says of a goal or a result; None for other items and for what expired.
+    """What a record says of a goal, a result, a request or a kill; None for the rest, and for most of what expired.
 
-    Raises KeyError or ValueError for a record that is not of the work table's form.
+    Raises KeyError or ValueError for a record that is not of its table's form.
     """
     stream = record["dynamodb"]
     pk, sk = stream["Keys"]["pk"]["S"], stream["Keys"]["sk"]["S"]
-    if (record.get("userIdentity") or {}).get("principalId") == _EXPIRY:
+    expired = (record.get("userIdentity") or {}).get("principalId") == _EXPIRY
+    if pk.startswith(_REQUESTS):
+        return _read_request(stream, pk.removeprefix(_REQUESTS), int(sk), expired=expired)
+    if expired:
         return None
+    if pk == _KILL:
+        return _read_kill(stream, sk)
     if sk != GOAL and not sk.startswith("R"):
         return None
     read = _goal_facts if sk == GOAL else _result_facts
@@ -39,11 +55,61 @@ def read_change(record: Record) -> Change | None:
         goal_id=undone or kept_under,
         part=f"undo#{shard}" if undone else shard,
         sequence=int(stream["SequenceNumber"]),
-        at=datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC),
+        at=_made(stream),
         subject="goal" if sk == GOAL else "compensation" if undone else "result",
         before=read(old, writes) if old else None,
         after=read(new, writes) if new else None,
     )
+
+
+def _made(stream: Record) -> datetime:
+    return datetime.fromtimestamp(float(stream["ApproximateCreationDateTime"]), UTC)
+
+
+def _read_request(stream: Record, goal_id: str, unit: int, *, expired: bool) -> Change | None:
+    """A request is a part of its own: sequence numbers of two tables' streams can't be compared."""
+    old, new = (_request_facts(image, unit) if (image := stream.get(name)) else None for name in ("OldImage", "NewImage"))
+    if expired and old and old["decision"] != PENDING:
+        return None
+    sequence = int(stream["SequenceNumber"])
+    return Change(goal_id, "approval", sequence, _made(stream), "approval", old, new, expired)
+
+
+def _request_facts(image: Mapping[str, Any], unit: int) -> dict[str, Any]:
+    """All of it may have been changed by hand, so nothing need be there. The input is told by its digest alone."""
+
+    def said(name: str) -> str | None:
+        return image[name].get("S") if name in image else None
+
+    facts: dict[str, Any] = {"unit": unit, "decision": said("decision")}
+    for fact, name in (("capability", "capability"), ("why", "why"), ("by", "who"), ("note", "note")):
+        if (text := said(name)) is not None:
+            facts[fact] = text[:_SHOWN]
+            if len(text) > _SHOWN:
+                facts[f"{fact}_digest"] = digest(text)
+    facts["request"] = digest({name: value for name, value in image.items() if name not in _DECISION})[:32]
+    facts["digest"] = digest(image)[:32]
+    facts["writes"] = _REQUEST_WRITES * int(write_units(item_size(image)))
+    return facts
+
+
+def _read_kill(stream: Record, scope: str) -> Change:
+    at = _made(stream)
+    old, new = (_kill_facts(image, scope) if (image := stream.get(name)) else None for name in ("OldImage", "NewImage"))
+    return Change(kills_chain(at), "kill", int(stream["SequenceNumber"]), at, "kill", old, new)
+
+
+def _kill_facts(image: Mapping[str, Any], scope: str) -> dict[str, Any]:
+    kind, _, name = scope.partition("#")
+    facts: dict[str, Any] = {"scope": kind, "name": name} if name else {"scope": kind}
+    for fact, place in (("reason", "reason"), ("by", "who"), ("lifted_by", "lifted_by")):
+        if place in image:
+            facts[fact] = image[place]["S"][:_SHOWN]
+    for moment in ("since", "lifted"):
+        if moment in image:
+            facts[moment] = int(image[moment]["N"])
+    facts["digest"] = digest(image)[:32]
+    return facts
 
 
 def _index_writes(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:

@@ -24,6 +24,9 @@ SEGMENT: Final = 200
 LIFETIME: Final = timedelta(days=365)
 ENDED: Final = "ended"
 """The fact that says of a goal that nothing more happens to it."""
+PENDING: Final = "PENDING"
+DECIDED: Final = frozenset({"APPROVED", "REJECTED"})
+"""How requests for approval stand, in `approval.Decision`'s words, which would bring JMESPath along."""
 SHARDS: Final = 16
 """Over how many partition keys the goals of one hour are spread."""
 
@@ -32,33 +35,55 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class EventKind(StrEnum):
-    """What can happen to a goal. The last six never happen by the platform's own doing, save expiry, which isn't recorded."""
+    """What can happen to a goal.
+
+    What is Changed or Removed never is by the platform's own doing, save expiry, which isn't recorded but for a request that
+    nobody had decided by then.
+    """
 
     ACCEPTED = "GoalAccepted"
     MOVED = "GoalMoved"
     RESULT = "ResultStored"
     COMPENSATED = "TaskCompensated"
+    ASKED = "ApprovalAsked"
+    DECIDED = "ApprovalDecided"
+    EXPIRED = "ApprovalExpired"
     GOAL_CHANGED = "GoalChanged"
     GOAL_REMOVED = "GoalRemoved"
     RESULT_CHANGED = "ResultChanged"
     RESULT_REMOVED = "ResultRemoved"
     COMPENSATION_CHANGED = "CompensationChanged"
     COMPENSATION_REMOVED = "CompensationRemoved"
+    APPROVAL_CHANGED = "ApprovalChanged"
+    APPROVAL_REMOVED = "ApprovalRemoved"
+    KILLED = "KillThrown"
+    LIFTED = "KillLifted"
+    KILL_CHANGED = "KillChanged"
+    KILL_REMOVED = "KillRemoved"
+
+
+APPROVALS: Final = frozenset(
+    {EventKind.ASKED, EventKind.DECIDED, EventKind.EXPIRED, EventKind.APPROVAL_CHANGED, EventKind.APPROVAL_REMOVED}
+)
+"""What is told of requests for approval."""
 
 
 class Change(Struct, frozen=True):
-    """One record of the work table's stream, read: an item of a goal before and after."""
+    """One record of a table's stream, read: an item of a goal, or of the kill switch, before and after."""
 
     goal_id: str
+    """Whose chain it belongs to: a goal's id, or what `kills_chain` gives."""
     part: str
     """Which of the goal's partitions: records of one come in order."""
     sequence: int
     """Grows within a part."""
     at: datetime
-    subject: Literal["goal", "result", "compensation"]
+    subject: Literal["goal", "result", "compensation", "approval", "kill"]
     before: Mapping[str, Any] | None
     """What is to be remembered of the item (JSON values), None if there was none."""
     after: Mapping[str, Any] | None
+    expired: bool = False
+    """Was it removed because its time was over?"""
 
 
 class Event(Struct, frozen=True):
@@ -128,6 +153,14 @@ class Unreadable(ValueError):
     """A segment's text is not a list of events."""
 
 
+def kills_chain(moment: datetime) -> str:
+    """Under what id the kills of a week (ISO 8601, UTC) are chained, such as `kills-2026-W47`; no goal has such an id.
+
+    A chain expires a year after it began, and its last copy is made after a week.
+    """
+    return f"kills-{moment.astimezone(UTC):%G-W%V}"
+
+
 def partitions(hour: datetime) -> tuple[str, ...]:
     """Under what the chains are filed that began in this hour."""
     return tuple(f"{hour:%Y-%m-%dT%H}#{shard:02d}" for shard in range(SHARDS))
@@ -154,8 +187,18 @@ def seal(previous: str, event: Event) -> Event:
 
 
 def moves_head(event: Event) -> bool:
-    """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more."""
-    own_doing = {EventKind.ACCEPTED, EventKind.MOVED, EventKind.RESULT, EventKind.COMPENSATED}
+    """Is the chain's head to be brought up to this event? Not for each result: that would be a write unit more.
+
+    For a person's decision it is: the task that waited for it may have ended, and its goal, before this is recorded.
+    """
+    own_doing = {
+        EventKind.ACCEPTED,
+        EventKind.MOVED,
+        EventKind.RESULT,
+        EventKind.COMPENSATED,
+        EventKind.ASKED,
+        EventKind.EXPIRED,
+    }
     return bool(event.facts.get(ENDED)) or event.kind not in own_doing
 
 
@@ -166,17 +209,42 @@ def event_of(change: Change, number: int) -> Event | None:
         "goal": (EventKind.ACCEPTED, EventKind.GOAL_CHANGED, EventKind.GOAL_REMOVED),
         "result": (EventKind.RESULT, EventKind.RESULT_CHANGED, EventKind.RESULT_REMOVED),
         "compensation": (EventKind.COMPENSATED, EventKind.COMPENSATION_CHANGED, EventKind.COMPENSATION_REMOVED),
+        "approval": (EventKind.ASKED, EventKind.APPROVAL_CHANGED, EventKind.APPROVAL_REMOVED),
+        "kill": (EventKind.KILLED, EventKind.KILL_CHANGED, EventKind.KILL_REMOVED),
     }
     created, changed, removed = kinds[change.subject]
     if after is None:
-        return Event(number, change.at, removed, dict(before or {}))
-    if before is None:
-        return Event(number, change.at, created, dict(after))
+        return Event(number, change.at, EventKind.EXPIRED if change.expired else removed, dict(before or {}))
     if before == after:
         return None
+    if change.subject == "kill":
+        return Event(number, change.at, _kill_kind(before, after), dict(after))
+    if before is None:
+        asked = change.subject != "approval" or after["decision"] == PENDING
+        return Event(number, change.at, created if asked else changed, dict(after))
+    if change.subject == "approval" and _is_decided(before, after):
+        return Event(number, change.at, EventKind.DECIDED, dict(after))
     if change.subject == "goal" and before["state"] != after["state"]:
         return Event(number, change.at, EventKind.MOVED, {"from": before["state"], **after})
     return Event(number, change.at, changed, {"before": before["digest"], **after})
+
+
+def _is_decided(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Did somebody decide what was asked, as it was asked? Anything else is a request that was changed by hand."""
+    return (
+        before["decision"] == PENDING
+        and after["decision"] in DECIDED
+        and before["request"] == after["request"]
+        and "by" in after
+    )
+
+
+def _kill_kind(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> EventKind:
+    """Stopping again what is stopped is one more order. Who lifts it says so; then it stays as it is, or is stopped anew."""
+    if "lifted" not in after:
+        return EventKind.KILLED
+    is_order = before is not None and "lifted" not in before and "lifted_by" in after
+    return EventKind.LIFTED if is_order else EventKind.KILL_CHANGED
 
 
 def extend(head: Head, changes: Iterable[Change]) -> tuple[list[Event], Head]:

@@ -33,6 +33,8 @@ class Kill(Struct, frozen=True):
     since: datetime
     lifted: datetime | None = None
     """When it was let go on; None while it is stopped."""
+    lifted_by: str | None = None
+    """The tenant whose key let it go on."""
 
 
 def pause(kill: Kill, now: datetime, fraction: float) -> timedelta:

@@ -59,6 +59,11 @@ def work_stream_export(fleet: str) -> str:
     return f"{fleet}-work-stream"
 
 
+def registry_stream_export(fleet: str) -> str:
+    """Name under which the data stack exports the ARN of the registry table's stream."""
+    return f"{fleet}-registry-stream"
+
+
 def event_bus(fleet: str) -> str:
     """Name of the fleet's event bus."""
     return f"{fleet}-events"

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.history import ENDED, Event, EventKind, moves_head
+from agentfleet.domain.history import APPROVALS, ENDED, Event, EventKind, moves_head
 from agentfleet.domain.model_use import ModelUse
 from agentfleet.domain.plan import CompiledPlan, Range, count
 from agentfleet.domain.prices import PriceTable
@@ -154,7 +154,7 @@ def price_goal(
     released = sum(_requests(count(ranges)) for ranges in wide) + batches.sends
     spread = sum(_spread(count(ranges)) for ranges in wide)
     invocations = batches.invocations + spread
-    written = sum(int(event.facts["writes"]) for event in events)
+    written = sum(int(event.facts["writes"]) for event in events if event.kind not in APPROVALS)
     plan_writes = -(-(sizes.plan if sizes.plan_is_inline else 200) // 1024)
     results = sum(event.kind is EventKind.RESULT for event in events)
     claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
@@ -190,8 +190,19 @@ def price_goal(
         _line("EventBridge", "goal events", (1 + ends) * submitted, "events", prices.requests_events,
               "accepted and ended", counted=True),
         _line("API Gateway", "submission", submitted, "requests", prices.requests_http, "one POST"),
+        *_asking(events, prices),
         *_undoing(events, sagas, catalog, prices),
     )  # fmt: skip
+
+
+def _asking(events: Sequence[Event], prices: PriceTable) -> tuple[Line, ...]:
+    """What requests for approval took; nothing where there were none. What expires is removed for nothing."""
+    written = [event for event in events if event.kind in {EventKind.ASKED, EventKind.DECIDED}]
+    if not written:
+        return ()
+    writes = sum(int(event.facts["writes"]) for event in written)
+    return (_line("DynamoDB", "approvals", writes, "write units", prices.write_units,
+                  "requests and decisions by their sizes, each with its copy in a transaction"),)  # fmt: skip
 
 
 def _undoing(events: Sequence[Event], sagas: int, catalog: Catalog, prices: PriceTable) -> tuple[Line, ...]:

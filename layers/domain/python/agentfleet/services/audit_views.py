@@ -5,23 +5,23 @@ from datetime import datetime
 from typing import Any, Literal, Self
 
 from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.history import Event, EventKind, Verdict
+from agentfleet.domain.history import Break, Event, EventKind, Verdict
 from agentfleet.domain.model_use import ModelUse
 from agentfleet.services.views import View
 
 
 class EventView(View):
-    """Something that happened to a goal."""
+    """Something that happened to a goal, or to the kill switch."""
 
     number: int
-    """Its place in the goal's history, from 1."""
+    """Its place in the history, from 1."""
     at: datetime
     """When it was written, to the second."""
     kind: EventKind
     tasks: tuple[str, ...] = ()
-    """The tasks whose result it is."""
+    """The tasks whose result it is, or about which somebody was asked."""
     facts: dict[str, Any]
-    """What was recorded: state, agent, seconds, write units, and the digest of the item as it was then."""
+    """What was recorded: state, agent, seconds, a decision and by whom, write units, and the digest of the item as it was."""
     hash: str
     """SHA-256 of the event and the hash of the one before."""
 
@@ -45,6 +45,22 @@ class BreakView(View):
     """Of the event."""
     fault: Literal["changed", "missing", "misplaced", "unreadable"]
     message: str
+
+    @classmethod
+    def of(cls, broken: Break) -> Self:
+        """The view of a break."""
+        return cls(number=broken.number, fault=broken.fault, message=broken.message)
+
+
+class KillHistory(View):
+    """What was stopped and lifted in a week, by whom and why, in its order."""
+
+    week: str
+    """Of ISO 8601, in UTC."""
+    events: tuple[EventView, ...]
+    """`KillThrown`, `KillLifted`; `KillChanged`, `KillRemoved` if somebody changed the table by hand. Up to where it holds."""
+    broken: BreakView | None = None
+    """Where it is not as it was recorded; null: it is."""
 
 
 class VerdictView(View):
@@ -74,7 +90,7 @@ class VerdictView(View):
             events=verdict.count,
             recorded=max(recorded, verdict.count),
             hash=verdict.hash,
-            broken=BreakView(number=broken.number, fault=broken.fault, message=broken.message) if broken else None,
+            broken=BreakView.of(broken) if broken else None,
             tasks_recorded=tasks_recorded,
             tasks_ended=tasks_ended,
         )

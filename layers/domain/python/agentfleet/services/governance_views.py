@@ -180,12 +180,22 @@ class KillView(View):
     """The tenant whose key gave the order."""
     since: datetime
     lifted: datetime | None = None
+    lifted_by: str | None = None
+    """The tenant whose key let it go on."""
 
     @classmethod
     def of(cls, kill: Kill) -> Self:
         """The view of a kill."""
         scope = kill.scope
-        return cls(kind=scope.kind, name=scope.name, reason=kill.reason, by=kill.by, since=kill.since, lifted=kill.lifted)
+        return cls(
+            kind=scope.kind,
+            name=scope.name,
+            reason=kill.reason,
+            by=kill.by,
+            since=kill.since,
+            lifted=kill.lifted,
+            lifted_by=kill.lifted_by,
+        )
 
 
 class KillList(View):

@@ -1,15 +1,29 @@
 """Record what happened to goals, show it, and check that nobody changed it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
 
 from agentfleet.domain.errors import FleetError, InvalidRequest, NotFound
 from agentfleet.domain.goal import Goal
-from agentfleet.domain.history import SEGMENT, Change, Event, Segment, extend, moves_head, read_events, to_text, verify
+from agentfleet.domain.history import (
+    SEGMENT,
+    Change,
+    Event,
+    Segment,
+    Verdict,
+    extend,
+    kills_chain,
+    moves_head,
+    read_events,
+    to_text,
+    verify,
+)
 from agentfleet.ports import Clock, GoalStore, HistoryStore, PlanStore
-from agentfleet.services.audit_views import EventView, HistoryPage, VerdictView
+from agentfleet.services.audit_views import BreakView, EventView, HistoryPage, KillHistory, VerdictView
 
 TRIES: Final = 20
 """Whoever loses a race for the next place in a chain reads it again; each loss is another writer's success."""
@@ -123,6 +137,18 @@ class Historian:
 
         return VerdictView.of(goal, head.count, verify(head, counted()), tasks, _ended(goal))
 
+    def kills(self, week: str) -> KillHistory:
+        """What was stopped and lifted in a week (`2026-W47`), and whether that is as it was recorded. Raises InvalidRequest."""
+        head = self._store.head(kills_chain(_read_week(week)))
+        segments = list(self._store.segments(head)) if head else []
+        verdict = verify(head, segments) if head else Verdict(0, "")
+        recorded = (event for segment in segments for event in read_events(segment))
+        return KillHistory(
+            week=week,
+            events=tuple(EventView.of(event, ()) for event in islice(recorded, verdict.count)),
+            broken=BreakView.of(verdict.broken) if verdict.broken else None,
+        )
+
     def events(self, goal_id: str) -> tuple[list[Event], list[Segment]]:
         """All of a goal's events, with the segments that they are stored in."""
         head = self._store.head(goal_id)
@@ -138,7 +164,10 @@ class Historian:
         plan = self._plans.read(goal.id) if any("unit" in event.facts for event in events) else None
 
         def tasks(event: Event) -> tuple[str, ...]:
-            return tuple(task.id for task in plan.unit(event.facts["unit"]).tasks) if plan and "unit" in event.facts else ()
+            unit = event.facts.get("unit")
+            if plan is None or unit is None or not 0 <= unit < plan.header.units:  # by hand anything may be written
+                return ()
+            return tuple(task.id for task in plan.unit(unit).tasks)
 
         return tuple(EventView.of(event, tasks(event)) for event in events)
 
@@ -156,6 +185,13 @@ def _ended(goal: Goal) -> int:
 
 def _tasks_in(events: Sequence[Event]) -> int:
     return sum(len(event.facts["states"]) for event in events if event.kind == "ResultStored")
+
+
+def _read_week(week: str) -> datetime:
+    try:
+        return datetime.strptime(f"{week}-1", "%G-W%V-%u").replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidRequest.of("week", f"must be a week of ISO 8601 such as 2026-W47, not {week[:40]!r}") from None
 
 
 def _read_cursor(cursor: str | None) -> int:

@@ -177,12 +177,12 @@ class KillDesk:
         self._store.put(kill)
         return kill
 
-    def lift(self, scope: Scope) -> Kill:
+    def lift(self, scope: Scope, by: str) -> Kill:
         """Let a scope go on. Raises NotFound if it isn't stopped."""
         known = self._store.get(scope)
         if known is None or known.lifted is not None:
             raise NotFound(f"{scope} is not stopped")
-        lifted = replace(known, lifted=self._clock())
+        lifted = replace(known, lifted=self._clock(), lifted_by=by)
         self._store.put(lifted)
         return lifted
 
