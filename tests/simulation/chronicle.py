@@ -45,8 +45,16 @@ class Chronicle:
 
 
 def _facts(goal: Goal) -> dict[str, Any]:
+    stands = {"state": goal.state.value, "rest": "", "digest": f"{goal.state}{goal.finished}{goal.paused}"}
     ended = {ENDED: True} if goal.state.is_final else {}
-    return ended | {"state": goal.state.value, "digest": f"{goal.state}{goal.finished}{goal.paused}"}
+    paused = {"paused": True} if goal.paused else {}
+    attempt = {"attempt": goal.undoing.attempt} if goal.undoing else {}
+    return (
+        ended
+        | paused
+        | attempt
+        | {"state": goal.state.value, "rest": "", "digest": f"{goal.state}{goal.finished}{goal.paused}"}
+    )
 
 
 class _Died(Exception):

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from agentfleet.adapters.stream import read_change
-from agentfleet.domain.history import verify
+from agentfleet.domain.history import event_of, verify
 from agentfleet.services.history import Recorder
 from tests.unit.api.world import World
 
@@ -36,6 +36,31 @@ def stream_record(
     images = {name: {**keys, **image} for name, image in (("OldImage", old), ("NewImage", new)) if image is not None}
     stream = {"Keys": keys, "SequenceNumber": str(sequence), "ApproximateCreationDateTime": 1_795_347_000, **images}
     return {"eventID": f"e{sequence}", "dynamodb": stream, **rest}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        ({}, {"paused": {"N": "1"}}, "GoalPaused"),
+        ({"paused": {"N": "1"}}, {"resumed": {"N": "2"}}, "GoalResumed"),
+        ({"undoing": {"S": '{"attempt":1}'}}, {"undoing": {"S": '{"attempt":2}'}}, "CompensationRestarted"),
+        ({"undoing": {"S": '{"attempt":2}'}}, {"undoing": {"S": '{"attempt":1}'}}, "GoalChanged"),
+        ({"tasks": {"N": "1"}}, {"tasks": {"N": "2"}, "paused": {"N": "1"}}, "GoalChanged"),
+        ({}, {"expires": {"N": "1"}}, "GoalChanged"),
+    ],
+)
+def test_a_goal_that_stays_in_its_state_tells_what_was_done_to_it(
+    before: dict[str, Any], after: dict[str, Any], kind: str
+) -> None:
+    """By its own doing; anything else is a change by hand."""
+    stands = {"state": {"S": "RUNNING"}, "living": {"S": "1"}}
+    change = read_change(stream_record("g1", "GOAL", 2, {**stands, **before}, {**stands, **after, "write": {"S": "x"}}))
+
+    assert change is not None
+    event = event_of(change, 2)
+
+    assert event is not None
+    assert event.kind == kind
 
 
 def test_a_goals_history_comes_in_pages_with_its_tasks(world: World) -> None:

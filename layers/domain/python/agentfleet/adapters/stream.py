@@ -3,6 +3,7 @@
 Nothing else is asked for (see cdk/stacks/history.py).
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +24,8 @@ _REQUESTS: Final = "APPROVAL#"
 """What the keys of requests begin with (see adapters/approvals.py); no goal's id does."""
 _KILL: Final = "KILL"
 """The key of all kills (see adapters/kills.py)."""
+_PASSING: Final = frozenset({"paused", "resumed", "undoing", "expires", "write"})
+"""What pausing, resuming and undoing change in a goal that stays in its state."""
 _DECISION: Final = frozenset({"decision", "decided", "who", "note", "expires"})
 """What deciding changes in a request."""
 _REQUEST_WRITES: Final = 4
@@ -133,8 +136,13 @@ def _no_writes(_old: Mapping[str, Any], _new: Mapping[str, Any]) -> int:
 
 def _goal_facts(image: Mapping[str, Any], writes: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"state": image["state"]["S"], "digest": digest(image)[:32]}
+    facts["rest"] = digest({name: value for name, value in image.items() if name not in _PASSING})[:32]
     if "living" not in image:
         facts[ENDED] = True
+    if "paused" in image:
+        facts["paused"] = True
+    if undoing := image.get("undoing"):
+        facts["attempt"] = json.loads(undoing["S"])["attempt"]
     if failure := image.get("failure"):
         facts["failure"] = failure["S"][:_SHOWN]
     facts["writes"] = writes

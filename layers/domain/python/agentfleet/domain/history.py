@@ -43,6 +43,9 @@ class EventKind(StrEnum):
 
     ACCEPTED = "GoalAccepted"
     MOVED = "GoalMoved"
+    PAUSED = "GoalPaused"
+    RESUMED = "GoalResumed"
+    RESTARTED = "CompensationRestarted"
     RESULT = "ResultStored"
     COMPENSATED = "TaskCompensated"
     ASKED = "ApprovalAsked"
@@ -194,6 +197,9 @@ def moves_head(event: Event) -> bool:
     own_doing = {
         EventKind.ACCEPTED,
         EventKind.MOVED,
+        EventKind.PAUSED,
+        EventKind.RESUMED,
+        EventKind.RESTARTED,
         EventKind.RESULT,
         EventKind.COMPENSATED,
         EventKind.ASKED,
@@ -226,7 +232,18 @@ def event_of(change: Change, number: int) -> Event | None:
         return Event(number, change.at, EventKind.DECIDED, dict(after))
     if change.subject == "goal" and before["state"] != after["state"]:
         return Event(number, change.at, EventKind.MOVED, {"from": before["state"], **after})
+    if change.subject == "goal" and (kind := _standing(before, after)):
+        return Event(number, change.at, kind, dict(after))
     return Event(number, change.at, changed, {"before": before["digest"], **after})
+
+
+def _standing(before: Mapping[str, Any], after: Mapping[str, Any]) -> EventKind | None:
+    """What happened to a goal that stays in its state; None: it was changed by hand."""
+    if before.get("rest") != after.get("rest"):
+        return None
+    if ("paused" in before) != ("paused" in after):
+        return EventKind.PAUSED if "paused" in after else EventKind.RESUMED
+    return EventKind.RESTARTED if after.get("attempt", 0) > before.get("attempt", 0) else None
 
 
 def _is_decided(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
