@@ -49,12 +49,7 @@ def _facts(goal: Goal) -> dict[str, Any]:
     ended = {ENDED: True} if goal.state.is_final else {}
     paused = {"paused": True} if goal.paused else {}
     attempt = {"attempt": goal.undoing.attempt} if goal.undoing else {}
-    return (
-        ended
-        | paused
-        | attempt
-        | {"state": goal.state.value, "rest": "", "digest": f"{goal.state}{goal.finished}{goal.paused}"}
-    )
+    return stands | ended | paused | attempt
 
 
 class _Died(Exception):
