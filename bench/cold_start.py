@@ -2,8 +2,8 @@
 
 Sizes are those of what is uploaded for Lambda's processors, and of what it unpacks to. CPU is the least of several tries in a
 process of its own, with this machine's Python and bytecode, as a ratio to the four packages alone, and to what such a
-function uses of them. Results go to bench/results/cold_start.json. Thinking pools import much of what they are made of with the first task that needs it: that is
-told apart, and comes on top.
+function uses of them. Results go to bench/results/cold_start.json. Thinking pools import much of what they are made of with the
+first task that needs it: that is told apart, and comes on top.
 """
 
 import sys
@@ -106,7 +106,8 @@ def main() -> int:
     for name, row in results["functions"].items():
         Console().print(
             f"{name:<18} {row['zipped_bytes'] / 1e6:6.1f} MB, unpacked {row['unpacked_bytes'] / 1e6:6.1f}, "
-            f"imports {row['import_cpu_ms']:6.1f} ms, {row['ratio_to_four']:.2f} times the four packages, {row['ratio']:.2f} what it uses of them"
+            f"imports {row['import_cpu_ms']:6.1f} ms, {row['ratio_to_four']:.2f} times the four packages, "
+            f"{row['ratio']:.2f} times what it uses of them"
         )
     return 0
 
