@@ -22,10 +22,9 @@ from cdk.layers import LayerTarget
 
 STANDS_ON: Final = "boto3, pynamodb.models, pydantic, aws_lambda_powertools"
 """What a function of the fleet can't do without, or what comes to the same."""
-BATCHES: Final = f"{STANDS_ON}.utilities.batch"
 API: Final = f"{STANDS_ON}.event_handler.openapi.params, aws_lambda_powertools.event_handler"
-FRAMEWORKS: Final = {"accept_goals": BATCHES, "release_tasks": BATCHES, "remember_goals": BATCHES, "serve_api": API}
-"""What the functions stand on that take records one by one, or requests: more of Powertools than its package loads."""
+FRAMEWORKS: Final = {"serve_api": API}
+"""What a function stands on that needs more of Powertools than its package loads."""
 TRIES: Final = 4
 
 _ASKS: Final = "import agentfleet.services.model, agentfleet.services.model_use, agentfleet.adapters.bedrock"
@@ -80,7 +79,7 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         builtin = lambda_builtins(make(Path(folder) / "builtin"))
         core = [*min(here.values(), key=len)[1:], builtin]
-        stands = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, BATCHES, API)}
+        stands = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, API)}
         rows = {}
         for name, path in here.items():
             seconds = min(import_seconds("handler", [*path, builtin]))

@@ -272,7 +272,7 @@ def cold_start(results: dict[str, Any]) -> Section:
     stands = min(results["stands_on_cpu_ms"].values())
     text = [
         f"Measured {_on(results)}. The four packages that functions stand on (boto3, pynamodb, pydantic, Powertools) take "
-        f"{number(stands)} ms of CPU to import here. Batches of records and HTTP routes use more of Powertools: "
+        f"{number(stands)} ms of CPU to import here. HTTP routes and their description use more of Powertools: "
         "the second ratio counts that in.",
         "",
         *table(heading, rows),

@@ -1,7 +1,6 @@
 """Accept the goals that arrive as events: bus → queue → here."""
 
 from agentfleet import bootstrap
-from agentfleet.services import intake  # noqa: F401 - loaded while the function starts, which has a whole processor for that
 
 from typing import Any
 
@@ -9,6 +8,10 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
+# isort: split
+# Last: it loads pydantic, and with that there Powertools' batches load models of every event source, a quarter of a cold start.
+from agentfleet.services import intake  # noqa: F401 - loaded while the function starts, which has a whole processor for that
 
 logger = Logger()
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)

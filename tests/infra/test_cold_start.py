@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cold_start import API, BATCHES, FIRST_TASKS, FRAMEWORKS, STANDS_ON, first_task_milliseconds, import_seconds
+from bench.cold_start import API, FIRST_TASKS, FRAMEWORKS, STANDS_ON, first_task_milliseconds, import_seconds
 from bench.loading import functions_of, lambda_builtins, make, run_alone, zipped_bytes
 from cdk.catalog import read_fleet
 from cdk.layers import LayerTarget
@@ -68,7 +68,7 @@ def test_a_cold_start_imports_little_more_than_it_stands_on(functions: dict[str,
     """CPU, the least of several tries: as a ratio it holds on any machine, whatever else that does."""
     core = [*functions["flow"][1:], builtin]
     pools = {pool.folder.name for pool in read_fleet(ROOT).pools.values()}
-    standard = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, BATCHES, API)}
+    standard = {modules: min(import_seconds(modules, core)) for modules in (STANDS_ON, API)}
 
     over = {}
     for name, path in functions.items():
