@@ -21,7 +21,7 @@ from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.result import Claim
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
-from agentfleet.services import accept, release
+from agentfleet.services import accept, control, release
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.capability import TaskContext
@@ -36,6 +36,7 @@ from tests.simulation import tables
 from tests.simulation.accounts import Accounts, Meter
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.expectations import Expectations
+from tests.simulation.forks import Forks
 from tests.simulation.keepers import Keepers
 from tests.simulation.people import People
 from tests.simulation.queues import SUBMISSIONS, Queues
@@ -113,6 +114,8 @@ class Simulation:
         )
         self.watched_goals: GoalStore = watched["goals"]
         self.people = People(self)
+        self.forks = Forks(self)
+        self.goals.made = self.forks.made
         self.expected = Expectations(self)
         self.results.stands = self.expected.stored
         self.meter = Meter(self)
@@ -153,6 +156,7 @@ class Simulation:
                 asked["deadline"] = case.deadline
             self._requests[case.key] = parse_request(asked)
             self.people.expect(goal_id, case)
+            self.forks.expect(goal_id, case)
 
     def run(self) -> None:
         """To rest."""
@@ -170,7 +174,7 @@ class Simulation:
     # What can begin now.
 
     def _startable(self) -> list[Callable[[], None]]:
-        found = self.people.startable()
+        found = self.people.startable() + self.forks.startable()
         execution = self.sagas.due()  # first: it may send messages
         if execution is not None:
             found.append(partial(self._look, execution))
@@ -201,6 +205,7 @@ class Simulation:
             self.sagas.upcoming(),
             self.keepers.upcoming(),
             self.people.upcoming(),
+            self.forks.upcoming(),
         ]
         return min((one for one in times if one is not None), default=None)
 
@@ -278,6 +283,8 @@ class Simulation:
         if context.task_id not in expected.outcomes:
             violate(f"{name} runs although it may not")
             return
+        if self.forks.is_kept(context.goal_id, context.task_id):
+            violate(f"{name} runs although its result was kept")
         if value.get("ask"):
             request = self.approvals.get(context.goal_id, self._unit_of(context.goal_id, context.task_id))
             if request is None or request.decision is not Decision.APPROVED:
@@ -301,6 +308,8 @@ class Simulation:
     def _undoing(self, context: TaskContext) -> None:
         """A compensation is about to run: is it its turn, and is it not done already?"""
         violate, goal_id, task = self.world.violate, context.goal_id, context.task_id
+        if self.forks.is_kept(goal_id, task):
+            violate(f"task {task} of {goal_id} is undone, although it was done by the goal that this one was forked from")
         first = self.results.first.get((ids.undo_id(goal_id), self._unit_of(goal_id, task)))
         if first is not None and first[0] < self.world.current.started_at:
             violate(f"task {task} of {goal_id} is undone again, although that was done when its message was received")
@@ -337,6 +346,7 @@ def _narrow(scenario: Scenario, plans: tables.Plans) -> None:
         (release, "FAN_OUT", scenario.weather.fan_out),
         (compiling, "JOIN_ARITY", scenario.weather.arity),
         (accept, "encode", plans.encode),
+        (control, "encode", plans.encode),
     ):
         setattr(module, name, value)
 
@@ -346,7 +356,12 @@ def restored() -> Iterator[None]:
     """Afterwards the services are as they were: around any number of runs. What they would log is not told: it is meant."""
     level = logging.getLogger("agentfleet").level
     logging.getLogger("agentfleet").setLevel(logging.ERROR)
-    with patch.object(release, "FAN_OUT"), patch.object(compiling, "JOIN_ARITY"), patch.object(accept, "encode"):
+    with (
+        patch.object(release, "FAN_OUT"),
+        patch.object(compiling, "JOIN_ARITY"),
+        patch.object(accept, "encode"),
+        patch.object(control, "encode"),
+    ):
         yield
     logging.getLogger("agentfleet").setLevel(level)
 
