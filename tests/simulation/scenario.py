@@ -159,10 +159,12 @@ def _fork(rng: random.Random, plan: Plan) -> ForkCase:
     chosen = {name for name in broken if rng.random() < 0.6}
     if rng.random() < 0.6:
         chosen.add(rng.choice(sorted(tasks)))
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         name: {"c": rng.randint(0, 99), **{trouble: 0 for trouble in ("permanent", "fails") if trouble in tasks[name]}}
         for name in sorted(chosen)
     }
+    if rng.random() < 0.3:
+        changes[rng.choice(sorted(tasks))] = {"permanent": 1}
     some = tuple(sorted(set(rng.choices(sorted(tasks), k=3))))
     keep = rng.choice([("*",), ("*",), ("t*",), ("p*", "t1*"), some, some, ()])
     repeats = rng.choice([0, 0, 1, 2])
