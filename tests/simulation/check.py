@@ -43,6 +43,7 @@ def check(simulation: "Simulation") -> None:
     _check_payments(simulation)
     _check_refunds(simulation)
     simulation.forks.check()
+    simulation.stops.check()
     check_accounts(simulation)
     check_history(simulation, simulation.chronicle)
     if still := simulation.keepers.health.open_incidents():

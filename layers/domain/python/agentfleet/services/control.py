@@ -119,8 +119,8 @@ class Controller:
         """A new goal with this one's plan and those of its results that are kept; everything else runs again.
 
         `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over, with those that they came of.
-        What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same fork once, and
-        goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
+        What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same
+        fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
         that is still PLANNING, as the healer may, can set it going without running what was to be kept.
         Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
         DeliveryFailed (fork again with the key).
@@ -130,6 +130,8 @@ class Controller:
         fork_id = ids.derived_goal_id(tenant, f"fork:{goal_id}:{key}") if key else ids.new_goal_id(now, self._random_bits)
         known = self._goals.get([fork_id]).get(fork_id)
         if known and known.state is not GoalState.PLANNING:
+            if known.state is GoalState.SUCCEEDED:
+                self._finisher.announce(known)  # where all was kept, whoever made it may have died before telling
             return known
         self._switch.refuse(tenant)
         old = self._plans.read(source.id).whole()
@@ -145,6 +147,11 @@ class Controller:
         ended = self._finisher.fill(fork, plan, list(done.values()))
         if known is None and not self._goals.create(fork):
             fork = self._goals.get([fork_id])[fork_id]  # another call of this key was quicker
+        elif known is None:  # or it was not, but has copied what the goal has reached since this one looked
+            standing = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
+            more = {number: one for number, one in standing.items() if number not in done}
+            done |= more
+            ended = self._finisher.fill(fork, plan, list(more.values())) or ended
         return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
 
     def _copy(self, source: Goal, fork_id: str, units: Sequence[int]) -> dict[int, Result]:
