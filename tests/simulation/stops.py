@@ -172,7 +172,9 @@ class Stops:
     def healing(self, message: TaskMessage, began: float) -> None:
         """The healer, in a run that began then, is about to send a message."""
         if self.is_on and (message.goal_id, message.unit) in self._sent and self._is_known(message.pool, began):
-            self._world.violate(f"the healer sends unit {message.unit} of {message.goal_id} again to {message.pool}, which is stopped")
+            self._world.violate(
+                f"the healer sends unit {message.unit} of {message.goal_id} again to {message.pool}, which is stopped"
+            )
 
     def check(self) -> None:
         """What was stopped goes on in the end."""

@@ -120,8 +120,8 @@ class Controller:
 
         `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over, with those that they came of.
         What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same
-        fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
-        that is still PLANNING, as the healer may, can set it going without running what was to be kept.
+        fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is:
+        whoever finds one that is still PLANNING, as the healer may, can set it going without running what was to be kept.
         Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
         DeliveryFailed (fork again with the key).
         """
@@ -184,11 +184,7 @@ class Controller:
             or (source.undoing and self._is_taken_back(unit, found[unit.number]))
         }
         sound = reachable(plan, again)
-        wanted = {
-            number
-            for number in sound
-            if all(_is_named(task.id, keep) for task in plan.unit(number).tasks)
-        }
+        wanted = {number for number in sound if all(_is_named(task.id, keep) for task in plan.unit(number).tasks)}
         return sorted(wanted | leading_to(plan, wanted))
 
     def _is_taken_back(self, unit: Unit, result: Result) -> bool:
