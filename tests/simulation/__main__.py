@@ -133,13 +133,13 @@ def _explain(report: Report) -> None:
 def _describe(scenario: Scenario) -> None:
     for goal in scenario.goals:
         print(f"  goal {goal.key} on_failure={goal.on_failure} submitted {goal.submissions} cancelled at {goal.cancel_at}")
-        print(f"    paused {goal.pauses}, deadline {goal.deadline}, tokens {goal.tokens}")
+        print(f"    paused {goal.pauses}, deadline {goal.deadline}, tokens {goal.tokens}, {goal.fork}")
         for task in goal.plan["tasks"]:
             print(f"    {task}")
     used = {task["input"]["sub"] for goal in scenario.goals for task in goal.plan["tasks"] if "sub" in task["input"]}
     for number in sorted(used):
         print(f"  sub-plan {number}: {scenario.subplans[number]}")
-    print(f"  {scenario.weather}")
+    print(f"  {scenario.weather}\n  {scenario.stops}")
 
 
 if __name__ == "__main__":

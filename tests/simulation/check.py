@@ -4,12 +4,12 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agentfleet.domain import ids
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.messages import BadMessage, read_task
 from tests.fakes.clock import START
 from tests.simulation.accounts import check_accounts
 from tests.simulation.chronicle import check_history
+from tests.simulation.forks import key_of
 from tests.simulation.queues import DEAD, RELEASE, Message
 from tests.simulation.reference import Expected
 from tests.simulation.work import REFUNDED, STAGE
@@ -42,6 +42,8 @@ def check(simulation: "Simulation") -> None:
         _check_goal(simulation, goal)
     _check_payments(simulation)
     _check_refunds(simulation)
+    simulation.forks.check()
+    simulation.stops.check()
     check_accounts(simulation)
     check_history(simulation, simulation.chronicle)
     if still := simulation.keepers.health.open_incidents():
@@ -175,10 +177,10 @@ def _check_payments(simulation: "Simulation") -> None:
         if goal_id not in simulation.plans.plans:
             continue  # of a compensation
         unit = simulation.plans.plans[goal_id].unit(number)
-        if unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED":
-            key = ids.task_key(goal_id, unit.tasks[0].id)
-            if key not in STAGE.ledger:
-                violate(f"task {unit.tasks[0].id} of {goal_id} succeeded without paying")
+        task = unit.tasks[0].id
+        has_paid = unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED"
+        if has_paid and key_of(simulation, goal_id, number, task) not in STAGE.ledger:
+            violate(f"task {task} of {goal_id} succeeded without paying")
 
 
 def _check_refunds(simulation: "Simulation") -> None:

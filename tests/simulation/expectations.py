@@ -46,8 +46,15 @@ class Expectations:
         assert parent is not None
         return self.of(parent.goal_id).children[self._task(parent.goal_id, parent.unit, parent.slot)]
 
+    def carry_over(self, source: str, fork: str, tasks: set[str]) -> None:
+        """A fork keeps these tasks' results, with all that has befallen the sub-plans that they came of."""
+        if fallen := {path for path in self._fallen.get(source, ()) if path[0] in tasks}:
+            self._fallen.setdefault(fork, set()).update(fallen)
+            self._known.clear()
+
     def stored(self, result: Result) -> None:
         """A result stands from now on."""
+        self._simulation.forks.stored(result)
         for slot, outcome in enumerate(result.outcomes):
             failure = outcome.failure
             if failure is None or ids.undone_goal(result.goal_id):

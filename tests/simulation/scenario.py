@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 Plan = dict[str, Any]
 
@@ -12,6 +12,30 @@ DEADLY: Final = 1_000_000
 """Nobody survives such a task, however often it is tried."""
 NOTHING: Final = 13
 """What a missing output counts as in a task's sum."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkCase:
+    """Somebody forks a goal, all under one key."""
+
+    at: int | None
+    """The step from which on it is forked, if it has not ended before; None: once it has ended."""
+    keep: tuple[str, ...]
+    changes: dict[str, dict[str, Any]]
+    """Task id → field of its input → new value."""
+    calls: tuple[float, ...]
+    """Seconds after the first of each call."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopCase:
+    """Somebody throws the kill switch, and lets go on later."""
+
+    at: int
+    """The step at which he does."""
+    kind: Literal["all", "pool", "tenant"]
+    name: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +56,7 @@ class GoalCase:
     """Seconds that it may take."""
     tokens: int | None = None
     """The most that it may use, its sub-plans included."""
+    fork: ForkCase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +100,7 @@ class Scenario:
     goals: tuple[GoalCase, ...]
     subplans: tuple[Plan, ...]
     weather: Weather
+    stops: tuple[StopCase, ...] = ()
 
 
 def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
@@ -120,7 +146,41 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
     if spending.random() < 0.2:
         goals = _with_budgets(spending, goals, subplans)
         weather = replace(weather, tokens_a_day=spending.choice([None, None, 20, 60]))
-    return Scenario(seed, tuple(goals), tuple(subplans), weather)
+    forking = random.Random(seed ^ 0xF02C)
+    if forking.random() < 0.12:
+        goals[0] = replace(goals[0], fork=_fork(forking, goals[0].plan))
+    return Scenario(seed, tuple(goals), tuple(subplans), weather, _stops(random.Random(seed ^ 0x5709)))
+
+
+def _fork(rng: random.Random, plan: Plan) -> ForkCase:
+    """What is kept, and what is changed: more often than others what would fail again."""
+    tasks = {task["id"]: task["input"] for task in plan["tasks"]}
+    broken = [name for name, value in tasks.items() if value.get("permanent") or value.get("fails") == HOPELESS]
+    chosen = {name for name in broken if rng.random() < 0.6}
+    if rng.random() < 0.6:
+        chosen.add(rng.choice(sorted(tasks)))
+    changes: dict[str, dict[str, Any]] = {
+        name: {"c": rng.randint(0, 99), **{trouble: 0 for trouble in ("permanent", "fails") if trouble in tasks[name]}}
+        for name in sorted(chosen)
+    }
+    if rng.random() < 0.3:
+        changes[rng.choice(sorted(tasks))] = {"permanent": 1}
+    some = tuple(sorted(set(rng.choices(sorted(tasks), k=3))))
+    keep = rng.choice([("*",), ("*",), ("t*",), ("p*", "t1*"), some, some, ()])
+    repeats = rng.choice([0, 0, 1, 2])
+    at = rng.randint(10, 200) if rng.random() < 0.4 else None
+    return ForkCase(at, keep, changes, (0.0, *(rng.choice([0.0, 0.1, 5.0, 900.0]) for _ in range(repeats))))
+
+
+def _stops(rng: random.Random) -> tuple[StopCase, ...]:
+    """In some seeds a pool, the tenant or all is stopped for a while."""
+    if rng.random() >= 0.1:
+        return ()
+    scopes: list[tuple[Literal["all", "pool", "tenant"], str]] = [("all", ""), ("tenant", "acme"), ("pool", "alpha")]
+    return tuple(
+        StopCase(rng.randint(1, 120), *rng.choice([*scopes, ("pool", "beta")]), rng.choice([1.0, 30.0, 400.0, 2500.0]))
+        for _ in range(rng.choice([1, 1, 2]))
+    )
 
 
 def _ask(rng: random.Random, plans: list[Plan]) -> None:

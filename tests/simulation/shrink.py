@@ -46,6 +46,8 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
     faults = scenario.weather.faults or ()
     for index in range(len(faults)):
         yield with_weather(scenario, faults=faults[:index] + faults[index + 1 :])
+    for index in range(len(scenario.stops)):
+        yield replace(scenario, stops=scenario.stops[:index] + scenario.stops[index + 1 :])
     weather = scenario.weather
     for change in (
         {"switch": 0.0},
@@ -66,7 +68,7 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         if len(goal.submissions) > 1:
             goals[number] = replace(goal, submissions=goal.submissions[:1])
             yield replace(scenario, goals=tuple(goals))
-        for name, plain in (("cancel_at", None), ("pauses", ()), ("deadline", None), ("tokens", None)):
+        for name, plain in (("cancel_at", None), ("pauses", ()), ("deadline", None), ("tokens", None), ("fork", None)):
             if getattr(goal, name) != plain:
                 changed: dict[str, Any] = {name: plain}
                 goals[number] = replace(goal, **changed)

@@ -21,12 +21,12 @@ from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.result import Claim
 from agentfleet.domain.task import GoalRequest, parse_request
 from agentfleet.ports import GoalStore
-from agentfleet.services import accept, release
+from agentfleet.services import accept, control, release
 from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import LocalJournals
-from agentfleet.services.kill import GOAL_FRESH, LocalKills
+from agentfleet.services.kill import GOAL_FRESH
 from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Delivery
@@ -36,10 +36,12 @@ from tests.simulation import tables
 from tests.simulation.accounts import Accounts, Meter
 from tests.simulation.chronicle import Chronicle
 from tests.simulation.expectations import Expectations
+from tests.simulation.forks import Forks
 from tests.simulation.keepers import Keepers
 from tests.simulation.people import People
 from tests.simulation.queues import SUBMISSIONS, Queues
 from tests.simulation.scenario import Scenario, Weather, scenario_of
+from tests.simulation.stops import Stops
 from tests.simulation.strands import Strands
 from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, PRICE, REFUNDED, STAGE, TENANT
 from tests.simulation.world import INVOCATION, Actor, Killed, World
@@ -78,6 +80,8 @@ class Environment(Actor):
         super().__init__(f"{pool}-{number}", skew)
         self.pool = pool
         self.runner: TaskRunner | None = None
+        self.taken: list[tuple[str, str, Any, int]] = []
+        """Id, receipt, body and number of receives of each message that it is at."""
 
 
 class Simulation:
@@ -95,24 +99,23 @@ class Simulation:
         self.sagas = self.answers = SagaMachine(lambda: world.now, self.queues.put)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
-        self.platform = Platform(
-            Outside(
-                **watched,
-                blobs=None,  # type: ignore[arg-type]  # no task here has files
-                clock=world.clock,
-                breakers=LocalBreakers(),
-                budgets=self.accounts,
-                kills=LocalKills(),
-                routing=LocalRouting(),
-                journals=LocalJournals(),
-            ),
-            _catalog(scenario.weather),
-            {},
-            random_bits=lambda _: next(bits),
-            fraction=world.order.random,
+        self.stops = Stops(self)
+        self._outside = Outside(
+            **watched,
+            blobs=None,  # type: ignore[arg-type]  # no task here has files
+            clock=world.clock,
+            breakers=LocalBreakers(),
+            budgets=self.accounts,
+            kills=self.stops.store,
+            routing=LocalRouting(),
+            journals=LocalJournals(),
         )
+        self._random_bits: Callable[[int], int] = lambda _: next(bits)
+        self.platform = self._new_platform()
         self.watched_goals: GoalStore = watched["goals"]
         self.people = People(self)
+        self.forks = Forks(self)
+        self.goals.made = self.forks.made
         self.expected = Expectations(self)
         self.results.stands = self.expected.stored
         self.meter = Meter(self)
@@ -126,6 +129,15 @@ class Simulation:
         world.upcoming = self._upcoming
         world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
         self._submit_all()
+
+    def _new_platform(self) -> Platform:
+        catalog = _catalog(self.scenario.weather)
+        return Platform(self._outside, catalog, {}, random_bits=self._random_bits, fraction=self.world.order.random)
+
+    def own_platform(self) -> Platform:
+        """For an environment that has just begun: what it knows of the kill switch is nobody else's. Where there is nothing to
+        know, all share one."""
+        return self._new_platform() if self.stops.is_on else self.platform
 
     def _make_environments(self) -> dict[str, list[Actor]]:
         weather, order = self.scenario.weather, self.world.order
@@ -153,11 +165,13 @@ class Simulation:
                 asked["deadline"] = case.deadline
             self._requests[case.key] = parse_request(asked)
             self.people.expect(goal_id, case)
+            self.forks.expect(goal_id, case)
 
     def run(self) -> None:
         """To rest."""
         STAGE.world, STAGE.subplans = self.world, self.scenario.subplans
         STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
+        STAGE.going_on = self.stops.going_on
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
         STAGE.undone, STAGE.late, STAGE.undoing = {}, set(), self._undoing
         STAGE.kills, STAGE.using = Counter(), self.meter.use
@@ -170,7 +184,7 @@ class Simulation:
     # What can begin now.
 
     def _startable(self) -> list[Callable[[], None]]:
-        found = self.people.startable()
+        found = self.people.startable() + self.forks.startable() + self.stops.startable()
         execution = self.sagas.due()  # first: it may send messages
         if execution is not None:
             found.append(partial(self._look, execution))
@@ -201,6 +215,8 @@ class Simulation:
             self.sagas.upcoming(),
             self.keepers.upcoming(),
             self.people.upcoming(),
+            self.forks.upcoming(),
+            self.stops.upcoming(),
         ]
         return min((one for one in times if one is not None), default=None)
 
@@ -218,6 +234,7 @@ class Simulation:
         def activity() -> None:
             actor.cut_off = world.now + INVOCATION
             actor.receives = max(one[3] for one in taken)
+            faults = len(world.faults)
             if world.trace is not None:
                 world.note(f"receives {', '.join(f'{one[0]}#{one[3]} {one[2]}' for one in taken)} from {queue}")
             try:
@@ -231,6 +248,8 @@ class Simulation:
             except Exception as error:
                 world.note(f"fails as a whole: {error!r}")
                 return
+            if isinstance(actor, Environment):
+                self.stops.returning(actor, returned, faults)
             for identity, receipt, _, _ in taken:
                 if identity not in returned:
                     self.queues.delete(queue, receipt)
@@ -241,7 +260,8 @@ class Simulation:
     def _handle(self, actor: Actor, queue: str, taken: list[tuple[str, str, Any, int]]) -> set[str]:
         if isinstance(actor, Environment):
             if actor.runner is None:
-                actor.runner = pool_runner(self.platform, actor.pool, actor.name, CAPABILITIES[actor.pool])
+                actor.runner = pool_runner(self.own_platform(), actor.pool, actor.name, CAPABILITIES[actor.pool])
+            actor.taken = taken
             deliveries = [Delivery(identity, receipt, body, count, queue) for identity, receipt, body, count in taken]
             batch = actor.drive(actor.runner.run(deliveries, self.world.clock() + timedelta(seconds=INVOCATION)))
             return set(batch.returned)
@@ -272,12 +292,15 @@ class Simulation:
 
     def _starting(self, context: TaskContext, value: dict[str, Any]) -> None:
         """A task is about to run: may it, and does all that it waits for have a result?"""
+        self.stops.starting(context)
         violate, name = self.world.violate, f"task {context.task_id} of {context.goal_id}"
         started = self.world.current.started_at
         expected = self.expected.of(context.goal_id)
         if context.task_id not in expected.outcomes:
             violate(f"{name} runs although it may not")
             return
+        if self.forks.is_kept(context.goal_id, context.task_id):
+            violate(f"{name} runs although its result was kept")
         if value.get("ask"):
             request = self.approvals.get(context.goal_id, self._unit_of(context.goal_id, context.task_id))
             if request is None or request.decision is not Decision.APPROVED:
@@ -285,8 +308,11 @@ class Simulation:
         for needed in expected.needs[context.task_id]:
             if (context.goal_id, self._unit_of(context.goal_id, needed)) not in self.results.results:
                 violate(f"{name} runs before {needed} has a result")
-        first = self.results.first.get((context.goal_id, self._unit_of(context.goal_id, context.task_id)))
-        if first is not None and first[0] < started and (context.attempt > 1 or context.fence is not None):
+        unit = self._unit_of(context.goal_id, context.task_id)
+        first = self.results.first.get((context.goal_id, unit))
+        if first is None or self.forks.payer(context.goal_id, unit) != context.goal_id:
+            pass  # the second of two calls at once may copy what a running goal has reached since the first made the fork
+        elif first[0] < started and (context.attempt > 1 or context.fence is not None):
             violate(f"{name} runs again, although its result was there when its message was received")
         parent = self.goals.goals[context.goal_id].parent
         for goal_id in (context.goal_id, *(parent.ancestors if parent else ())):
@@ -301,6 +327,8 @@ class Simulation:
     def _undoing(self, context: TaskContext) -> None:
         """A compensation is about to run: is it its turn, and is it not done already?"""
         violate, goal_id, task = self.world.violate, context.goal_id, context.task_id
+        if self.forks.is_kept(goal_id, task):
+            violate(f"task {task} of {goal_id} is undone, although it was done by the goal that this one was forked from")
         first = self.results.first.get((ids.undo_id(goal_id), self._unit_of(goal_id, task)))
         if first is not None and first[0] < self.world.current.started_at:
             violate(f"task {task} of {goal_id} is undone again, although that was done when its message was received")
@@ -337,6 +365,7 @@ def _narrow(scenario: Scenario, plans: tables.Plans) -> None:
         (release, "FAN_OUT", scenario.weather.fan_out),
         (compiling, "JOIN_ARITY", scenario.weather.arity),
         (accept, "encode", plans.encode),
+        (control, "encode", plans.encode),
     ):
         setattr(module, name, value)
 
@@ -346,7 +375,12 @@ def restored() -> Iterator[None]:
     """Afterwards the services are as they were: around any number of runs. What they would log is not told: it is meant."""
     level = logging.getLogger("agentfleet").level
     logging.getLogger("agentfleet").setLevel(logging.ERROR)
-    with patch.object(release, "FAN_OUT"), patch.object(compiling, "JOIN_ARITY"), patch.object(accept, "encode"):
+    with (
+        patch.object(release, "FAN_OUT"),
+        patch.object(compiling, "JOIN_ARITY"),
+        patch.object(accept, "encode"),
+        patch.object(control, "encode"),
+    ):
         yield
     logging.getLogger("agentfleet").setLevel(level)
 

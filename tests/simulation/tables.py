@@ -31,12 +31,15 @@ class Goals:
         """Of those that are."""
         self.resumed: set[str] = set()
         """Whatever was written of them since: who ends a goal may have read it before."""
+        self.made: Callable[[Goal], None] = lambda goal: None
+        """Told of every goal that has just been stored."""
 
     def create(self, goal: Goal) -> bool:
         if goal.id in self.goals:
             return False
         self.goals[goal.id] = goal
         self.chronicle.tell_goal(None, goal)
+        self.made(goal)
         return True
 
     def get(self, goal_ids: Sequence[str]) -> dict[str, Goal]:

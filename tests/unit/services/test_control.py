@@ -299,6 +299,34 @@ def test_a_changed_input_runs_its_task_and_all_that_follow_again(fleet: InProces
     assert fleet.goal(goal.id).output == [1, 1]
 
 
+def test_what_a_kept_result_came_of_is_kept_with_it(fleet: InProcessFleet) -> None:
+    """Nobody needs the first task again, and the fork could end before it was done."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["b"], {})
+    fleet.settle()
+
+    assert (done, fleet.goal(fork.id).counts) == (["c"], {"SUCCEEDED": 3})
+
+
+def test_what_waited_for_a_task_that_failed_runs_again_with_it(fleet: InProcessFleet) -> None:
+    """Where a goal went on without it, what followed did not see its output."""
+    broken.add(1)
+    tasks = [{"id": "a", "capability": "work.fragile", "input": {"n": 1}}, step("b", {"$from": "a"})]
+    goal = fleet.submit({"plan": {"tasks": tasks}, "on_failure": "skip"})
+    fleet.settle()
+    broken.clear()
+    done.clear()
+
+    fork = fleet.platform.control.fork(goal.id, "acme", ["*"], {})
+    fleet.settle()
+
+    assert (fleet.goal(goal.id).output, fleet.goal(fork.id).counts) == (None, {"SUCCEEDED": 2})
+    assert done[-1] == "b"
+
+
 def test_a_fork_that_keeps_everything_has_ended_already(fleet: InProcessFleet) -> None:
     """There is nothing left to run."""
     goal = fleet.submit(CHAIN)

@@ -302,6 +302,34 @@ def test_a_fork_does_not_keep_what_was_undone() -> None:
     assert trips.ledger.kept == ["car", "flight", "hotel"]
 
 
+def test_a_fork_does_not_undo_what_it_kept() -> None:
+    """That belongs to the goal which did it, and that one succeeded."""
+    trips = Trips()
+    goal = trips.run(*TRIP)
+
+    fork = trips.fleet.platform.control.fork(goal.id, "acme", ["hotel"], {"car": {"fails": "before"}})
+    trips.fleet.settle()
+
+    assert trips.fleet.goal(fork.id).state is GoalState.FAILED
+    assert trips.ledger.kept == ["car", "flight", "hotel"]
+    assert trips.ledger.order == []
+
+
+def test_a_fork_does_not_keep_what_is_about_to_be_undone() -> None:
+    """The goal has failed, but nothing of it has been undone yet."""
+    trips = Trips()
+    failed = trips.fleet.submit({"plan": {"tasks": [*BROKEN]}, "on_failure": "compensate"})
+    while trips.fleet.goal(failed.id).undoing is None:
+        for queue in ("flights", "hotels", "cars"):
+            trips.fleet.invoke(f"fleet-{queue}-normal")
+
+    fork = trips.fleet.platform.control.fork(failed.id, "acme", ["*"], {"car": {"fails": None}})
+    trips.fleet.settle()
+
+    assert trips.fleet.goal(fork.id).state is GoalState.SUCCEEDED
+    assert trips.ledger.kept == ["car", "flight", "hotel"]
+
+
 @pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
 def test_the_ledger_balances_whichever_call_is_the_last(before: bool) -> None:
     """An environment, or the saga's function, is killed at every call in turn, also while it undoes."""

@@ -7,6 +7,7 @@ past 1 KB and no key is hot.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from functools import cache
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
@@ -227,6 +228,27 @@ def reachable(plan: CompiledPlan, without: Set[int]) -> set[int]:
                 waiting.extend(expand(join.releases))
                 above.extend([join.above[0]] if join.above else [])
     return reached
+
+
+def leading_to(plan: CompiledPlan, wanted: Set[int]) -> set[int]:
+    """The units that something of these depends on, directly or not.
+
+    Units are numbered level by level, so whoever depends on a unit has a higher number.
+    """
+    leading: set[int] = set()
+
+    def holds(number: int) -> bool:
+        return number in leading or number in wanted
+
+    @cache
+    def join_holds(number: int) -> bool:
+        join = plan.joins[number]
+        return any(map(holds, expand(join.releases))) or (join.above is not None and join_holds(join.above[0]))
+
+    for unit in reversed(plan.units):
+        if any(map(holds, expand(unit.releases))) or any(join_holds(join) for join, _ in unit.joins):
+            leading.add(unit.number)
+    return leading
 
 
 def is_complete(plan: CompiledPlan, done: Set[int]) -> bool:

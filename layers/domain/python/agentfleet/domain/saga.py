@@ -3,13 +3,12 @@
 import json
 from collections.abc import Set
 from enum import StrEnum
-from functools import cache
 from typing import Any, Final
 
 from msgspec import Struct
 
 from agentfleet.domain.messages import BadMessage
-from agentfleet.domain.plan import CompiledPlan, expand
+from agentfleet.domain.plan import CompiledPlan, leading_to
 
 SEALER: Final = "saga"
 """Who owns the claims of tasks that may not begin any more. Other owners are ids of messages."""
@@ -73,21 +72,5 @@ def read_undo(body: str) -> UndoPointer | None:
 
 
 def unblocked(plan: CompiledPlan, pending: Set[int]) -> list[int]:
-    """Those of the pending units that nothing pending depends on, directly or not: what may be undone now. Ascending.
-
-    Units are numbered level by level, so whoever depends on a unit has a higher number.
-    """
-    blocked = bytearray(len(plan.units))
-
-    def holds(number: int) -> bool:
-        return bool(blocked[number]) or number in pending
-
-    @cache
-    def join_holds(number: int) -> bool:
-        join = plan.joins[number]
-        return any(map(holds, expand(join.releases))) or (join.above is not None and join_holds(join.above[0]))
-
-    for unit in reversed(plan.units):
-        after = any(map(holds, expand(unit.releases))) or any(join_holds(join) for join, _ in unit.joins)
-        blocked[unit.number] = after
-    return [number for number in sorted(pending) if not blocked[number]]
+    """Those of the pending units that nothing pending depends on, directly or not: what may be undone now. Ascending."""
+    return sorted(pending - leading_to(plan, pending))

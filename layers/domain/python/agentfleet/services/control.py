@@ -12,7 +12,7 @@ from agentfleet.domain import ids
 from agentfleet.domain.codec import dumps, encode
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound, Problem
 from agentfleet.domain.goal import Goal, GoalState
-from agentfleet.domain.plan import MAX_INPUT_BYTES, CompiledPlan, Unit, frontier, reachable, to_ranges
+from agentfleet.domain.plan import MAX_INPUT_BYTES, CompiledPlan, Unit, frontier, leading_to, reachable, to_ranges
 from agentfleet.domain.result import Result, TaskState
 from agentfleet.ports import Clock, GoalStore, PlanStore, ResultStore
 from agentfleet.services.finish import Finisher
@@ -21,6 +21,8 @@ from agentfleet.services.release import Releaser
 
 PART: Final = 500
 """Results copied at a time."""
+SUB_GOAL: Final = "goal:"
+"""How the agent of a result is called that a sub-plan gave, before the sub-plan's id."""
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Task id → dotted path inside its input → new value."""
@@ -116,10 +118,10 @@ class Controller:
     def fork(self, goal_id: str, tenant: str, keep: Sequence[str], changes: Changes, key: str | None = None) -> Goal:
         """A new goal with this one's plan and those of its results that are kept; everything else runs again.
 
-        `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over. A task whose input is
-        changed runs again, and so does all that depends on it, kept or not. The same `key` gives the same fork once, and
-        goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
-        that is still PLANNING, as the healer may, can set it going without running what was to be kept.
+        `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over, with those that they came of.
+        What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same
+        fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is:
+        whoever finds one that is still PLANNING, as the healer may, can set it going without running what was to be kept.
         Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
         DeliveryFailed (fork again with the key).
         """
@@ -128,6 +130,8 @@ class Controller:
         fork_id = ids.derived_goal_id(tenant, f"fork:{goal_id}:{key}") if key else ids.new_goal_id(now, self._random_bits)
         known = self._goals.get([fork_id]).get(fork_id)
         if known and known.state is not GoalState.PLANNING:
+            if known.state is GoalState.SUCCEEDED:
+                self._finisher.announce(known)  # where all was kept, whoever made it may have died before telling
             return known
         self._switch.refuse(tenant)
         old = self._plans.read(source.id).whole()
@@ -143,6 +147,11 @@ class Controller:
         ended = self._finisher.fill(fork, plan, list(done.values()))
         if known is None and not self._goals.create(fork):
             fork = self._goals.get([fork_id])[fork_id]  # another call of this key was quicker
+        elif known is None:  # or it was not, but has copied what the goal has reached since this one looked
+            standing = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
+            more = {number: one for number, one in standing.items() if number not in done}
+            done |= more
+            ended = self._finisher.fill(fork, plan, list(more.values())) or ended
         return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
 
     def _copy(self, source: Goal, fork_id: str, units: Sequence[int]) -> dict[int, Result]:
@@ -163,16 +172,33 @@ class Controller:
         return self._finisher.end(running, GoalState.SUCCEEDED) if ended else running
 
     def _kept(self, source: Goal, plan: CompiledPlan, keep: Sequence[str], changed: AbstractSet[str]) -> list[int]:
-        """The units whose results are taken over: all of their tasks match and succeeded, and nothing before them changed."""
-        unchanged = reachable(plan, {unit.number for unit in plan.units for task in unit.tasks if task.id in changed})
-        wanted = [
+        """The units whose results are taken over: all of their tasks match, or something that does came of them, and neither
+        they nor anything before them runs again. Without the latter a fork could end before all of it is done."""
+        found = self._results.get(source.id, source.shards, range(len(plan.units)), outputs=False)
+        again = {
             unit.number
             for unit in plan.units
-            if unit.number in unchanged and all(any(fnmatch.fnmatchcase(task.id, one) for one in keep) for task in unit.tasks)
-        ]
-        found = self._results.get(source.id, source.shards, wanted, outputs=False)
-        undone = self._results.get(ids.undo_id(source.id), source.shards, wanted, outputs=False) if source.undoing else {}
-        return sorted(number for number, result in found.items() if _is_good(result) and number not in undone)
+            if unit.number not in found
+            or not _is_good(found[unit.number])
+            or any(task.id in changed for task in unit.tasks)
+            or (source.undoing and self._is_taken_back(unit, found[unit.number]))
+        }
+        sound = reachable(plan, again)
+        wanted = {number for number in sound if all(_is_named(task.id, keep) for task in plan.unit(number).tasks)}
+        return sorted(wanted | leading_to(plan, wanted))
+
+    def _is_taken_back(self, unit: Unit, result: Result) -> bool:
+        """Does undoing its goal undo what a unit did, or anything that the sub-plan did which it stands for?"""
+        if result.outcomes[0].state is TaskState.SKIPPED:
+            return False
+        if unit.tasks[0].compensation:
+            return True
+        if not result.agent.startswith(SUB_GOAL):
+            return False
+        child = result.agent.removeprefix(SUB_GOAL)
+        plan = self._plans.read(child).whole()
+        below = self._results.get(child, plan.header.shards, range(len(plan.units)), outputs=False)
+        return any(self._is_taken_back(plan.unit(number), one) for number, one in below.items())
 
 
 def _forked(source: Goal, fork_id: str, now: datetime) -> Goal:
@@ -198,6 +224,10 @@ def _differing(old: CompiledPlan, new: CompiledPlan) -> set[str]:
     """Ids of the tasks whose input is not the same in both."""
     inputs = {task.id: task.input for unit in old.units for task in unit.tasks}
     return {task.id for unit in new.units for task in unit.tasks if task.input != inputs[task.id]}
+
+
+def _is_named(task: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(task, one) for one in patterns)
 
 
 def _is_good(result: Result) -> bool:

@@ -208,13 +208,20 @@ class Saga:
         undoable = [unit.number for unit in plan.units if unit.tasks[0].compensation]
         undone = self._results.get(ids.undo_id(goal.id), goal.shards, undoable, outputs=False)
         self._seal(outlook, [unit for unit in undoable if unit not in done])
-        outlook.own.update(unit for unit in undoable if unit in done and _took_effect(done[unit]))
+        outlook.own.update(self._done_here(goal, [unit for unit in undoable if unit in done and _took_effect(done[unit])]))
         outlook.own.difference_update(undone)
         # A duplicate of a task that had been delegated may have failed for itself: what its sub-plan did was done all the same.
         delegated = [unit for unit, result in done.items() if result.agent.startswith("goal:") or result.first_failure]
         for unit, child in self._children(goal, [*delegated, *frontier(plan, done.keys())]).items():
             self._look_below(outlook, unit, child)
         return outlook
+
+    def _done_here(self, goal: Goal, units: Sequence[int]) -> Sequence[int]:
+        """Leave out what a fork took over: the goal that it came from did it, and undoes it or not. Here nobody claimed it."""
+        if goal.origin is None or not units:
+            return units
+        claimed = self._claims.held(goal.id, goal.shards, units)
+        return [unit for unit in units if unit in claimed]
 
     def _look_below(self, outlook: _Outlook, unit: int, child: Goal) -> None:
         if not child.state.is_over:
