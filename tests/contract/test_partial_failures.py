@@ -22,7 +22,7 @@ from agentfleet.adapters.registry import DynamoAgents
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.work_table import to_outputs, to_result_item
 from agentfleet.domain.codec import encode
-from agentfleet.domain.errors import DeliveryFailed, RegistryUnavailable, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, InvalidRequest, RegistryUnavailable, RetryableError
 from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Result
@@ -342,14 +342,29 @@ def test_a_trigger_that_stays_busy_is_worth_another_try_later(stubs: Stubs, pool
         pools.set_concurrency("data", 9)
 
 
+def test_a_size_of_one_that_the_account_has_no_room_for_is_refused_with_the_reason(stubs: Stubs, pools: LambdaPools) -> None:
+    """Small accounts have nothing to reserve; no trigger was changed."""
+    stubs.answer("lambda", "list_event_source_mappings", triggers(5, 5, 5))
+    stubs.refuse("lambda", "put_function_concurrency", "InvalidParameterValueException")
+
+    with pytest.raises(InvalidRequest, match=r"1 for pool data reserves one .* Lambda keeps 100 unreserved; ask for 2 or more"):
+        pools.set_concurrency("data", 1)
+
+
 @pytest.mark.parametrize(
     ("limits", "state", "settled"),
-    [((5, 5, 5), "Enabled", True), ((5, 9, 5), "Enabled", False), ((5, 5, 5), "Updating", False)],
+    [
+        ((5, 5, 5), "Enabled", True),
+        ((5, 5, 5), "Disabled", True),
+        ((5, 9, 5), "Enabled", False),
+        ((5, 9, 5), "Updating", False),
+        ((5, 5, 5), "Updating", False),
+    ],
 )
 def test_a_pool_is_settled_when_all_its_triggers_are(
     stubs: Stubs, pools: LambdaPools, limits: tuple[int, ...], state: str, settled: bool
 ) -> None:
-    """All enabled, all at the same limit."""
+    """None changing, all at the same limit; uneven limits that nothing changes stay so until somebody changes them."""
     found = triggers(*limits)
     found["EventSourceMappings"][1]["State"] = state
     depth = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}}
@@ -360,6 +375,7 @@ def test_a_pool_is_settled_when_all_its_triggers_are(
 
     (seen,) = pools.read(["data"])
 
+    assert seen.is_uneven == (len(set(limits)) > 1 and state == "Enabled")
     assert (seen.settled, seen.concurrency, seen.waiting, seen.in_flight, seen.dead) == (settled, max(limits), 6, 3, 3)
 
 
