@@ -17,6 +17,7 @@ from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import BATCH_BYTES, SqsQueues
 from agentfleet.adapters.registry import DynamoAgents
 from agentfleet.adapters.results import DynamoResults
@@ -377,6 +378,64 @@ def test_a_pool_is_settled_when_all_its_triggers_are(
 
     assert seen.is_uneven == (len(set(limits)) > 1 and state == "Enabled")
     assert (seen.settled, seen.concurrency, seen.waiting, seen.in_flight, seen.dead) == (settled, max(limits), 6, 3, 3)
+
+
+def measured(key: str, *values: tuple[int, float]) -> dict[str, Any]:
+    """A result of GetMetricData: (minutes ago, value), newest first."""
+    return {
+        "Id": key,
+        "Timestamps": [START - timedelta(minutes=ago) for ago, _ in values],
+        "Values": [value for _, value in values],
+    }
+
+
+@pytest.fixture
+def watch(stubs: Stubs) -> SqsQueueWatch:
+    """A watch over stubs."""
+    return SqsQueueWatch(stubs.client("sqs"), stubs.client("cloudwatch"), "https://sqs/1/", stubs.threads, FixedClock())
+
+
+@pytest.mark.parametrize(
+    ("throttles", "errors", "sure"),
+    [
+        ([], [], 1440),
+        ([(5, 0.0), (10, 1.0)], [], 1440),
+        ([(10, 1.0), (20, 0.0)], [(5, 0.0), (30, 1.0), (40, 7.0)], 25),
+        ([(5, 2.0), (90, 4.0)], [(10, 1.0)], 0),
+    ],
+)
+def test_an_age_holds_since_less_came_to_nothing_than_hides_a_message_from_it(
+    stubs: Stubs, watch: SqsQueueWatch, throttles: list[tuple[int, float]], errors: list[tuple[int, float]], sure: int
+) -> None:
+    """SQS leaves messages out at their third receive, before which two came to nothing; empty queues are not asked about."""
+    depth = {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}
+    stubs.answer("sqs", "get_queue_attributes", {"Attributes": depth})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("q0", (2, 300.0), (3, 240.0))]})
+    first = [measured("t0", *throttles[:1]), measured("e0", *errors)]
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": first, "NextToken": "more"})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("t0", *throttles[1:])]})
+
+    look = watch.look({"fleet-data-low": "fleet-data"})["fleet-data-low"]
+
+    assert look.oldest_sent == START - timedelta(minutes=7)
+    assert look.sure_from == START - timedelta(minutes=sure)
+
+
+def test_a_queue_of_no_known_age_costs_no_look_at_its_function(stubs: Stubs, watch: SqsQueueWatch) -> None:
+    """There is nothing that throttles could belie."""
+    depth = {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}
+    stubs.answer("sqs", "get_queue_attributes", {"Attributes": depth})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("q0")]})
+
+    assert watch.look({"fleet-data-low": "fleet-data"})["fleet-data-low"].oldest_sent is None
+
+
+def test_the_last_throttle_is_the_newest_period_that_has_one(stubs: Stubs, watch: SqsQueueWatch) -> None:
+    """Told as its end."""
+    points = measured("t", (5, 0.0), (25, 3.0), (60, 9.0))
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [points]})
+
+    assert watch.last_throttled("fleet-data") == START - timedelta(minutes=20)
 
 
 def test_log_pages_are_read_until_there_are_enough_lines(stubs: Stubs, pools: LambdaPools) -> None:
