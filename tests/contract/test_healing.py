@@ -69,11 +69,12 @@ def test_queues_are_counted_without_receiving_from_them(world: World) -> None:
     world.queues.send_tasks([TaskMessage("g", unit, "acme", pool, "high") for unit in range(3)])
     world.take(high, 1)
 
-    looks = world.watch.look([high, low])
+    looks = world.watch.look({high: names.function(FLEET, pool), low: names.function(FLEET, pool)})
 
     assert (looks[high].waiting + looks[high].in_flight, looks[high].in_flight >= 1) == (3, True)
     assert looks[low].is_empty
     assert looks[low].oldest_sent is None
+    assert world.watch.last_throttled(names.function(FLEET, pool)) is None
 
 
 def test_dead_letters_are_taken_given_back_and_deleted(world: World) -> None:
@@ -119,7 +120,7 @@ def test_a_missing_queue_is_named(world: World, is_fake: bool) -> None:
     if is_fake:
         return
     with pytest.raises(NotFound, match="contract-nowhere-high"):
-        world.watch.look(["contract-nowhere-high"])
+        world.watch.look({"contract-nowhere-high": "contract-nowhere"})
     with pytest.raises(NotFound, match="nowhere"):
         world.letters.take([world.make_pool(), "nowhere"], 10)
 

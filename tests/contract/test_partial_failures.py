@@ -17,12 +17,13 @@ from agentfleet.adapters.bus import EventBridgeBus
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.plans import DynamoPlans
 from agentfleet.adapters.pools import LambdaPools
+from agentfleet.adapters.queue_watch import SqsQueueWatch
 from agentfleet.adapters.queues import BATCH_BYTES, SqsQueues
 from agentfleet.adapters.registry import DynamoAgents
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.work_table import to_outputs, to_result_item
 from agentfleet.domain.codec import encode
-from agentfleet.domain.errors import DeliveryFailed, RegistryUnavailable, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, InvalidRequest, RegistryUnavailable, RetryableError
 from agentfleet.domain.fleet import Agent, AgentState
 from agentfleet.domain.messages import ReleaseMessage, TaskMessage
 from agentfleet.domain.result import Result
@@ -342,14 +343,29 @@ def test_a_trigger_that_stays_busy_is_worth_another_try_later(stubs: Stubs, pool
         pools.set_concurrency("data", 9)
 
 
+def test_a_size_of_one_that_the_account_has_no_room_for_is_refused_with_the_reason(stubs: Stubs, pools: LambdaPools) -> None:
+    """Small accounts have nothing to reserve; no trigger was changed."""
+    stubs.answer("lambda", "list_event_source_mappings", triggers(5, 5, 5))
+    stubs.refuse("lambda", "put_function_concurrency", "InvalidParameterValueException")
+
+    with pytest.raises(InvalidRequest, match=r"1 for pool data reserves one .* Lambda keeps 100 unreserved; ask for 2 or more"):
+        pools.set_concurrency("data", 1)
+
+
 @pytest.mark.parametrize(
     ("limits", "state", "settled"),
-    [((5, 5, 5), "Enabled", True), ((5, 9, 5), "Enabled", False), ((5, 5, 5), "Updating", False)],
+    [
+        ((5, 5, 5), "Enabled", True),
+        ((5, 5, 5), "Disabled", True),
+        ((5, 9, 5), "Enabled", False),
+        ((5, 9, 5), "Updating", False),
+        ((5, 5, 5), "Updating", False),
+    ],
 )
 def test_a_pool_is_settled_when_all_its_triggers_are(
     stubs: Stubs, pools: LambdaPools, limits: tuple[int, ...], state: str, settled: bool
 ) -> None:
-    """All enabled, all at the same limit."""
+    """None changing, all at the same limit; uneven limits that nothing changes stay so until somebody changes them."""
     found = triggers(*limits)
     found["EventSourceMappings"][1]["State"] = state
     depth = {"Attributes": {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}}
@@ -360,7 +376,66 @@ def test_a_pool_is_settled_when_all_its_triggers_are(
 
     (seen,) = pools.read(["data"])
 
+    assert seen.is_uneven == (len(set(limits)) > 1 and state == "Enabled")
     assert (seen.settled, seen.concurrency, seen.waiting, seen.in_flight, seen.dead) == (settled, max(limits), 6, 3, 3)
+
+
+def measured(key: str, *values: tuple[int, float]) -> dict[str, Any]:
+    """A result of GetMetricData: (minutes ago, value), newest first."""
+    return {
+        "Id": key,
+        "Timestamps": [START - timedelta(minutes=ago) for ago, _ in values],
+        "Values": [value for _, value in values],
+    }
+
+
+@pytest.fixture
+def watch(stubs: Stubs) -> SqsQueueWatch:
+    """A watch over stubs."""
+    return SqsQueueWatch(stubs.client("sqs"), stubs.client("cloudwatch"), "https://sqs/1/", stubs.threads, FixedClock())
+
+
+@pytest.mark.parametrize(
+    ("throttles", "errors", "sure"),
+    [
+        ([], [], 1440),
+        ([(5, 0.0), (10, 1.0)], [], 1440),
+        ([(10, 1.0), (20, 0.0)], [(5, 0.0), (30, 1.0), (40, 7.0)], 25),
+        ([(5, 2.0), (90, 4.0)], [(10, 1.0)], 0),
+    ],
+)
+def test_an_age_holds_since_less_came_to_nothing_than_hides_a_message_from_it(
+    stubs: Stubs, watch: SqsQueueWatch, throttles: list[tuple[int, float]], errors: list[tuple[int, float]], sure: int
+) -> None:
+    """SQS leaves messages out at their third receive, before which two came to nothing; empty queues are not asked about."""
+    depth = {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}
+    stubs.answer("sqs", "get_queue_attributes", {"Attributes": depth})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("q0", (2, 300.0), (3, 240.0))]})
+    first = [measured("t0", *throttles[:1]), measured("e0", *errors)]
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": first, "NextToken": "more"})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("t0", *throttles[1:])]})
+
+    look = watch.look({"fleet-data-low": "fleet-data"})["fleet-data-low"]
+
+    assert look.oldest_sent == START - timedelta(minutes=7)
+    assert look.sure_from == START - timedelta(minutes=sure)
+
+
+def test_a_queue_of_no_known_age_costs_no_look_at_its_function(stubs: Stubs, watch: SqsQueueWatch) -> None:
+    """There is nothing that throttles could belie."""
+    depth = {"ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1"}
+    stubs.answer("sqs", "get_queue_attributes", {"Attributes": depth})
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [measured("q0")]})
+
+    assert watch.look({"fleet-data-low": "fleet-data"})["fleet-data-low"].oldest_sent is None
+
+
+def test_the_last_throttle_is_the_newest_period_that_has_one(stubs: Stubs, watch: SqsQueueWatch) -> None:
+    """Told as its end."""
+    points = measured("t", (5, 0.0), (25, 3.0), (60, 9.0))
+    stubs.answer("cloudwatch", "get_metric_data", {"MetricDataResults": [points]})
+
+    assert watch.last_throttled("fleet-data") == START - timedelta(minutes=20)
 
 
 def test_log_pages_are_read_until_there_are_enough_lines(stubs: Stubs, pools: LambdaPools) -> None:

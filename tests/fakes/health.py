@@ -1,6 +1,6 @@
 """The healer's view of queues, its dead letters and its memory, without AWS."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from agentfleet.domain import names
@@ -10,17 +10,31 @@ from tests.fakes.queues import FakeQueues
 
 
 class FakeQueueWatch:
-    """A QueueWatch over FakeQueues. Without `tells_age` it knows as little as where nobody measures ages."""
+    """A QueueWatch over FakeQueues. Without `tells_age` it knows as little as where nobody measures ages.
+
+    `troubled`: function → until when so much came to nothing that messages may have been received three times; of those that
+    were, it then tells no age. `throttled`: function → when an invocation was last refused.
+    """
 
     def __init__(self, queues: FakeQueues, *, tells_age: bool = True) -> None:
         self.queues = queues
         self.tells_age = tells_age
+        self.troubled: dict[str, datetime] = {}
+        self.throttled: dict[str, datetime] = {}
 
-    def look(self, queues: Iterable[str]) -> dict[str, QueueLook]:
-        return {
-            name: QueueLook(*self.queues.depth(name), self.queues.oldest_sent(name) if self.tells_age else None)
-            for name in queues
-        }
+    def look(self, queues: Mapping[str, str]) -> dict[str, QueueLook]:
+        return {name: self._look(name, function) for name, function in queues.items()}
+
+    def last_throttled(self, function: str) -> datetime | None:
+        return self.throttled.get(function)
+
+    def _look(self, queue: str, function: str) -> QueueLook:
+        depth = self.queues.depth(queue)
+        if not self.tells_age:
+            return QueueLook(*depth)
+        if function in self.troubled:
+            return QueueLook(*depth, self.queues.oldest_sent(queue, most=2), self.troubled[function])
+        return QueueLook(*depth, self.queues.oldest_sent(queue))
 
 
 class FakeDeadLetters:

@@ -137,10 +137,11 @@ class FakeQueues:
         waiting = sum(message.visible <= now for message in messages)
         return waiting, len(messages) - waiting
 
-    def oldest_sent(self, queue: str) -> datetime | None:
-        """When the oldest message of a queue, hidden or not, was sent."""
+    def oldest_sent(self, queue: str, most: int | None = None) -> datetime | None:
+        """When the oldest message of a queue, hidden or not, was sent; of those received at most so often, if that is said."""
         with self._lock:
-            return min((message.sent for message in self._queue(queue).values()), default=None)
+            counted = (one for one in self._queue(queue).values() if most is None or one.receives <= most)
+            return min((message.sent for message in counted), default=None)
 
     def purge(self) -> None:
         """Lose everything that is in any queue."""

@@ -85,6 +85,9 @@ class FakePools:
         """Pool → log lines."""
         self._wanted = {name: pool.concurrency for name, pool in catalog.pools.items()}
         self._actual = dict(self._wanted)
+        self.halting: dict[str, Exception] = {}
+        """Pool → what its next change is refused with half way."""
+        self._halted: dict[str, int] = {}
 
     def read(self, pools: Iterable[str]) -> Sequence[Pool]:
         return [self._read(pool) for pool in pools]
@@ -93,6 +96,10 @@ class FakePools:
         self._check(pool)
         if not 1 <= concurrency <= 1000:
             raise ValueError(f"concurrency must be 1 to 1,000, not {concurrency}")
+        if refused := self.halting.pop(pool, None):
+            self._halted[pool] = concurrency
+            raise refused
+        self._halted.pop(pool, None)
         self._wanted[pool] = concurrency
         if not self.is_slow:
             self.settle()
@@ -122,11 +129,12 @@ class FakePools:
         return Pool(
             name=pool,
             capabilities=tuple(capability.name for capability in spec.capabilities),
-            concurrency=self._wanted[pool],
+            concurrency=max(self._wanted[pool], self._halted.get(pool, 0)),
             min_concurrency=spec.min_concurrency,
             max_concurrency=spec.max_concurrency,
             waiting=waiting,
             in_flight=in_flight,
             dead=dead,
-            settled=self._wanted[pool] == self._actual[pool],
+            settled=self._wanted[pool] == self._actual[pool] and pool not in self._halted,
+            is_uneven=pool in self._halted,
         )

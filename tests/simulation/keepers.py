@@ -34,7 +34,7 @@ class Keepers:
         self.health = FakeHealth()
         watch = FakeQueueWatch(simulation.queues, tells_age=simulation.scenario.weather.tells_age)  # type: ignore[arg-type]
         ports = {
-            "watch": (watch, ("look",)),
+            "watch": (watch, ("look", "last_throttled")),
             "letters": (Letters(simulation.queues), ("take", "give_back", "delete")),
             "health": (self.health, HEALTH),
         }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentfleet.domain.errors import RetryableError
 from agentfleet.domain.fleet import Fleet
 from agentfleet.domain.scaling import Action, Decision, Memory, ScalingRecord
 from tests.unit.api.world import World
@@ -109,6 +110,17 @@ def test_a_pool_is_scaled_within_its_limit(world: World) -> None:
     assert world.call("PATCH", "/pools/work", {"concurrency": 0}).status == 422
     assert world.call("PATCH", "/pools/work", {"size": 3}).status == 422
     assert world.call("PATCH", "/pools/nope", {"concurrency": 3}).status == 404
+
+
+def test_a_size_that_came_to_a_halt_half_way_can_be_asked_for_again(world: World) -> None:
+    """The largest of the queues' limits has it already; the others get it too."""
+    world.pools.halting["work"] = RetryableError("in use")
+    assert world.call("PATCH", "/pools/work", {"concurrency": 20}).status >= 400
+    assert world.call("GET", "/pools/work").body["settled"] is False
+
+    again = world.call("PATCH", "/pools/work", {"concurrency": 20})
+
+    assert (again.status, again.body["concurrency"], again.body["settled"]) == (200, 20, True)
 
 
 def test_logs_leave_out_what_belongs_to_others(world: World) -> None:

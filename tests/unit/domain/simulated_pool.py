@@ -86,7 +86,7 @@ class SimulatedPool:
             waiting=int(self.waiting),
             in_flight=self.concurrency if self.waiting >= 1 else round(min(load, self.concurrency)),
             oldest_age=age if self.is_measured else None,
-            throttles=throttles,
+            throttles=throttles + (50 if self.concurrency == 1 and self.waiting >= 1 else 0),
             invocations=100,
             settled=self.settles or len(self.decisions) % 2 == 0,
             spent=self.spent(self.second),

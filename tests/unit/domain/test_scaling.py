@@ -40,6 +40,7 @@ KNOWN = Memory(10)
         ({"spent": 10.0, "budget": 10.0}, Action.DOWN, 2, "$10.00 of $10.00 a day are spent"),
         ({"spent": 7.9, "budget": 10.0}, Action.UP, 19, "waiting"),
         ({"settled": False}, Action.HOLD, 10, "still taking hold"),
+        ({"settled": False, "is_uneven": True}, Action.HOLD, 10, "different limits, up to 10: evened out"),
         ({"held_by": "f1", "throttles": 7}, Action.HOLD, 10, "held by fleet f1"),
         ({"min_concurrency": 20}, Action.UP, 20, "below its least size, 20"),
         ({"max_concurrency": 8}, Action.DOWN, 8, "above its largest size, 8"),
@@ -95,6 +96,72 @@ def test_an_unsettled_change_of_our_own_is_no_change_by_hand() -> None:
 
     assert ours.action is Action.UP
     assert "by hand" in theirs.reason
+
+
+def halted(memory: Memory | None, **changes: Any) -> list[Decision]:
+    """Four passes over a pool of which one queue got 19 and the others stayed at 10, until it is evened out."""
+    made: list[Decision] = []
+    seen = replace(BUSY, concurrency=19, settled=False, is_uneven=True, **changes)
+    for minute in range(4):
+        decision, memory = decide(replace(seen, at=START + timedelta(minutes=minute)), memory)
+        made.append(decision)
+        if decision.action is not Action.HOLD:
+            seen = replace(seen, concurrency=decision.concurrency, in_flight=19, settled=True, is_uneven=False)
+    return made
+
+
+@pytest.mark.parametrize("memory", [KNOWN, None])
+def test_a_change_that_came_to_a_halt_half_way_is_ended(memory: Memory | None) -> None:
+    """By the size that the last pass left, and at the next pass the load decides again; nobody's hand is seen in it."""
+    first, second, third, _ = halted(memory)
+
+    assert (first.action, second.action, second.concurrency) == (Action.HOLD, Action.EVEN, 10)
+    assert "came to a halt half way" in second.reason
+    assert (third.action, third.concurrency) == (Action.UP, 19)
+
+
+def test_an_uneven_pool_that_an_operators_fleet_holds_gets_the_fleets_size() -> None:
+    """It was the fleet's change that came to a halt."""
+    _, second, third, _ = halted(KNOWN, held_by="f1", resting=19)
+
+    assert (second.action, second.concurrency) == (Action.EVEN, 19)
+    assert third.reason == "held by fleet f1 until it is released"
+
+
+def test_an_uneven_pool_comes_within_its_limits() -> None:
+    """What was left may be out of limits that were deployed since."""
+    assert halted(KNOWN, max_concurrency=8)[1].concurrency == 8
+
+
+def test_who_changes_limits_one_by_one_is_given_a_pass_to_end() -> None:
+    """Then it is a change by hand like any other."""
+    _, memory = decide(replace(BUSY, concurrency=30, settled=False, is_uneven=True), KNOWN)
+    done, _ = decide(replace(BUSY, at=START + timedelta(minutes=1), concurrency=30), memory)
+
+    assert "set to 30 by hand" in done.reason
+
+
+def test_a_pool_of_one_grows_however_much_it_throttles_itself() -> None:
+    """One agent for three queues: two of their pollers are refused always. What is still told of that later halves nothing."""
+    alone = replace(BUSY, concurrency=1, min_concurrency=1, resting=1, in_flight=6, throttles=50, invocations=10)
+    up, memory = decide(alone, Memory(1))
+    moved = replace(alone, concurrency=up.concurrency, in_flight=up.concurrency)
+    soon, memory = decide(replace(moved, at=START + timedelta(minutes=3)), memory)
+    still, _ = decide(replace(moved, at=START + timedelta(minutes=4)), memory)
+    over, _ = decide(replace(moved, at=START + timedelta(minutes=4), throttles=0), memory)
+
+    assert (up.action, up.concurrency) == (Action.UP, 10)
+    assert (soon.action, still.action, over.action) == (Action.HOLD, Action.HALVE, Action.UP)
+    assert "which it is at a size of one, as until 03:04 UTC" in soon.reason
+
+
+def test_models_that_refuse_keep_a_pool_of_one_as_it_is() -> None:
+    """Those throttles are not its own doing."""
+    alone = replace(BUSY, concurrency=1, min_concurrency=1, resting=1, in_flight=6, throttles=50, model_throttles=3)
+
+    decision, _ = decide(alone, Memory(1))
+
+    assert (decision.action, decision.concurrency) == (Action.HOLD, 1)
 
 
 def test_only_the_latest_of_holds_in_a_row_is_kept() -> None:
@@ -158,6 +225,14 @@ def test_throttling_halves_once_and_then_waits() -> None:
     assert min(pool.sizes) <= 20
     halved = [number for number, action in enumerate(pool.actions()) if action is Action.HALVE]
     assert all(later - earlier >= 3 for earlier, later in pairwise(halved))
+
+
+def test_a_pool_that_throttling_brought_down_to_one_comes_back() -> None:
+    """As soon as whatever throttled it is over, though at a size of one it always throttles itself."""
+    pool = SimulatedPool(lambda _: 30, least=1, allowed=lambda second: 0.5 if second < 1200 else float("inf")).run(60)
+
+    assert 1 in pool.sizes
+    assert pool.concurrency >= 30
 
 
 def test_an_idle_pool_goes_back_to_the_size_it_is_deployed_with() -> None:

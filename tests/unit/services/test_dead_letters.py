@@ -58,6 +58,8 @@ FIT = Circumstances(
         ({"routed_to": "web"}, Cause.CAPABILITY_MOVED),
         ({"lived": 1799.0}, Cause.RETURNED),
         ({"lived": 1800.0}, Cause.KILLED),
+        ({"lived": 1800.0, "was_throttled": True}, Cause.THROTTLED),
+        ({"lived": 1799.0, "was_throttled": True}, Cause.RETURNED),
     ],
 )
 def test_a_diagnosis_follows_from_the_circumstances(changes: dict[str, Any], cause: Cause) -> None:
@@ -140,6 +142,37 @@ def test_what_agents_gave_back_is_sent_again_once_and_then_fails() -> None:
     failure = fleet.goal(goal_id).failure
     assert failure is not None
     assert "in all of 20 attempts" in failure.message
+
+
+def test_a_letter_of_a_throttled_pool_is_no_proof_that_agents_died() -> None:
+    """It is sent again once, with a diagnosis of its own; the second time its task fails, and says why."""
+    fleet = InProcessFleet(work)
+    goal_id = fleet.submit(TWO).id
+    die_slowly(fleet)
+    fleet.watch.throttled["fleet-work"] = fleet.clock() - timedelta(minutes=30)
+
+    [seen] = fleet.healing.office.lying(ACME, "work", 10).letters
+    first = fleet.heal()
+    die_slowly(fleet)
+    fleet.watch.throttled["fleet-work"] = fleet.clock()
+    second = fleet.heal()
+
+    assert (seen.cause, seen.action) == (Cause.THROTTLED, Action.REDRIVE)
+    assert (first.letters, second.letters) == ({Action.REDRIVE: 1}, {Action.FAIL: 1})
+    failure = fleet.goal(goal_id).failure
+    assert failure is not None
+    assert failure.error == "PoolThrottled"
+    assert "throttled while its message was received 20 times" in failure.message
+
+
+def test_throttles_from_before_a_letter_was_sent_excuse_nothing() -> None:
+    """Its agents died all the same."""
+    fleet = InProcessFleet(work)
+    fleet.watch.throttled["fleet-work"] = fleet.clock() - timedelta(minutes=1)
+    fleet.submit(TWO)
+    die_slowly(fleet)
+
+    assert fleet.heal().letters == {Action.FAIL: 1}
 
 
 def test_an_outage_that_passes_ends_well() -> None:

@@ -431,13 +431,76 @@ def test_an_incident_a_person_asked_to_repair_does_not_count_as_healed_alone() -
     assert (len(summary.healed), summary.without_person) == (1, 0)
 
 
+def received_often(fleet: InProcessFleet) -> None:
+    """Every invocation on the pool's queue is refused, until its messages have been received three times."""
+    for _ in range(3):
+        fleet.queues.take("fleet-work-normal", 100)
+        fleet.queues.expire_visibility()
+        fleet.clock.advance(60)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_nothing_is_sent_again_while_throttled_messages_wait(is_told: bool) -> None:
+    """SQS leaves messages received three times out of the age, so that a backlog of them looks like one of what came later."""
+    fleet = InProcessFleet(crowd)
+    fleet.submit(fan(1))
+    received_often(fleet)
+    if is_told:
+        fleet.watch.troubled["fleet-work"] = fleet.clock()
+    else:
+        fleet.watch.tells_age = False
+    fleet.clock.advance(WAIT)
+    later = fleet.submit(fan(1)).id
+
+    report = fleet.heal()
+
+    assert (report.sent, fleet.queues.depth("fleet-work-normal")) == (0, (2, 0))
+    assert fleet.goal(later).state is GoalState.RUNNING
+
+
+def test_a_goal_younger_than_the_throttles_is_healed_behind_a_backlog() -> None:
+    """None of its messages can have been refused so often: the age tells of all that it has sent."""
+    fleet = InProcessFleet(crowd)
+    received_often(fleet)
+    fleet.watch.troubled["fleet-work"] = fleet.clock()
+    fleet.clock.advance(60)
+    lost = fleet.submit(fan(1)).id
+    fleet.queues.purge()
+    fleet.clock.advance(WAIT)
+    fleet.submit(fan(1))
+
+    report = fleet.heal()
+
+    assert [(one.goal_id, one.sent) for one in report.repaired] == [(lost, 1)]
+
+
+def test_what_a_queue_was_emptied_of_is_gone_however_often_it_was_received() -> None:
+    """Having been empty since the throttles is proof as it is where nobody measures ages."""
+    fleet = InProcessFleet(crowd)
+    lost = fleet.submit(fan(1)).id
+    fleet.queues.purge()
+    fleet.queues.put("fleet-release", "of another goal, which may hold something of any")
+    fleet.clock.advance(WAIT)
+    before = fleet.heal()
+    fleet.queues.purge()
+    fleet.submit(fan(1))
+    received_often(fleet)
+    fleet.watch.troubled["fleet-work"] = fleet.clock()
+
+    report = fleet.heal()
+
+    assert before.sent == 0
+    assert [(one.goal_id, one.sent) for one in report.repaired] == [(lost, 1)]
+
+
 def test_ages_are_bounds_that_the_fake_tells_as_the_real_watch_does() -> None:
     """An unknown age of a queue that isn't empty leaves only what was seen before."""
     fleet = InProcessFleet(crowd)
     fleet.submit(fan(1))
 
-    told = FakeQueueWatch(fleet.queues).look(["fleet-work-normal"])["fleet-work-normal"]
-    untold = FakeQueueWatch(fleet.queues, tells_age=False).look(["fleet-work-normal"])["fleet-work-normal"]
+    queue = {"fleet-work-normal": "fleet-work"}
+    told = FakeQueueWatch(fleet.queues).look(queue)["fleet-work-normal"]
+    untold = FakeQueueWatch(fleet.queues, tells_age=False).look(queue)["fleet-work-normal"]
 
     assert (told.oldest_sent, untold.oldest_sent) == (fleet.clock(), None)
     assert not told.is_empty

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet import bootstrap
 from agentfleet.domain.catalog import CapabilitySpec, Catalog, PoolSpec
-from agentfleet.domain.errors import NotFound, RegistryUnavailable, RetryableError
+from agentfleet.domain.errors import DeliveryFailed, InvalidRequest, NotFound, RegistryUnavailable, RetryableError
 from agentfleet.domain.fleet import Agent, AgentState, Fleet
 from agentfleet.domain.messages import TaskMessage
 from agentfleet.domain.pool_health import HealthState, RoutingTable
@@ -62,6 +62,42 @@ def test_a_late_backlog_makes_its_pool_grow_and_the_reason_is_kept() -> None:
     assert made["busy"].reason == "30 waiting, the oldest for 61 s"
     assert made["idle"].action is Action.HOLD
     assert world.records.records["busy"].decisions == (made["busy"],)
+
+
+REFUSALS = [DeliveryFailed("Lambda is throttled"), RetryableError("ResourceInUse"), InvalidRequest.of("concurrency", "no")]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_change_that_came_to_a_halt_half_way_is_undone_and_tried_again(refusal: Exception) -> None:
+    """However it was refused: the size that stayed holds for all queues two passes later, and then the load decides."""
+    world = World()
+    world.pools.halting["busy"] = refusal
+    world.autoscaler()
+    assert (world.size(), world.pools.read(["busy"])[0].is_uneven) == (19, True)
+
+    sizes = []
+    for _ in range(3):
+        world.clock.advance(60)
+        [busy, _idle] = world.decide()
+        sizes.append((busy.decision.action, world.size()))
+
+    assert sizes == [(Action.HOLD, 19), (Action.EVEN, 10), (Action.UP, 19)]
+    assert world.pools.read(["busy"])[0].settled
+
+
+def test_evening_out_that_is_refused_as_well_is_tried_again() -> None:
+    """What the pool should have is remembered; a dry run only says so."""
+    world = World()
+    for refusal in (REFUSALS[1], None, REFUSALS[1], None):
+        if refusal:
+            world.pools.halting["busy"] = refusal
+        world.autoscaler()
+        world.clock.advance(60)
+
+    [busy, _idle] = world.decide()
+
+    assert (busy.decision.action, busy.decision.concurrency) == (Action.UP, 19)
+    assert [one.action for one in world.records.records["busy"].decisions[:3]] == [Action.UP, Action.EVEN, Action.EVEN]
 
 
 def test_a_dry_run_says_what_it_would_do() -> None:

@@ -214,6 +214,7 @@ class Platform:
 
         office = DeadLetterOffice(
             letters,
+            watch,
             health,
             incidents,
             goals,

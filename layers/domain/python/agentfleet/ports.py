@@ -274,8 +274,11 @@ class HistoryVault(Protocol):
 class QueueWatch(Protocol):
     """What can be seen of queues without receiving from them."""
 
-    def look(self, queues: Iterable[str]) -> dict[str, QueueLook]:
-        """These queues (by name) now. Raises NotFound naming one that isn't there."""
+    def look(self, queues: Mapping[str, str]) -> dict[str, QueueLook]:
+        """These queues (name → name of the function that consumes it) now. Raises NotFound naming one that isn't there."""
+
+    def last_throttled(self, function: str) -> datetime | None:
+        """No invocation of this function was refused after this, to five minutes; None if none was in the last four days."""
 
 
 class DeadLetters(Protocol):

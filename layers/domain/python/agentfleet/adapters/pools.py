@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.domain import names
 from agentfleet.domain.catalog import Catalog
-from agentfleet.domain.errors import NotFound, RetryableError
+from agentfleet.domain.errors import InvalidRequest, NotFound, RetryableError
 from agentfleet.domain.fleet import Pool
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class LambdaPools:
     """A PoolControl: `LambdaPools(sqs, functions, logs, catalog, url_prefix, threads, backoff=Backoff(limit=4))`.
 
     Concurrency 1 is less than a trigger can be limited to: the function reserves a single environment instead, which then
-    serves all three priorities.
+    serves all three priorities. Whatever their pollers hand over beside it is throttled (Lambda Developer Guide,
+    'Configuring maximum concurrency for Amazon SQS event sources': reserve no less than all maxima together).
     """
 
     def __init__(
@@ -58,14 +59,16 @@ class LambdaPools:
     def set_concurrency(self, pool: str, concurrency: int) -> None:
         """Ask for another trigger concurrency (1 to 1,000); `Pool.settled` tells when it holds.
 
-        Raises ValueError outside the range, NotFound, and RetryableError while an earlier change is still taking hold.
+        The triggers are changed one after another: who is refused half way may ask again, and only what differs is changed.
+        Raises ValueError outside the range, NotFound, RetryableError while an earlier change is still taking hold, and
+        InvalidRequest for a size of one that the account has no concurrency left to reserve for.
         """
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise ValueError(f"concurrency must be 1 to {MAX_CONCURRENCY:,}, not {concurrency}")
         function = self._function(pool)
         triggers = self._triggers(pool)
         if concurrency == 1:
-            self._functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
+            self._reserve_one(pool, function)
         elif self._reserved(function) == 1:
             self._functions.delete_function_concurrency(FunctionName=function)
         for trigger in triggers:
@@ -97,6 +100,7 @@ class LambdaPools:
             waiting, in_flight = waiting + ready, in_flight + hidden
         triggers = self._triggers(pool)
         limits = {_limit(trigger) or spec.concurrency for trigger in triggers}
+        is_changing = any(trigger["State"].endswith("ing") for trigger in triggers)  # Creating, Enabling, Updating …
         return Pool(
             name=pool,
             capabilities=tuple(capability.name for capability in spec.capabilities),
@@ -106,7 +110,8 @@ class LambdaPools:
             waiting=waiting,
             in_flight=in_flight,
             dead=sum(self._depth(pool, names.pool_dead_letters(self._catalog.fleet, pool))),
-            settled=len(limits) == 1 and all(trigger["State"] == "Enabled" for trigger in triggers),
+            settled=len(limits) == 1 and not is_changing,
+            is_uneven=len(limits) > 1 and not is_changing,
         )
 
     def _function(self, pool: str) -> str:
@@ -147,6 +152,17 @@ class LambdaPools:
 
     def _reserved(self, function: str) -> int | None:
         return self._functions.get_function_concurrency(FunctionName=function).get("ReservedConcurrentExecutions")
+
+    def _reserve_one(self, pool: str, function: str) -> None:
+        try:
+            self._functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
+        except self._functions.exceptions.InvalidParameterValueException as error:
+            why = error.response["Error"].get("Message", "")
+            raise InvalidRequest.of(
+                "concurrency",
+                f"1 for pool {pool} reserves one of the account's concurrent executions, of which Lambda keeps 100 unreserved;"
+                f" ask for 2 or more, or for a higher quota ({why})",
+            ) from error
 
     def _update(self, pool: str, trigger: str, limit: int) -> None:
         for _ in self._backoff.rounds():

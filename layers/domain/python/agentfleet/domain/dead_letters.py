@@ -20,6 +20,8 @@ KEPT_UNREADABLE: Final = 1000
 """So many letters of a pool that nobody can read wait for a person: more would hide what can be read."""
 AGENT_DIED: Final = "AgentDied"
 """The error of a task whose attempts all ended without a result."""
+POOL_THROTTLED: Final = "PoolThrottled"
+"""The error of a task whose message ran out of receives while Lambda refused its pool's invocations."""
 CAPABILITY_GONE: Final = "CapabilityGone"
 """The error of a task that no deployed pool can do any more."""
 
@@ -45,6 +47,8 @@ class Cause(StrEnum):
     """Agents gave it back every time before they could count an attempt: a table, queue or deployment was at fault."""
     NOT_ACCEPTED = "NOT_ACCEPTED"
     """A goal that came as an event and could be neither accepted nor rejected."""
+    THROTTLED = "THROTTLED"
+    """Invocations of its pool were refused while it lived, each of which counts as a receive: perhaps it never ran."""
     KILLED = "KILLED"
     """Its environments were killed or ran out of time, attempt after attempt."""
 
@@ -122,6 +126,16 @@ class Circumstances(Struct, frozen=True):
     """Seconds between its sending and now, or the moment at which it was first seen dead."""
     visibility: float
     """Seconds that its pool's messages stay hidden when an environment dies with them."""
+    was_throttled: bool = False
+    """Were invocations of its pool refused in that time?"""
+
+    @property
+    def has_lived_long(self) -> bool:
+        """As long as one that was hidden for the whole visibility timeout every time: nobody gave it back.
+
+        So is one that died with its environments. One that was given back came again after its retry delay.
+        """
+        return self.lived >= MAX_RECEIVES * self.visibility / 2
 
 
 def diagnose(case: Circumstances) -> Cause:
@@ -140,11 +154,9 @@ def diagnose(case: Circumstances) -> Cause:
         return Cause.CAPABILITY_GONE
     if case.routed_to != case.pool:
         return Cause.CAPABILITY_MOVED
-    # One that died with its environments was hidden for the whole visibility timeout each time; one that was given back
-    # came again after its retry delay.
-    if case.lived < MAX_RECEIVES * case.visibility / 2:
+    if not case.has_lived_long:
         return Cause.RETURNED
-    return Cause.KILLED
+    return Cause.THROTTLED if case.was_throttled else Cause.KILLED
 
 
 def decide(cause: Cause, redrives: int, age: timedelta) -> Action:
@@ -160,7 +172,7 @@ def decide(cause: Cause, redrives: int, age: timedelta) -> Action:
             return Action.ADVANCE
         case Cause.CAPABILITY_GONE | Cause.KILLED:
             return Action.FAIL
-        case Cause.CAPABILITY_MOVED | Cause.RETURNED:
+        case Cause.CAPABILITY_MOVED | Cause.RETURNED | Cause.THROTTLED:
             return Action.REDRIVE if redrives < AUTOMATIC_REDRIVES else Action.FAIL
     assert_never(cause)
 

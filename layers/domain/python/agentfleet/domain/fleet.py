@@ -91,7 +91,9 @@ class Pool(Struct, frozen=True):
     dead: int
     """Messages in its dead-letter queue."""
     settled: bool = True
-    """False while a change of concurrency is still taking hold."""
+    """False while a change of concurrency is still taking hold, or where it came to a halt half way."""
+    is_uneven: bool = False
+    """Have its queues different limits, though no change is taking hold? `concurrency` is the largest of them."""
 
 
 class Fleet(Struct, frozen=True):

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from agentfleet.domain.plan import CompiledPlan
 
@@ -29,11 +30,18 @@ class QueueLook(Struct, frozen=True):
     """Received or delayed."""
     oldest_sent: datetime | None = None
     """No message now in it was sent before this; None if that is not known."""
+    sure_from: datetime = _BEGINNING
+    """`oldest_sent` tells of what was sent since then. An older message may have been received three times, so much has come to
+    nothing, and such have no part in the age that SQS tells (Amazon SQS Developer Guide, 'Available CloudWatch metrics')."""
 
     @property
     def is_empty(self) -> bool:
         """Is there nothing in it, waiting or in flight?"""
         return self.waiting + self.in_flight == 0
+
+    def of_sent_since(self, moment: datetime) -> "QueueLook":
+        """What it tells of messages that were sent since `moment`: of older ones than it is sure of the age says nothing."""
+        return self if self.sure_from <= moment else replace(self, oldest_sent=None)
 
 
 class Finished(Struct, frozen=True):

@@ -23,6 +23,8 @@ CALM_PASSES: Final = 5
 """So many passes in a row must find a pool half empty before it gives a quarter back: a sawtooth does not flap."""
 RECOVERY: Final = timedelta(minutes=3)
 """How long a throttled pool stays as it is: CloudWatch tells of throttles up to minutes later, and one cause halves once."""
+AS_ONE: Final = timedelta(minutes=4)
+"""How long after a size of one its throttles may still be told: signals reach back three minutes, counted in whole ones."""
 HAND_HOLDS: Final = timedelta(minutes=15)
 """How long a size that somebody set by hand is left alone."""
 SPARING: Final = 0.8
@@ -40,6 +42,8 @@ class Action(StrEnum):
     DOWN = "down"
     HOLD = "hold"
     HALVE = "halve"
+    EVEN = "even"
+    """Its queues have different limits: all get what the last pass left."""
 
 
 class Observation(Struct, frozen=True):
@@ -65,6 +69,8 @@ class Observation(Struct, frozen=True):
     model_throttles: int = 0
     """Calls that its language models refused in the last minutes."""
     settled: bool = True
+    is_uneven: bool = False
+    """Came a change to a halt half way, or did somebody change one of its queues' limits?"""
     spent: float = 0.0
     """Dollars since midnight UTC."""
     budget: float | None = None
@@ -78,6 +84,11 @@ class Observation(Struct, frozen=True):
     def is_held(self) -> bool:
         """Do fleets hold it, whosever they are? Then what they set is nobody's hand."""
         return self.has_room or self.held_by is not None
+
+    @property
+    def is_one(self) -> bool:
+        """Has it a single agent for three queues? Then two of their pollers are throttled whatever else is well."""
+        return self.concurrency == 1
 
 
 class Memory(Struct, frozen=True):
@@ -94,6 +105,10 @@ class Memory(Struct, frozen=True):
     """When somebody else's change was noticed."""
     held: bool = False
     """Did fleets hold it then?"""
+    uneven: int = 0
+    """Passes in a row that found its queues with different limits."""
+    one_until: datetime | None = None
+    """When a pass last found it at a size of one."""
 
 
 class Decision(Struct, frozen=True):
@@ -133,7 +148,7 @@ def decide(seen: Observation, memory: Memory | None) -> tuple[Decision, Memory]:
     """
     expected = seen.resting if memory is None else memory.concurrency
     memory = _remember(seen, memory, expected)
-    action, concurrency, reason = _choose(seen, memory)
+    action, concurrency, reason = _choose(seen, memory, expected)
     decision = Decision(seen.at, action, seen.concurrency, concurrency, reason)
     halved = seen.at if action is Action.HALVE else memory.halved
     calm = 0 if action is not Action.HOLD else memory.calm
@@ -148,7 +163,8 @@ def _remember(seen: Observation, memory: Memory | None, expected: int) -> Memory
     known = memory or Memory(expected)
     # While a fleet holds the pool its size is the fleet's, and giving it back is no change by hand.
     is_foreign = seen.concurrency != expected and seen.settled and not (known.held or seen.is_held)
-    is_calm = seen.waiting == 0 and seen.in_flight * 2 <= seen.concurrency and not seen.throttles and not seen.model_throttles
+    is_throttled = seen.model_throttles or (seen.throttles and not seen.is_one)
+    is_calm = seen.waiting == 0 and seen.in_flight * 2 <= seen.concurrency and not is_throttled
     return Memory(
         concurrency=seen.concurrency,
         calm=known.calm + 1 if is_calm else 0,
@@ -156,14 +172,25 @@ def _remember(seen: Observation, memory: Memory | None, expected: int) -> Memory
         halved=known.halved,
         by_hand=seen.at if is_foreign else known.by_hand,
         held=seen.is_held,
+        uneven=known.uneven + 1 if seen.is_uneven else 0,
+        one_until=seen.at if seen.is_one else known.one_until,
     )
 
 
-def _choose(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
-    """Action, new concurrency, reason: the first rule that applies."""
+def _choose(seen: Observation, memory: Memory, expected: int) -> tuple[Action, int, str]:
+    """Action, new concurrency, reason: the first rule that applies. `expected` is what the pool should have had."""
     now = seen.concurrency
+    if memory.uneven > 1:  # who changes them one by one is given a pass to end
+        size = seen.resting if seen.held_by else min(max(expected, seen.min_concurrency), seen.max_concurrency)
+        return Action.EVEN, size, f"its queues have different limits, up to {now}: a change came to a halt half way"
     if seen.held_by:
         return Action.HOLD, now, f"held by fleet {seen.held_by} until it is released"
+    if seen.is_uneven:
+        return (
+            Action.HOLD,
+            now,
+            f"its queues have different limits, up to {now}: evened out if the next pass finds them so",
+        )
     if not seen.settled:
         return Action.HOLD, now, "the last change is still taking hold"
     if memory.by_hand and seen.at - memory.by_hand < HAND_HOLDS:
@@ -175,7 +202,7 @@ def _choose(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
         return Action.DOWN, seen.max_concurrency, f"above its largest size, {seen.max_concurrency}"
     if seen.budget is not None and seen.spent >= seen.budget:
         return _shrink(seen, Action.DOWN, seen.min_concurrency, f"{_dollars(seen)} a day are spent")
-    if seen.throttles or seen.model_throttles:
+    if seen.model_throttles or (seen.throttles and not seen.is_one):
         return _throttled(seen, memory)
     age = _age(seen, memory)
     if seen.waiting and age >= LATE:
@@ -192,6 +219,9 @@ def _throttled(seen: Observation, memory: Memory) -> tuple[Action, int, str]:
     cause = " and ".join(f"{count:,} {what}" for count, what in counts if count) + " throttled"
     if memory.halved and seen.at - memory.halved < RECOVERY:
         return Action.HOLD, seen.concurrency, f"{cause}, but halved at {memory.halved:%H:%M} UTC: waiting for what that does"
+    if memory.one_until and seen.at - memory.one_until < AS_ONE and not seen.model_throttles:
+        cause = f"{cause}, which it is at a size of one, as until {memory.one_until:%H:%M} UTC"
+        return Action.HOLD, seen.concurrency, f"{cause}: waiting for what it is now"
     return _shrink(seen, Action.HALVE, seen.concurrency // 2, cause)
 
 

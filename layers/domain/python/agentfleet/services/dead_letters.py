@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from agentfleet.domain import ids
+from agentfleet.domain import ids, names
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.dead_letters import (
     AGENT_DIED,
     CAPABILITY_GONE,
     KEPT_UNREADABLE,
     MAX_RECEIVES,
+    POOL_THROTTLED,
     Action,
     Cause,
     Circumstances,
@@ -31,7 +32,7 @@ from agentfleet.domain.messages import TaskPointer
 from agentfleet.domain.names import SUBMISSIONS
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, ResultStore
+from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
 from agentfleet.services.authorize import Caller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
@@ -41,6 +42,8 @@ from agentfleet.services.routing import Router
 
 BY_HAND = timedelta(seconds=12)
 """How long letters are looked through for a person, of the 29 seconds that a request may take."""
+_TOLD_FOR = timedelta(minutes=1)
+"""How long what was told of a pool's throttles is taken for known."""
 _RECEIVED_HERE = timedelta(minutes=5)
 """A first receive as recent as this is one of the dead-letter queue itself."""
 
@@ -101,6 +104,7 @@ class DeadLetterOffice:
     def __init__(
         self,
         letters: DeadLetters,
+        watch: QueueWatch,
         health: HealthStore,
         incidents: IncidentLog,
         goals: GoalStore,
@@ -114,6 +118,9 @@ class DeadLetterOffice:
     ) -> None:
         """`accept` takes in the goal of an event once more (services/intake.py)."""
         self._letters = letters
+        self._watch = watch
+        self._throttled: dict[str, tuple[datetime | None, datetime | None]] = {}
+        """By pool: when it was asked for, and what was told."""
         self._health = health
         self._incidents = incidents
         self._goals = goals
@@ -245,9 +252,20 @@ class DeadLetterOffice:
             lived=(now - since).total_seconds(),
             visibility=VISIBILITY_PER_TIMEOUT * self._catalog.pools[pool].timeout,
         )
+        if alive and case.has_lived_long and self._was_throttled(pool, since):
+            case = replace(case, was_throttled=True)
         cause = diagnose(case)
         action = decide(cause, before.redrives if before else 0, now - letter.first_sent)
         return Examined(pool, letter, cause, action, reading, before, goal, plan, unit)
+
+    def _was_throttled(self, pool: str, since: datetime) -> bool:
+        """Asked once a minute at most: letters come in floods."""
+        now = self._clock()
+        asked, last = self._throttled.get(pool, (None, None))
+        if asked is None or now - asked > _TOLD_FOR:
+            last = self._watch.last_throttled(names.function(self._catalog.fleet, pool))
+            self._throttled[pool] = now, last
+        return last is not None and last >= since
 
     def _unit(self, goal: Goal | None, pointer: TaskPointer | None) -> tuple[PlanReader | None, Unit | None]:
         if goal is None or pointer is None:
@@ -320,8 +338,7 @@ class DeadLetterOffice:
             error, why = CAPABILITY_GONE, f"no deployed pool can do {unit.capability} any more"
         else:
             times = MAX_RECEIVES * (1 + (one.before.redrives if one.before else 0))
-            how = "were killed or ran out of time" if one.cause is Cause.KILLED else "gave it back without an attempt"
-            error, why = AGENT_DIED, f"agents of pool {one.pool} {how} in all of {times} attempts"
+            error, why = _given_up(one, times)
         outcomes = tuple(TaskOutcome(TaskState.FAILED, failure=Failure(error, why, task.id)) for task in unit.tasks)
         now = self._clock()
         result = Result(goal.id, unit.number, outcomes, f"dead-letters:{one.pool}", now, 0.0, MAX_RECEIVES)
@@ -334,13 +351,27 @@ class DeadLetterOffice:
         return pool
 
 
+def _given_up(one: Examined, times: int) -> tuple[str, str]:
+    """The error of a task whose message was received so often, and its words."""
+    if one.cause is Cause.THROTTLED:
+        return POOL_THROTTLED, f"invocations of pool {one.pool} were throttled while its message was received {times} times"
+    how = "were killed or ran out of time" if one.cause is Cause.KILLED else "gave it back without an attempt"
+    return AGENT_DIED, f"agents of pool {one.pool} {how} in all of {times} attempts"
+
+
 def _may_touch(caller: Caller, tenant: str | None) -> bool:
     """A tenant its own letters; an operator everybody's, and those of which nobody can tell whose they are."""
     return caller.is_operator or caller.tenant == tenant
 
 
 def _can_run(one: Examined) -> bool:
-    return one.cause in {Cause.CAPABILITY_MOVED, Cause.RETURNED, Cause.KILLED, Cause.NOT_ACCEPTED}
+    return one.cause in {
+        Cause.CAPABILITY_MOVED,
+        Cause.RETURNED,
+        Cause.THROTTLED,
+        Cause.KILLED,
+        Cause.NOT_ACCEPTED,
+    }
 
 
 def _is_meant(caller: Caller, reading: Reading, key: str | None) -> bool:

@@ -82,12 +82,18 @@ class _View(Struct):
 
     now: datetime
     looks: Mapping[str, QueueLook]
-    horizons: Mapping[str, datetime]
+    emptied: Mapping[str, datetime]
     lag: timedelta
     wait: timedelta | None
     visit: Visit
     open: Mapping[str, Incident]
     by_person: bool
+
+    def horizon(self, queue: str, born: datetime) -> datetime:
+        """No message in this queue that a goal of that age has sent was sent before this."""
+        emptied = self.emptied.get(queue)
+        since = max(born, emptied - self.lag) if emptied else born
+        return horizon(self.looks[queue].of_sent_since(since), emptied, self.now, self.lag)
 
 
 class _Repair(Struct, frozen=True):
@@ -172,13 +178,16 @@ class Healer:
         by_person: bool,
     ) -> tuple[_View, Rounds]:
         fleet = self._catalog.fleet
-        queues = [names.task_queue(fleet, pool, priority) for pool in self._catalog.pools for priority in names.PRIORITIES]
-        looks = self._watch.look([*queues, names.release_queue(fleet)])
+        queues = {
+            names.task_queue(fleet, pool, priority): names.function(fleet, pool)
+            for pool in self._catalog.pools
+            for priority in names.PRIORITIES
+        }
+        looks = self._watch.look({**queues, names.release_queue(fleet): names.function(fleet, "release_tasks")})
         now = self._clock()
         lag = COUNTS_LAG if wait is None else min(COUNTS_LAG, wait)
         emptied = {**rounds.emptied, **{name: now for name, look in looks.items() if look.is_empty}}
-        horizons = {name: horizon(look, emptied.get(name), now, lag) for name, look in looks.items()}
-        return _View(now, looks, horizons, lag, wait, visit, known, by_person), replace(rounds, emptied=emptied)
+        return _View(now, looks, emptied, lag, wait, visit, known, by_person), replace(rounds, emptied=emptied)
 
     def _heal_all(self, view: _View, start: str | None, until: datetime) -> tuple[_Tally, str | None]:
         tally, cursor = _Tally(), start
@@ -230,7 +239,7 @@ class Healer:
         pools, queues = self._reach(goal, plan)
         quiet = max(quiet, self._standstills.switch.quiet_until(goal.tenant, pools) or quiet)
         wait = self._wait(view, pools, queues, before)
-        horizons = [view.horizons[name] for name in queues]
+        horizons = [view.horizon(name, goal.created) for name in queues]
         if not is_lost(quiet, horizons, wait):
             return quiet, None  # results can only have come later
         done = self._results.finished(goal.id, goal.shards)

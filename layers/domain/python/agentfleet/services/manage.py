@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain.catalog import Catalog, PoolSpec
-from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.errors import InvalidRequest, RetryableError
 from agentfleet.domain.fleet import held_size
 from agentfleet.domain.scaling import Action, Decision, Memory, Observation, ScalingMode, ScalingRecord, decide
 from agentfleet.ports import AgentStore, Clock, FleetStore, PoolControl, PoolSignals, ScalingStore, Signals
@@ -127,6 +127,7 @@ class Autoscaler:
             invocations=signals.invocations,
             model_throttles=signals.model_throttles,
             settled=pool.settled,
+            is_uneven=pool.is_uneven,
             spent=signals.spent,
             budget=spec.daily_budget,
             held_by=next((fleet.id for fleet in holders if fleet.by_operator), None),
@@ -144,11 +145,12 @@ class Autoscaler:
 
     def _apply(self, spec: PoolSpec, decision: Decision, memory: Memory) -> tuple[Decision, Memory]:
         """The decision as it came out, and what to remember if it did not take effect: the size that stayed."""
-        stayed = replace(memory, concurrency=decision.before)
+        # What an uneven pool should have is what it is not at.
+        stayed = memory if decision.action is Action.EVEN else replace(memory, concurrency=decision.before)
         if spec.scaling == "dry-run":
             return decision, stayed
         try:
             self._pools.set_concurrency(spec.name, decision.concurrency)
-        except RetryableError as error:
+        except (RetryableError, InvalidRequest) as error:
             return replace(decision, reason=f"{decision.reason}; not applied: {error}"), stayed
         return replace(decision, applied=True), memory

@@ -170,7 +170,7 @@ class Scaler:
 
     def _set(self, pools: Iterable[Pool], concurrency: int) -> None:
         for pool in pools:
-            if pool.concurrency != concurrency:
+            if pool.concurrency != concurrency or pool.is_uneven:
                 self._pools.set_concurrency(pool.name, concurrency)
 
     def _check_size(self, field: str, size: int, pools: Iterable[Pool], *, by_operator: bool) -> None:
