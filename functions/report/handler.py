@@ -5,13 +5,16 @@ from agentfleet.charts import Chart, Format, Row, Strict, lay_out, written
 
 import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from jinja2 import FileSystemLoader, TemplateError
+from jinja2 import FileSystemLoader, TemplateError, nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
@@ -24,12 +27,16 @@ MAX_TABLE: Final = 500
 MAX_BYTES: Final = 8_000_000
 MAX_REPEAT: Final = 10_000
 """How long a range, and how large a factor, a template of a user may ask for."""
+MAX_SECONDS: Final = 20.0
+"""How long the templates of a report may take together: what is slower once would be slower again."""
 
 BUILT_IN: Final = ("report", "plain")
 
 _FOLDER: Final = Path(__file__).parent / "templates"
 _UNPRINTABLE: Final = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF])
 """Characters that no XML document may hold, and so no SVG."""
+_until: Final = ContextVar("_until", default=float("inf"))
+"""When the template that is being filled must be done, on the monotonic clock."""
 _INLINE: Final = (
     (re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"),
     (re.compile(r"\*\*([^*\n]+)\*\*"), r"<strong>\1</strong>"),
@@ -117,6 +124,7 @@ def render(input: RenderInput, context: TaskContext) -> RenderOutput:
     data = {"title": input.title, "subtitle": input.subtitle, "sections": parts, "generated": datetime.now(UTC)}
     uris: dict[str, str] = {}
     size = 0
+    until = time.monotonic() + min(MAX_SECONDS, context.remaining_seconds())
     own = None if input.template in BUILT_IN else input.template
     if own is not None and not re.search(r"[<{\n]", own):
         raise PermanentError(f"template: {own[:60]!r} is not built in ({', '.join(BUILT_IN)}) and not the text of a template")
@@ -124,7 +132,7 @@ def render(input: RenderInput, context: TaskContext) -> RenderOutput:
         if input.format in (kind, "both"):
             text = own if own is not None and kind == ("markdown" if input.format == "markdown" else "html") else None
             name = f"{'report' if own is not None else input.template}.{suffix}.j2"
-            body = _fill(text, name, data, html=kind == "html").encode()
+            body = _fill(text, name, data, until, html=kind == "html").encode()
             size += len(body)
             uris[kind] = context.blobs.put(f"report.{suffix}", body, f"text/{kind}; charset=utf-8")
     return RenderOutput(html_uri=uris.get("html"), markdown_uri=uris.get("markdown"), title=input.title, bytes=size)
@@ -216,9 +224,23 @@ def _spans(line: str) -> str:
     return html
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja for templates of users: no private attributes, no changes, no texts or lists blown up by `*` and `**`."""
+class _WatchedLoops(CodeGenerator):
+    """Has every turn of every loop look at the clock: each may be short, and all of them nested endless."""
 
+    def visit_Template(self, node: nodes.Template, frame: Frame | None = None) -> None:  # noqa: N802 - Jinja's name
+        """Pass what is looped over through the filter `in_time`."""
+        for loop in node.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, "in_time", [], [], None, None, lineno=loop.lineno)
+        super().visit_Template(node, frame)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja for templates of users: no private attributes, no changes, no texts or lists blown up by `*` and `**`.
+
+    Nor may they take too long: loops and calls (macros, recursive loops) look at the clock.
+    """
+
+    code_generator_class = _WatchedLoops
     intercepted_binops = frozenset({"*", "**"})
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -228,6 +250,11 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if (operator == "*" and not numbers and large) or (operator == "**" and (not numbers or abs(right) > 64 or large)):
             raise SecurityError(f"{operator} is allowed up to {MAX_REPEAT} for repeating, and to powers of 64")
         return super().call_binop(context, operator, left, right)
+
+    def call(self, *arguments: Any, **named: Any) -> Any:
+        """Call what a template calls, while there is time."""
+        _check_time()
+        return super().call(*arguments, **named)
 
 
 @cache
@@ -240,8 +267,20 @@ def _environment(*, html: bool) -> _Sandbox:
         finalize=lambda value: value.translate(_UNPRINTABLE) if isinstance(value, str) else value,
     )
     sandbox.globals["range"] = _bounded_range
+    sandbox.filters["in_time"] = _in_time
     sandbox.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
     return sandbox
+
+
+def _check_time() -> None:
+    if time.monotonic() > _until.get():
+        raise SecurityError(f"takes longer than its task, or than the {MAX_SECONDS:g} s that are allowed")
+
+
+def _in_time(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        _check_time()
+        yield value
 
 
 def _bounded_range(*bounds: int) -> range:
@@ -251,11 +290,12 @@ def _bounded_range(*bounds: int) -> range:
     return numbers
 
 
-def _fill(text: str | None, name: str, data: Row, *, html: bool) -> str:
-    """The document. Raises PermanentError for a template that is wrong, does what it must not, or writes over 8 MB."""
+def _fill(text: str | None, name: str, data: Row, until: float, *, html: bool) -> str:
+    """The document. Raises PermanentError for a template that is wrong, too slow or too long, or does what it must not."""
     environment = _environment(html=html)
     pieces: list[str] = []
     size = 0
+    token = _until.set(until)
     try:
         template = environment.get_template(name) if text is None else environment.from_string(text)
         for piece in template.generate(**data):
@@ -266,4 +306,6 @@ def _fill(text: str | None, name: str, data: Row, *, html: bool) -> str:
     except (TemplateError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         line = getattr(error, "lineno", None)
         raise PermanentError(f"template: {error}{f' (line {line})' if line else ''}") from error
+    finally:
+        _until.reset(token)
     return "".join(pieces)

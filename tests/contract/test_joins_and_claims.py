@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from tests.contract.making import at_once
 from tests.contract.world import World
@@ -95,7 +96,7 @@ def test_a_held_unit_is_refused_to_others_until_the_lease_ends(world: World) -> 
 
 
 def test_the_holder_may_claim_again(world: World) -> None:
-    """A redelivered message finds its own claim and extends it; the fence still grows."""
+    """A request that is repeated since its answer was lost finds its own claim and extends it; the fence still grows."""
     goal_id = world.fresh("g")
     world.claims.claim(goal_id, 1, 0, "me", world.clock(), LEASE)
 
@@ -103,6 +104,32 @@ def test_the_holder_may_claim_again(world: World) -> None:
 
     assert again is not None
     assert (again.fence, again.until) == (2, world.clock() + timedelta(seconds=1) + LEASE)
+
+
+def test_a_released_unit_is_free_at_once(world: World) -> None:
+    """Whoever takes it then gets the next fence: it tells that somebody tried."""
+    goal_id, now = world.fresh("g"), world.clock()
+    first = world.claims.claim(goal_id, 2, 3, "me", now, LEASE)
+    assert first is not None
+
+    world.claims.release(first, 2, now)
+    second = world.claims.claim(goal_id, 2, 3, "you", now, LEASE)
+
+    assert second is not None
+    assert (second.owner, second.fence, second.until) == ("you", 2, now + LEASE)
+
+
+def test_only_the_last_claim_can_be_released(world: World) -> None:
+    """Who has lost its lease to another leaves that one alone, and who holds what was never claimed nothing behind."""
+    goal_id, now = world.fresh("g"), world.clock()
+    first = world.claims.claim(goal_id, 1, 0, "me", now - LEASE, LEASE)
+    second = world.claims.claim(goal_id, 1, 0, "you", now, LEASE)
+    assert first is not None
+
+    world.claims.release(first, 1, now)
+    world.claims.release(replace(first, unit=7), 1, now)
+
+    assert world.claims.held(goal_id, 1, [0, 7]) == {0: second}
 
 
 def test_one_of_many_concurrent_claimants_wins(world: World) -> None:

@@ -274,6 +274,7 @@ class InProcessFleet:
         """All environments are gone with what they knew; what they held comes back."""
         self._runners.clear()
         self.faults.revive()
+        self.clock.advance(INVOCATION.total_seconds())  # the queues hide longer than any invocation, hence any lease, lasts
         self.queues.expire_visibility()
 
     def heal(self, by_person: bool = False) -> HealReport:

@@ -198,5 +198,11 @@ class FakeClaims:
             self.claims[goal_id, unit] = taken
             return taken
 
+    def release(self, claim: Claim, shards: int, now: datetime) -> None:
+        with self._lock:
+            held = self.claims.get((claim.goal_id, claim.unit))
+            if held is not None and held.fence == claim.fence:
+                self.claims[claim.goal_id, claim.unit] = replace(held, until=now)
+
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}

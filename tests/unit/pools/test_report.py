@@ -232,6 +232,37 @@ def test_templates_are_locked_in(template: str, context: TaskContext, blobs: Fak
         assert html == "<p></p>"
 
 
+ENDLESS = [
+    "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% set x = 'x' * 9999 %}{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "{% for a in [1, 2] recursive %}{% if loop.depth < 60 %}{{ loop([1, 2]) }}{% endif %}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("template", ENDLESS)
+def test_templates_that_never_end_are_ended(template: str, context: TaskContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However their turns come about; for good, as the next time would take as long."""
+    monkeypatch.setattr(report, "MAX_SECONDS", 0.1)
+
+    with pytest.raises(PermanentError, match="template: takes longer than its task"):
+        render(context, template=f"<p>{template}</p>", format="html")
+
+
+def test_loops_are_still_loops(context: TaskContext) -> None:
+    """Looking at the clock changes nothing of what a loop knows."""
+    template = (
+        "<{% for n in [3, 1, 2]|sort if n > 1 %}{{ loop.index }}/{{ loop.length }}:{{ n }}{{ ',' if not loop.last }}"
+        "{% else %}none{% endfor %}|{% for n in [] %}{% else %}none{% endfor %}|"
+        "{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}|"
+        "{% for a in [[1, [2]]] recursive %}{{ a if a is number else loop(a) }}{% endfor %}>"
+    )
+
+    html, _ = render(context, template=template, format="html")
+
+    assert html == "<1/2:2,2/2:3|none|a1|12>"
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [

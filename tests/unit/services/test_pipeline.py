@@ -89,5 +89,4 @@ def test_an_agents_own_work_is_a_pipeline() -> None:
         "store",
         "release",
         "postpone",
-        "retry",
     ]

@@ -166,6 +166,10 @@ def _log(pool: str, batch: Batch) -> None:
     for message_id, returned in batch.returned.items():
         again = returned.after and returned.after.total_seconds()
         logger.warning("returned", tenant=returned.tenant, message_id=message_id, again_after=again, exc_info=returned.error)
+    for mishap in batch.mishaps:
+        logger.error("mishap", tenant="*", exc_info=mishap)
+    if batch.stuck:
+        logger.warning("stuck", tenant="*", tasks=list(batch.stuck[:10]), threads=len(batch.stuck))
     for work, error, after in batch.postponed:
         logger.warning(
             "postponed",

@@ -95,7 +95,6 @@ def pool_runner(
         outside.plans,
         outside.results,
         outside.claims,
-        outside.queues,
         performer,
         outside.answers,
         outside.clock,

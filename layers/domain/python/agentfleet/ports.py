@@ -107,6 +107,9 @@ class ClaimStore(Protocol):
     def claim(self, goal_id: str, shards: int, unit: int, owner: str, now: datetime, lease: timedelta) -> Claim | None:
         """Take the unit if it is free, its lease is over, or `owner` holds it. None if somebody else does."""
 
+    def release(self, claim: Claim, shards: int, now: datetime) -> None:
+        """End a lease now; whoever has claimed the unit since keeps it. The fence stays: it tells that somebody tried."""
+
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         """The last claims that were taken of these units, their leases over or not, read consistently."""
 

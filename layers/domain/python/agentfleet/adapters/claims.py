@@ -54,6 +54,15 @@ class DynamoClaims:
             raise
         return Claim(goal_id, unit, owner, int(item.fence), until)
 
+    def release(self, claim: Claim, shards: int, now: datetime) -> None:
+        """End a lease now; whoever has claimed the unit since keeps it. The fence stays: it tells that somebody tried."""
+        item = self._items(shard_key(claim.goal_id, claim.unit, shards), claim_key(claim.unit))
+        try:
+            item.update(actions=[ClaimItem.until.set(now)], condition=ClaimItem.fence == claim.fence)
+        except UpdateError as error:
+            if not condition_failed(error):
+                raise
+
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         """The last claims that were taken of these units, their leases over or not, read consistently."""
         keys = [(shard_key(goal_id, unit, shards), claim_key(unit)) for unit in units]

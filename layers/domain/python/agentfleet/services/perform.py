@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +29,7 @@ from agentfleet.ports_agents import JournalStore
 from agentfleet.services.breaker import Breakers
 from agentfleet.services.budget import Budgets, TaskBudget
 from agentfleet.services.capability import Capability, MemorySource, ModelSource, SubPlan, TaskContext, TaskFiles, Undoes
+from agentfleet.services.crew import Crew
 from agentfleet.services.finish import fetch_outcomes, resolve_template
 from agentfleet.services.work import Batch, Work
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from agentfleet.services.task_tools import Workshop
 
 MESSAGE_LIMIT: Final = 1000
-THREADS: Final = 16
 REPAIR: Final = "repair"
 
 BeforeHook = Callable[[TaskContext, Any], None]
@@ -91,7 +90,7 @@ class Performer:
         self._journals = journals
         self._workshop = workshop
         self._halt = halt
-        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="capability")
+        self._crew = Crew()
 
     @property
     def cache_counts(self) -> dict[str, int]:
@@ -100,12 +99,15 @@ class Performer:
 
     def read_inputs(self, batch: Batch) -> None:
         """Replace references by the outputs they name, and check what results against the capability's input type."""
-        for works in batch.by_goal():
+
+        def read(works: list[Work]) -> None:
             fresh = [work for work in works if work.awaits_doing]
             places = [place for work in fresh for task in work.unit.tasks for group in task.sources.values() for place in group]
             outcome_at = fetch_outcomes(self._results, works[0].goal, places)
             for work in fresh:
                 work.inputs = [_attempt(self._prepare, work, task, outcome_at) for task in work.unit.tasks]
+
+        batch.each_goal(read)
 
     def _prepare(self, work: Work, task: PlannedTask, outcome_at: Callable[[Place], TaskOutcome | None]) -> Any:
         if task.when is not None and not resolve_template(task.when, task.sources, outcome_at):
@@ -147,6 +149,7 @@ class Performer:
         started = self._clock()
         attempt = work.delivery.attempt
         raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
+        work.is_loose = any(isinstance(value, TaskTimeout) for value in raw) or self._is_stuck(work)
         if any(isinstance(value, GoalEnded) for value in raw):
             batch.drop(work)
             return
@@ -186,6 +189,15 @@ class Performer:
         duration = (self._clock() - started).total_seconds()
         work.result = Result(work.goal.id, work.unit.number, outcomes, self._agent_id, started, duration, attempt)
 
+    @property
+    def stuck(self) -> Sequence[str]:
+        """The tasks whose function still runs in this environment though nobody waits for it, as `goal/task`."""
+        return self._crew.stuck()
+
+    def _is_stuck(self, work: Work) -> bool:
+        stuck = self._crew.stuck()
+        return bool(stuck) and any(_place(work.goal.id, task.id) in stuck for task in work.unit.tasks)
+
     async def _call(self, work: Work, slot: int, batch: Batch) -> TaskOutcome | SubPlan | Exception:
         value = work.inputs[slot]
         if isinstance(value, TaskOutcome | Exception):
@@ -210,8 +222,13 @@ class Performer:
         if capability.is_async:
             output = await capability.call(value, context)
         else:
-            loop = asyncio.get_running_loop()
-            output = await loop.run_in_executor(self._threads, capability.call, value, context)
+            output = await self._crew.call(
+                capability.call,
+                value,
+                context,
+                name=_place(context.goal_id, context.task_id),
+                seconds=context.remaining_seconds(),
+            )
         if isinstance(output, SubPlan):
             return output
         plain = capability.write_output(output)
@@ -347,6 +364,10 @@ class Performer:
 
 class TaskTimeout(RetryableError):
     """A task took longer than it may."""
+
+
+def _place(goal_id: str, task_id: str) -> str:
+    return f"{goal_id}/{task_id}"
 
 
 def _attempt(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -2,7 +2,7 @@
 
 The order within a batch is what makes a crash harmless: goal alive → not stopped → approved → claim → do → result → join →
 release → the message is deleted. Whatever is repeated after a crash finds its result already there and only joins and
-releases again.
+releases again. What fails for one goal gives back that goal's messages, and no others.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, FleetError, NotFound, RetryableError, Stopped, Waiting
+from agentfleet.domain.errors import CircuitOpen, NotFound, RetryableError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, RESTING, retry_delay
@@ -108,7 +108,6 @@ class TaskRunner:
             .add_stage(self._store, name="store")
             .add_stage(self._advance, name="release")
             .add_stage(self._send_postponed, name="postpone")
-            .add_stage(self._hide_returned, name="retry")
         )
 
     async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
@@ -117,14 +116,24 @@ class TaskRunner:
         undos = [one for one in deliveries if is_undo(one)]
         batch = Batch(tuple(one for one in deliveries if not is_undo(one)), cut_off - RESERVE)
         if undos:
-            _, left = await asyncio.gather(self.pipeline.execute(batch), self._undoer.run(undos, batch.deadline))
+            _, left = await asyncio.gather(self._carry_out(batch), self._undoer.run(undos, batch.deadline))
             for delivery, error in left:
-                batch.give_back(delivery, error)
+                delay = error.delay if isinstance(error, RetryableError) else None
+                batch.give_back(delivery, error, None if delay is None else timedelta(seconds=delay))
         else:
-            await self.pipeline.execute(batch)
+            await self._carry_out(batch)
+        self._hide_returned(batch, self._let_go(batch))
+        batch.stuck = tuple(self._performer.stuck)
         after = self._performer.cache_counts
         batch.cache = {name: n for name, count in after.items() if (n := count - before.get(name, 0))}
         return batch
+
+    async def _carry_out(self, batch: Batch) -> None:
+        """Whatever fails, the invocation answers: else all its messages would stay hidden for six times its timeout."""
+        try:
+            await self.pipeline.execute(batch)
+        except Exception as error:
+            batch.give_back_rest(error)
 
     def _load(self, batch: Batch) -> None:
         """Goal, plan and unit of every message; those of goals that have ended are dropped."""
@@ -136,11 +145,11 @@ class TaskRunner:
                 pointers.append((replace(delivery, attempt=attempt, postponed=pointer.postponed, wake=pointer.wake), pointer))
             except BadMessage as error:
                 batch.give_back(delivery, error, POISON)
-        goals = self._goals_now({pointer.goal_id for _, pointer in pointers})
+        goals, errors = self._goals_apart({pointer.goal_id for _, pointer in pointers})
         for delivery, pointer in pointers:
             goal = goals.get(pointer.goal_id)
             if goal is None:
-                batch.give_back(delivery, NotFound(f"there is no goal {pointer.goal_id}"))
+                batch.give_back(delivery, errors.get(pointer.goal_id) or NotFound(f"there is no goal {pointer.goal_id}"))
                 continue
             try:
                 if goal.paused and not delivery.is_repeated:
@@ -154,7 +163,7 @@ class TaskRunner:
                     self._finisher.confirm_end(goal, pointer.unit)
                     self._end_sub_plan(goal, pointer.unit)
                 batch.drop(delivery)
-            except (FleetError, IndexError) as error:
+            except Exception as error:
                 batch.give_back(delivery, error)
         self._presence.working([f"{work.goal.id}/{task.id}" for work in batch.works for task in work.unit.tasks])
 
@@ -163,6 +172,21 @@ class TaskRunner:
         for child in self._stores.goals.get([ids.child_goal_id(goal.id, unit, 0)]).values():
             if child.state.is_alive:
                 self._finisher.end(child, GoalState.CANCELLED, undo=False)
+
+    def _goals_apart(self, wanted: set[str]) -> tuple[dict[str, Goal], dict[str, Exception]]:
+        """These goals, and what went wrong with those that can't be read or ended now; the others don't suffer for it."""
+        try:
+            return self._goals_now(wanted), {}
+        except Exception as error:
+            if len(wanted) == 1:
+                return {}, dict.fromkeys(wanted, error)
+        goals: dict[str, Goal] = {}
+        errors: dict[str, Exception] = {}
+        for name in sorted(wanted):
+            found, failed = self._goals_apart({name})
+            goals |= found
+            errors |= failed
+        return goals, errors
 
     def _goals_now(self, wanted: set[str]) -> dict[str, Goal]:
         """These goals, read at most once a second; a sub-plan's goal ends when one it is part of has ended."""
@@ -202,9 +226,12 @@ class TaskRunner:
 
         What follows from that result is still to be carried on where the goal is paused; what has none waits for its resuming.
         """
-        for works in batch.by_goal():
+
+        def recall(works: list[Work]) -> None:
             if again := [work for work in works if work.delivery.is_repeated]:
                 self._take_standing(batch, again)
+
+        batch.each_goal(recall)
         for work in [work for work in batch.works if work.goal.paused and work.awaits_doing]:
             batch.drop(work)
 
@@ -227,36 +254,43 @@ class TaskRunner:
             undoable = any(task.compensation for task in work.unit.tasks)
             if capability is None or (capability.idempotent and not undoable) or not work.awaits_doing:
                 continue
-            now = self._clock()
-            goal, number = work.goal, work.unit.number
-            lease = batch.deadline + RESERVE - now
-            work.claim = self._stores.claims.claim(goal.id, goal.shards, number, work.delivery.message_id, now, lease)
-            if work.claim is None:
-                batch.give_back(work, RetryableError(f"another agent holds unit {number} of goal {goal.id}"), CLAIM_BUSY)
-            elif work.claim.fence > 1:
-                self._take_standing(batch, [work])  # it was claimed before, so it may have been finished
+            try:
+                self._claim_one(work, batch)
+            except Exception as error:
+                batch.give_back(work, error)
+
+    def _claim_one(self, work: Work, batch: Batch) -> None:
+        now = self._clock()
+        goal, number = work.goal, work.unit.number
+        lease = batch.deadline + RESERVE - now
+        work.claim = self._stores.claims.claim(goal.id, goal.shards, number, work.delivery.holder, now, lease)
+        if work.claim is None:
+            batch.give_back(work, RetryableError(f"another agent holds unit {number} of goal {goal.id}"), CLAIM_BUSY)
+        elif work.claim.fence > 1:
+            self._take_standing(batch, [work])  # it was claimed before, so it may have been finished
 
     def _store(self, batch: Batch) -> None:
         """One conditional put per unit, all of a goal's in one request: the first result stands."""
-        for works in batch.by_goal():
+
+        def store(works: list[Work]) -> None:
             fresh = [work for work in works if work.result and not work.is_stored]
             if fresh:
                 standing = self._stores.results.put(fresh[0].goal.shards, [work.result for work in fresh if work.result])
                 for work, result in zip(fresh, standing, strict=True):
                     work.result, work.is_stored = result, True
 
+        batch.each_goal(store)
+
     def _advance(self, batch: Batch) -> None:
         """Join, release, finish, goal by goal: one that can't go on leaves its messages to be received again."""
-        for works in batch.by_goal():
+
+        def advance(works: list[Work]) -> None:
             results = [work.result for work in works if work.result]
             repeated = any(work.delivery.is_repeated for work in works)
-            try:
-                self._finisher.advance(works[0].goal, works[0].plan, results, repeated=repeated)
-            except Exception as error:
-                for work in works:
-                    batch.give_back(work, error)
-            else:
-                batch.settle(works)
+            self._finisher.advance(works[0].goal, works[0].plan, results, repeated=repeated)
+            batch.settle(works)
+
+        batch.each_goal(advance)
 
     def _send_postponed(self, batch: Batch) -> None:
         """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
@@ -267,50 +301,76 @@ class TaskRunner:
         stands.
         """
         for work, error, wanted in batch.postponed:
-            delivery = work.delivery
-            is_refused = isinstance(error, CircuitOpen)
-            elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
-            after = timedelta() if elsewhere else wanted
-            # The claim goes with the old message: before its lease is over the new one would only find it taken.
-            wait = max(after, work.claim.until - self._clock()) if work.claim else after
-            must_wait = isinstance(error, Stopped | Waiting) and after > timedelta()
-            if delivery.wake >= LOOKS and must_wait:
-                batch.drop(delivery)  # the unit's own message is there still
-                continue
-            if isinstance(error, Waiting) and work.claim is None and not delivery.wake:
-                self._rest(work, wait)
-            message = TaskMessage(
-                work.goal.id,
-                work.unit.number,
-                work.goal.tenant,
-                elsewhere or self._pool,
-                work.unit.priority,
-                delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
-                spent=delivery.attempt - 1,
-                # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
-                postponed=max(1, delivery.postponed) if isinstance(error, Stopped | Waiting) else delivery.postponed + 1,
-                wake=delivery.wake + must_wait if delivery.wake else 0,
-            )
             try:
-                self._stores.queues.send_tasks([message])
-            except DeliveryFailed:
-                batch.give_back(delivery, error, wanted)
-            else:
-                batch.drop(delivery)
+                self._send_again(work, error, wanted, batch)
+            except Exception as failed:
+                batch.mishaps.append(failed)
+                batch.give_back(work, error, wanted)
+
+    def _send_again(self, work: Work, error: Exception, wanted: timedelta, batch: Batch) -> None:
+        delivery = work.delivery
+        is_refused = isinstance(error, CircuitOpen)
+        elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
+        after = timedelta() if elsewhere else wanted
+        # The claim goes with the old message: before its lease is over the new one would only find it taken.
+        wait = max(after, work.claim.until - self._clock()) if work.claim else after
+        must_wait = isinstance(error, Stopped | Waiting) and after > timedelta()
+        if delivery.wake >= LOOKS and must_wait:
+            batch.drop(delivery)  # the unit's own message is there still
+            return
+        if isinstance(error, Waiting) and work.claim is None and not delivery.wake:
+            self._rest(work, wait)
+        message = TaskMessage(
+            work.goal.id,
+            work.unit.number,
+            work.goal.tenant,
+            elsewhere or self._pool,
+            work.unit.priority,
+            delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
+            spent=delivery.attempt - 1,
+            # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
+            postponed=max(1, delivery.postponed) if isinstance(error, Stopped | Waiting) else delivery.postponed + 1,
+            wake=delivery.wake + must_wait if delivery.wake else 0,
+        )
+        self._stores.queues.send_tasks([message])
+        batch.drop(delivery)
 
     def _rest(self, work: Work, wait: timedelta) -> None:
         """Say until when nobody need look for a unit that waits for its own: its last result may be days old by then."""
         goal, number = work.goal, work.unit.number
         self._stores.claims.claim(goal.id, goal.shards, number, RESTING, self._clock(), wait + REST_MARGIN)
 
-    def _hide_returned(self, batch: Batch) -> None:
-        """A failed attempt's message stays hidden for its delay."""
+    def _let_go(self, batch: Batch) -> dict[str, datetime]:
+        """Release what was claimed for messages that come again; gives those whose claims stay, and until when.
+
+        What may still act keeps its claim to the end of its lease, and so does what can't be released now.
+        """
+        held: dict[str, datetime] = {}
+        for message_id, returned in batch.returned.items():
+            work = returned.work
+            if work is None or work.claim is None:
+                continue
+            if not work.is_loose:
+                try:
+                    self._stores.claims.release(work.claim, work.goal.shards, self._clock())
+                    continue
+                except Exception as error:
+                    batch.mishaps.append(error)
+            held[message_id] = work.claim.until
+        return held
+
+    def _hide_returned(self, batch: Batch, held: Mapping[str, datetime]) -> None:
+        """A failed attempt's message stays hidden for its delay, and while its unit is held: it would only be refused."""
+        now = self._clock()
         waits: dict[str, dict[str, timedelta]] = defaultdict(dict)
-        for delivery in batch.deliveries:
-            returned = batch.returned.get(delivery.message_id)
-            if returned:
-                after = returned.after or retry_delay(delivery.attempt, self._fraction())
-                waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
+        for message_id, returned in batch.returned.items():
+            delivery = returned.delivery
+            wanted = returned.after or retry_delay(delivery.attempt, self._fraction())
+            after = max(wanted, held.get(message_id, now) - now)
+            waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
         for queue, receipts in waits.items():
-            self._stores.queues.hide(queue, receipts)
+            try:
+                self._stores.queues.hide(queue, receipts)
+            except Exception as error:
+                batch.mishaps.append(error)  # they come again when the queue's own time is over
         self._presence.rested(sum(len(work.unit.tasks) for work in batch.settled), self._performer.cache_counts)

@@ -5,27 +5,30 @@ that is asked for again finds its result and only answers.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import DeliveryFailed, NotFound, RetryableError
+from agentfleet.domain.errors import NotFound, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage
 from agentfleet.domain.plan import Unit
-from agentfleet.domain.result import Result, TaskOutcome, TaskState
+from agentfleet.domain.result import Claim, Result, TaskOutcome, TaskState
 from agentfleet.domain.saga import UndoPointer, read_undo
-from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues, UndoAnswers
+from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, UndoAnswers
 from agentfleet.services.capability import Undoes
 from agentfleet.services.finish import fetch_outcomes, resolve_template
-from agentfleet.services.perform import Performer, is_retryable
+from agentfleet.services.perform import Performer, TaskTimeout, is_retryable
 from agentfleet.services.work import Delivery
 
+_log: Final = logging.getLogger(__name__)
 BEAT: Final = 60.0
 """Seconds between two signs of life; the saga waits five times as long for one."""
-BUSY: Final = timedelta(seconds=30)
+BUSY: Final = 30.0
+"""Seconds after which to look again at what somebody else undoes."""
 _RESERVE: Final = timedelta(seconds=3)
 _CAUSE: Final = 1000
 
@@ -48,7 +51,6 @@ class Undoer:
         plans: PlanStore,
         results: ResultStore,
         claims: ClaimStore,
-        queues: TaskQueues,
         performer: Performer,
         answers: UndoAnswers,
         clock: Clock,
@@ -58,7 +60,6 @@ class Undoer:
         self._plans = plans
         self._results = results
         self._claims = claims
-        self._queues = queues
         self._performer = performer
         self._answers = answers
         self._clock = clock
@@ -76,7 +77,6 @@ class Undoer:
             try:
                 is_undone = await self._undo(pointer, delivery, deadline)
             except _Busy as error:
-                self._queues.hide(delivery.queue, {delivery.receipt: BUSY})
                 return error
             except Exception as error:
                 name = "RetryableError" if is_retryable(error) else "PermanentError"
@@ -84,7 +84,7 @@ class Undoer:
             else:
                 if is_undone:
                     self._answers.succeeded(pointer.token)
-        except DeliveryFailed as error:
+        except Exception as error:
             return error  # nobody was told: the message comes again
         return None
 
@@ -101,15 +101,20 @@ class Undoer:
         now = self._clock()
         lease = deadline + _RESERVE - now
         kept = ids.undo_id(goal.id)
-        claim = self._claims.claim(kept, goal.shards, pointer.unit, delivery.message_id, now, lease)
+        claim = self._claims.claim(kept, goal.shards, pointer.unit, delivery.holder, now, lease)
         if claim is None:
-            raise _Busy(f"another agent undoes unit {pointer.unit} of goal {goal.id}")
+            raise _Busy(f"another agent undoes unit {pointer.unit} of goal {goal.id}", BUSY)
         if claim.fence > 1 and self._is_undone(goal, pointer.unit):
             return True
         plan = self._plans.read(goal.id)
         beating = asyncio.get_running_loop().create_task(self._beat(pointer.token))
         try:
             output = await self._perform(goal, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
+        except TaskTimeout:
+            raise  # what it began may still act: nobody else may before the lease ends
+        except Exception:
+            self._release(claim, goal.shards)
+            raise
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
@@ -120,6 +125,12 @@ class Undoer:
             goal.shards, [Result(kept, pointer.unit, (outcome,), self._agent_id, now, duration, delivery.attempt)]
         )
         return True
+
+    def _release(self, claim: Claim, shards: int) -> None:
+        try:
+            self._claims.release(claim, shards, self._clock())
+        except Exception as error:
+            _log.warning("the claim of unit %d of %s stays until %s: %s", claim.unit, claim.goal_id, claim.until, error)
 
     def _is_undone(self, goal: Goal, unit: int) -> bool:
         return bool(self._results.get(ids.undo_id(goal.id), goal.shards, [unit], outputs=False))

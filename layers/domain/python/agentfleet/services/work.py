@@ -1,7 +1,8 @@
 """A batch of received messages on its way through an agent."""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +28,11 @@ class Delivery(Struct, frozen=True):
     """Which look of a unit that was woken it is; 0: it was not."""
 
     @property
+    def holder(self) -> str:
+        """Who holds what is claimed for this delivery: a queue may deliver one message to two agents, under one message id."""
+        return f"{self.message_id}/{hashlib.blake2s(self.receipt.encode(), digest_size=6).hexdigest()}"
+
+    @property
     def is_repeated(self) -> bool:
         """May somebody have worked on the unit before?"""
         return self.attempt > 1 or self.postponed > 0
@@ -44,6 +50,8 @@ class Work(Struct, eq=False):
     """By slot: the checked input, or already an outcome or an exception."""
     result: Result | None = None
     is_stored: bool = False
+    is_loose: bool = False
+    """May something that was started for it still act, though nobody waits for it any more?"""
 
     @property
     def awaits_doing(self) -> bool:
@@ -56,8 +64,14 @@ class Returned(Struct, frozen=True):
 
     error: Exception
     after: timedelta | None
-    tenant: str
-    """Whose message it was; "*" if that could not be told."""
+    delivery: Delivery
+    work: Work | None = None
+    """None: it could not be told, or need not be, what the message asks for."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose message it was; "*" if that could not be told."""
+        return self.work.goal.tenant if self.work else "*"
 
 
 class Batch(Struct):
@@ -78,6 +92,10 @@ class Batch(Struct):
     """What happened in the cache meanwhile, counted by kind; what did not happen is left out."""
     postponed: list[tuple[Work, Exception, timedelta]] = field(default_factory=list)
     """Could not be tried, and why: to be sent again after this time."""
+    mishaps: list[Exception] = field(default_factory=list)
+    """What went wrong beside the works themselves."""
+    stuck: tuple[str, ...] = ()
+    """Tasks whose function still runs in this environment, though nobody waits for it: `goal/task`."""
     tried: int = 0
     """Tasks that were attempted here."""
     lost: int = 0
@@ -96,8 +114,30 @@ class Batch(Struct):
     def give_back(self, work: Work | Delivery, error: Exception, after: timedelta | None = None) -> None:
         """Leave a message to be received again."""
         delivery = self._leave(work)
-        tenant = work.goal.tenant if isinstance(work, Work) else "*"
-        self.returned[delivery.message_id] = Returned(error, after, tenant)
+        self.returned[delivery.message_id] = Returned(error, after, delivery, work if isinstance(work, Work) else None)
+
+    def give_back_rest(self, error: Exception) -> None:
+        """Leave all that is neither done nor given back yet to be received again."""
+        for work in list(self.works):
+            self.give_back(work, error)
+        gone = {one.receipt for one in self.dropped} | {work.delivery.receipt for work in self.settled}
+        gone |= {one.delivery.receipt for one in self.returned.values()}
+        left: list[Work | Delivery] = [*(work for work, _, _ in self.postponed), *self.deliveries]
+        for one in left:
+            receipt = (one.delivery if isinstance(one, Work) else one).receipt
+            if receipt not in gone:
+                gone.add(receipt)
+                self.give_back(one, error)
+
+    def each_goal(self, step: Callable[[list[Work]], None]) -> None:
+        """Take this step with the works of each goal; where it fails, those of that goal are given back, and no others."""
+        for works in self.by_goal():
+            try:
+                step(works)
+            except Exception as error:
+                for work in works:
+                    if work in self.works:
+                        self.give_back(work, error)
 
     def drop(self, work: Work | Delivery) -> None:
         """Let a message be deleted without more ado."""
@@ -112,7 +152,8 @@ class Batch(Struct):
     def _leave(self, work: Work | Delivery) -> Delivery:
         if isinstance(work, Delivery):
             return work
-        self.works.remove(work)
+        if work in self.works:  # what is postponed has left already
+            self.works.remove(work)
         return work.delivery
 
     def by_goal(self) -> list[list[Work]]:
