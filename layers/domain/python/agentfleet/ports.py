@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -267,8 +267,8 @@ class HistoryStore(Protocol):
 class HistoryVault(Protocol):
     """Where copies of histories are kept that nobody can change."""
 
-    def put(self, name: str, body: bytes) -> None:
-        """Store a copy."""
+    def put(self, name: str, body: IO[bytes]) -> None:
+        """Store a copy: what can be read of a file from here on."""
 
 
 class QueueWatch(Protocol):
