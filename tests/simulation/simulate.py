@@ -50,7 +50,7 @@ PORTS: Final = {
     "plans": ("put", "read"),
     "results": ("put", "get", "tally", "finished"),
     "joins": ("add",),
-    "claims": ("claim", "held"),
+    "claims": ("claim", "claim_each", "held"),
     "queues": ("send_tasks", "send_releases", "hide"),
     "bus": ("publish",),
     "agents": ("put",),
