@@ -107,13 +107,13 @@ class ClaimStore(Protocol):
     def claim(self, goal_id: str, shards: int, unit: int, owner: str, now: datetime, lease: timedelta) -> Claim | None:
         """Take the unit if it is free, its lease is over, or `owner` holds it. None if somebody else does."""
 
+    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
+        """The last claims that were taken of these units, their leases over or not, read consistently."""
+
     def claim_each(
         self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
     ) -> dict[int, Claim]:
         """Take those of these units that can be taken, each for itself. Who dies on the way may have taken any of them."""
-
-    def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
-        """The last claims that were taken of these units, their leases over or not, read consistently."""
 
 
 class TaskQueues(Protocol):

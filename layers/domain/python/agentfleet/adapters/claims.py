@@ -55,13 +55,6 @@ class DynamoClaims:
             raise
         return Claim(goal_id, unit, owner, int(item.fence), until)
 
-    def claim_each(
-        self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
-    ) -> dict[int, Claim]:
-        """Take those of these units that can be taken, each for itself: one request each, several at once."""
-        taken = self._threads.map(lambda unit: self.claim(goal_id, shards, unit, owner, now, lease), units)
-        return {claim.unit: claim for claim in taken if claim}
-
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         """The last claims that were taken of these units, their leases over or not, read consistently."""
         items = read_units(self._dynamodb, self._table, goal_id, shards, units, claim_key, self._threads, self._backoff)
@@ -70,3 +63,10 @@ class DynamoClaims:
             unit, claim = unit_of(item), decode(ClaimItem, item)
             found[unit] = Claim(goal_id, unit, claim["owner"], int(claim["fence"]), claim["until"])
         return found
+
+    def claim_each(
+        self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
+    ) -> dict[int, Claim]:
+        """Take those of these units that can be taken, each for itself: one request each, several at once."""
+        taken = self._threads.map(lambda unit: self.claim(goal_id, shards, unit, owner, now, lease), units)
+        return {claim.unit: claim for claim in taken if claim}
