@@ -109,7 +109,8 @@ def _compared(client: "FleetClient", verdict: "VerdictView", copy: Path) -> "Ver
     from agentfleet.services.audit_views import BreakView  # noqa: PLC0415
 
     try:
-        copied = hashes_in(copy.read_bytes(), verdict.goal)
+        with copy.open("rb") as body:
+            copied = hashes_in(body, verdict.goal)
     except Unreadable as error:
         raise typer.BadParameter(f"{copy}: {error}", param_hint="--copy") from error
     if not copied:

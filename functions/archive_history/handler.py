@@ -12,7 +12,15 @@ logger = Logger()
 
 @logger.inject_lambda_context
 def handler(_: dict[str, Any], __: LambdaContext) -> dict[str, int]:
-    """One pass, whatever the event says. Gives how many copies it made."""
-    made = bootstrap.archiver()()
-    logger.info("archived", copies=list(made))
-    return {"copies": len(made)}
+    """One pass, whatever the event says. Gives how many copies it made.
+
+    What can be copied is, before ExceptionGroup is raised for the hours and shards that can't.
+    """
+    archived = bootstrap.archiver()()
+    logger.info("archived", copies=list(archived.copies))
+    for problem in archived.problems:
+        logger.error("not archived", what=", ".join(problem.__notes__), exc_info=problem)
+    if archived.problems:
+        missing = ", ".join(note for problem in archived.problems for note in problem.__notes__)
+        raise ExceptionGroup(f"not copied: {missing}", archived.problems)
+    return {"copies": len(archived.copies)}

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from tests.contract.making import at_once
+from tests.contract.making import at_once, result
 from tests.contract.world import World
 
 LEASE = timedelta(seconds=60)
@@ -165,3 +165,27 @@ def test_the_last_claims_are_told_whether_their_leases_are_over_or_not(world: Wo
 
     assert world.claims.held(goal_id, 2, [3, 4, 5]) == {3: first, 4: second}
     assert world.claims.held(goal_id, 2, []) == {}
+
+
+def test_a_whole_plans_claims_are_those_that_there_are(world: World) -> None:
+    """However many units are asked for; results and joins beside them are none."""
+    goal_id, shards = world.fresh("g"), 2
+    taken = {unit: world.claims.claim(goal_id, shards, unit, "me", world.clock(), LEASE) for unit in range(0, 400, 40)}
+    world.results.put(shards, [result(goal_id, 1)])
+    world.joins.add(goal_id, shards, 0, [1])
+
+    assert world.claims.held(goal_id, shards, range(400)) == taken
+    assert world.claims.held(goal_id, shards, range(1, 400)) == {unit: claim for unit, claim in taken.items() if unit}
+
+
+def test_many_units_are_claimed_at_once_each_for_itself(world: World) -> None:
+    """Those that somebody else holds are left out; those whose leases are over are taken over, which their fences tell."""
+    goal_id, shards, now = world.fresh("g"), 2, world.clock()
+    world.claims.claim(goal_id, shards, 3, "you", now, LEASE)
+    world.claims.claim(goal_id, shards, 4, "you", now - 2 * LEASE, LEASE)
+
+    taken = world.claims.claim_each(goal_id, shards, range(60), "me", now, LEASE)
+
+    assert {unit: claim.fence for unit, claim in taken.items()} == {unit: 1 + (unit == 4) for unit in range(60) if unit != 3}
+    assert world.claims.held(goal_id, shards, taken) == taken
+    assert world.claims.claim_each(goal_id, shards, [], "me", now, LEASE) == {}

@@ -159,6 +159,19 @@ def test_large_outputs_stay_unread_when_nobody_wants_them(world: World) -> None:
     assert world.results.get(goal_id, 1, [0], outputs=False) == {0: bare}
 
 
+def test_a_whole_plans_results_are_those_that_there_are(world: World) -> None:
+    """However many, and whether they are asked for with their outputs, from which they are not read otherwise, or without."""
+    goal_id, shards = world.fresh("g"), 2
+    done = [unit for unit in range(500) if unit % 7]
+    world.results.put(shards, [result(goal_id, unit, unit) for unit in done])
+
+    for asked in (range(500), range(40, 460), [*range(250), 499], [499, 3, 3]):
+        found = {unit: result(goal_id, unit, unit) for unit in asked if unit in set(done)}
+        assert world.results.get(goal_id, shards, asked) == found
+        assert world.results.get(goal_id, shards, iter(asked), outputs=False) == found
+    assert world.results.get(world.fresh("g"), shards, range(500), outputs=False) == {}
+
+
 def test_the_tally_counts_tasks_by_state(world: World) -> None:
     """Every task of every unit, over more shards than are read one after the other; other goals are not counted."""
     goal_id = world.fresh("g")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import IO
 
 from agentfleet.domain.history import Head, Segment
 
@@ -46,5 +47,5 @@ class FakeVault:
     def __init__(self) -> None:
         self.copies: dict[str, bytes] = {}
 
-    def put(self, name: str, body: bytes) -> None:
-        self.copies[name] = body
+    def put(self, name: str, body: IO[bytes]) -> None:
+        self.copies[name] = body.read()

@@ -52,7 +52,7 @@ PORTS: Final = {
     "plans": ("put", "read"),
     "results": ("put", "get", "tally", "finished"),
     "joins": ("add",),
-    "claims": ("claim", "release", "held"),
+    "claims": ("claim", "claim_each", "release", "held"),
     "queues": ("send_tasks", "send_releases", "hide"),
     "bus": ("publish",),
     "agents": ("put",),

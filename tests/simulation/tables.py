@@ -204,6 +204,12 @@ class Claims:
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         return {unit: self.claims[goal_id, unit] for unit in units if (goal_id, unit) in self.claims}
 
+    def claim_each(
+        self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
+    ) -> dict[int, Claim]:
+        taken = [self.claim(goal_id, shards, unit, owner, now, lease) for unit in units]
+        return {claim.unit: claim for claim in taken if claim}
+
 
 class Bus:
     """The publishing side of a MessageBus."""

@@ -1,5 +1,6 @@
 """A goal that fails gives back what it took, in the right order, once, whoever dies on the way."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from agentfleet.agent import Agent, SubPlan
 from agentfleet.domain.errors import DeliveryFailed, IllegalTransition, PermanentError
 from agentfleet.domain.goal import GoalState
+from agentfleet.domain.result import Claim
 from agentfleet.domain.saga import SagaStatus
 from tests.fakes.fleet import InProcessFleet, Killed
 from tests.fakes.trips import Ledger, agents, leg
@@ -288,6 +290,34 @@ def test_a_saga_that_ended_without_its_goal_is_started_anew() -> None:
 
     assert trips.fleet.machine.status(goal.id, 2) is SagaStatus.ENDED
     assert trips.ledger.kept == []
+
+
+def test_a_saga_that_dies_while_it_keeps_tasks_from_beginning_goes_on_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has taken stays taken and is not undone, for nobody had tried it; the rest is taken at the next look."""
+    trips = Trips()
+    asked: list[list[int]] = []
+    whole = trips.fleet.claims.claim_each
+
+    def half(goal_id: str, shards: int, units: Iterable[int], *more: Any) -> dict[int, Claim]:
+        asked.append(list(units))
+        if len(asked) == 1:
+            whole(goal_id, shards, asked[0][:2], *more)
+            raise ConnectionError("the answer was lost")
+        return whole(goal_id, shards, asked[-1], *more)
+
+    monkeypatch.setattr(trips.fleet.claims, "claim_each", half)
+    later = [leg(f"later.{n}", "cars", after=("hotel",)) for n in range(4)]
+    with pytest.raises(ConnectionError):
+        trips.run(TRIP[0], leg("hotel", "hotels", after=("flight",), fails="before", retries=0), *later)
+    trips.fleet.settle()
+
+    [execution] = trips.fleet.machine.executions.values()
+    goal = trips.fleet.goal(execution.goal_id)
+    assert goal.state is GoalState.FAILED
+    assert goal.undoing is not None
+    assert goal.undoing.done
+    assert [len(units) for units in asked] == [4, 2]
+    assert (trips.ledger.kept, trips.ledger.order) == ([], ["flight"])
 
 
 def test_a_fork_does_not_keep_what_was_undone() -> None:

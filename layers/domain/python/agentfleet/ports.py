@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -112,6 +112,11 @@ class ClaimStore(Protocol):
 
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         """The last claims that were taken of these units, their leases over or not, read consistently."""
+
+    def claim_each(
+        self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
+    ) -> dict[int, Claim]:
+        """Take those of these units that can be taken, each for itself. Who dies on the way may have taken any of them."""
 
 
 class TaskQueues(Protocol):
@@ -270,8 +275,8 @@ class HistoryStore(Protocol):
 class HistoryVault(Protocol):
     """Where copies of histories are kept that nobody can change."""
 
-    def put(self, name: str, body: bytes) -> None:
-        """Store a copy."""
+    def put(self, name: str, body: IO[bytes]) -> None:
+        """Store a copy: what can be read of a file from here on."""
 
 
 class QueueWatch(Protocol):

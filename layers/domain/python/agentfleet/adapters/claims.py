@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pynamodb.exceptions import UpdateError
 
 from agentfleet.adapters.backoff import Backoff
-from agentfleet.adapters.dynamo import bind, condition_failed, decode, read_items
+from agentfleet.adapters.dynamo import bind, condition_failed, decode
+from agentfleet.adapters.units import read_units
 from agentfleet.adapters.work_table import LIFETIME, ClaimItem, claim_key, shard_key, unit_of
 from agentfleet.domain.result import Claim
 
@@ -65,9 +66,16 @@ class DynamoClaims:
 
     def held(self, goal_id: str, shards: int, units: Iterable[int]) -> dict[int, Claim]:
         """The last claims that were taken of these units, their leases over or not, read consistently."""
-        keys = [(shard_key(goal_id, unit, shards), claim_key(unit)) for unit in units]
+        items = read_units(self._dynamodb, self._table, goal_id, shards, units, claim_key, self._threads, self._backoff)
         found: dict[int, Claim] = {}
-        for item in read_items(self._dynamodb, self._table, keys, self._threads, self._backoff):
+        for item in items:
             unit, claim = unit_of(item), decode(ClaimItem, item)
             found[unit] = Claim(goal_id, unit, claim["owner"], int(claim["fence"]), claim["until"])
         return found
+
+    def claim_each(
+        self, goal_id: str, shards: int, units: Iterable[int], owner: str, now: datetime, lease: timedelta
+    ) -> dict[int, Claim]:
+        """Take those of these units that can be taken, each for itself: one request each, several at once."""
+        taken = self._threads.map(lambda unit: self.claim(goal_id, shards, unit, owner, now, lease), units)
+        return {claim.unit: claim for claim in taken if claim}

@@ -145,6 +145,17 @@ def _read_part(client: "DynamoDBClient", table: str, keys: Sequence[tuple[str, s
     raise ClientError({"Error": {"Code": "ThrottlingException", "Message": message}}, "BatchGetItem")
 
 
+def read_range(client: "DynamoDBClient", table: str, partition: str, first: str, last: str) -> list[Item]:
+    """The items of a partition whose sort keys lie between these two, both included, read consistently."""
+    pages = client.get_paginator("query").paginate(
+        TableName=table,
+        KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+        ExpressionAttributeValues={":pk": {"S": partition}, ":first": {"S": first}, ":last": {"S": last}},
+        ConsistentRead=True,
+    )
+    return [item for page in pages for item in page["Items"]]
+
+
 def write_items(
     client: "DynamoDBClient", table: str, requests: Iterable[dict[str, Any]], threads: Executor, backoff: Backoff
 ) -> None:

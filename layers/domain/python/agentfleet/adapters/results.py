@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.dynamo import Item, from_micros, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
+from agentfleet.adapters.units import read_units
 from agentfleet.adapters.work_table import (
     LIFETIME,
     RESULT_PREFIX,
@@ -97,8 +98,11 @@ class DynamoResults:
 
     def get(self, goal_id: str, shards: int, units: Iterable[int], *, outputs: bool = True) -> dict[int, Result]:
         """The results that there are among these units, read consistently. Without `outputs`, large ones stay unread (None)."""
-        keys = [_key(goal_id, unit, shards) for unit in units]
-        items = read_items(self._dynamodb, self._table, keys, self._threads, self._backoff)
+        if outputs:
+            keys = [_key(goal_id, unit, shards) for unit in units]
+            items = read_items(self._dynamodb, self._table, keys, self._threads, self._backoff)
+        else:  # may be a whole plan's
+            items = read_units(self._dynamodb, self._table, goal_id, shards, units, result_key, self._threads, self._backoff)
         filed = self._read_filed([(goal_id, item) for item in items]) if outputs else {}
         return {unit_of(item): from_result_item(item, goal_id, filed.get((goal_id, unit_of(item)))) for item in items}
 

@@ -1,6 +1,6 @@
 """Copies of histories in a bucket whose objects can't be changed or deleted before their time."""
 
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -15,6 +15,14 @@ class S3Vault:
         self._s3 = s3
         self._bucket = bucket
 
-    def put(self, name: str, body: bytes) -> None:
-        """Store a copy; boto3 sends the checksum that a locked bucket asks for."""
-        self._s3.put_object(Bucket=self._bucket, Key=f"{PREFIX}{name}", Body=body, ContentType="application/gzip")
+    def put(self, name: str, body: IO[bytes]) -> None:
+        """Store a copy, from a file that can be read twice: once for its hash. Raises ClientError."""
+        self._s3.put_object(
+            Bucket=self._bucket,
+            Key=f"{PREFIX}{name}",
+            Body=body,
+            ContentType="application/gzip",
+            # Asked for, since our clients send a checksum only where S3's model requires one. The model can't know of locks:
+            # a bucket with a default retention refuses objects that come without (Amazon S3: Managing Object Lock).
+            ChecksumAlgorithm="SHA256",
+        )

@@ -237,17 +237,13 @@ class Saga:
         """Take the claims of units that have no result: what nobody tried can't begin any more, the rest must be undone."""
         goal, now = outlook.goal, self._clock()
         held = self._claims.held(goal.id, goal.shards, units) if units else {}
-        for unit in units:
-            claim = held.get(unit)
-            if claim and claim.owner != SEALER and claim.until > now:
-                outlook.busy[unit] = claim.until
-                continue
-            if claim is None or claim.owner != SEALER:
-                claim = self._claims.claim(goal.id, goal.shards, unit, SEALER, now, SEAL)
-            if claim is None:
-                outlook.busy[unit] = now  # taken by somebody just now
-            elif claim.fence > 1:
-                outlook.own.add(unit)
+        sealed = {unit: claim for unit, claim in held.items() if claim.owner == SEALER}
+        busy = {unit: claim.until for unit, claim in held.items() if claim.owner != SEALER and claim.until > now}
+        if free := [unit for unit in units if unit not in sealed and unit not in busy]:
+            sealed |= self._claims.claim_each(goal.id, goal.shards, free, SEALER, now, SEAL)
+            busy |= {unit: now for unit in free if unit not in sealed}  # taken by somebody just now
+        outlook.busy.update(busy)
+        outlook.own.update(unit for unit, claim in sealed.items() if claim.fence > 1)
 
     def _children(self, goal: Goal, units: Sequence[int]) -> dict[int, Goal]:
         wanted = {ids.child_goal_id(goal.id, unit, 0): unit for unit in units}
