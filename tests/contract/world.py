@@ -306,7 +306,7 @@ class AwsWorld(World):
         self.outputs = S3Outputs(files, self.bucket)
         self.goals = DynamoGoals(database, self.table, self.outputs, threads, backoff=BACKOFF)
         self.plans = self.other_plans()
-        self.results = DynamoResults(database, self.table, self.outputs, threads, backoff=BACKOFF)
+        self.results = DynamoResults(database, self.table, self.outputs, threads, self.clock, backoff=BACKOFF)
         self.joins = DynamoJoins(database, self.table, self.clock)
         self.claims = DynamoClaims(database, self.table, threads, backoff=BACKOFF)
         self.blobs = S3Blobs(files, self.bucket)

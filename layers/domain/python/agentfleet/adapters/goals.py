@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import to_builtins
@@ -14,7 +14,7 @@ from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
-from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
+from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, KEPT, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
 from agentfleet.domain import bounds
 from agentfleet.domain import budget as budgets
 from agentfleet.domain.codec import dumps
@@ -37,7 +37,7 @@ _LATEST: Final = "~"
 
 
 class DynamoGoals:
-    """A GoalStore: `DynamoGoals(dynamodb, table, outputs, threads, lifetime=30 days, backoff=Backoff())`.
+    """A GoalStore: `DynamoGoals(dynamodb, table, outputs, threads, kept=30 days, backoff=Backoff())`.
 
     Outputs over 4 KB are filed in S3 and read back with the goal; listings leave outputs out.
     """
@@ -48,7 +48,7 @@ class DynamoGoals:
         table: str,
         outputs: S3Outputs,
         threads: Executor,
-        lifetime: timedelta = LIFETIME,
+        kept: timedelta = KEPT,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
     ) -> None:
         self._dynamodb = dynamodb
@@ -56,7 +56,7 @@ class DynamoGoals:
         self._items = bind(GoalItem, table, dynamodb)
         self._outputs = outputs
         self._threads = threads
-        self._lifetime = lifetime
+        self._kept = kept
         self._backoff = backoff
 
     def create(self, goal: Goal) -> bool:
@@ -195,8 +195,13 @@ class DynamoGoals:
             counts=goal.counts or None,
             failure=to_builtins(goal.failure) if goal.failure else None,
             undoing=to_builtins(goal.undoing) if goal.undoing else None,
-            expires=(goal.finished or goal.created) + self._lifetime,
+            expires=self._last_use(goal) + self._kept,
         )
+
+    @staticmethod
+    def _last_use(goal: Goal) -> datetime:
+        """Its end, or the latest that may be. A sub-plan counts for as long as the goals above it may live."""
+        return goal.due if goal.parent else goal.finished or goal.due
 
     def _read_output(self, goal: dict[str, Any]) -> Any:
         return self._outputs.get(goal["pk"], _OUTPUT, goal[_DIGEST])

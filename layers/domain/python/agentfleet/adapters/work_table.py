@@ -23,11 +23,13 @@ from pynamodb.models import Model
 
 from agentfleet.adapters.dynamo import Item, JsonAttribute, MomentAttribute, PartsAttribute, from_micros, to_micros, to_seconds
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure
+from agentfleet.domain.goal import LONGEST_LIFE, Failure
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 
-LIFETIME: Final = timedelta(days=30)
-"""How long goals are kept after their end, and everything else of them after it was written."""
+KEPT: Final = timedelta(days=30)
+"""How long a goal is kept after its end."""
+LIFETIME: Final = LONGEST_LIFE + KEPT
+"""How long everything else of a goal is kept after it was written: what a goal did first is there as long as the goal is."""
 GOAL: Final = "GOAL"
 PLAN: Final = "PLAN"
 GOALS_INDEX: Final = "goals"
