@@ -175,10 +175,10 @@ def test_goals_that_are_alive_are_listed_newest_first(world: World) -> None:
     world.goals.create(goal(world.fresh("g"), "somebody else", state=GoalState.RUNNING))
     world.goals.create(goal(world.fresh("g"), tenant, state=GoalState.RUNNING, parent=Parent("g", 0, 0, ("g",))))
 
-    found = [one.id.removeprefix(tenant) for one in world.goals.alive(tenant, 10)]
+    found = [one.goal_id.removeprefix(tenant) for one in world.goals.alive(tenant, 10)]
 
     assert found == ["PLANNING0", "RUNNING0", "PLANNING60", "RUNNING60"]
-    assert [one.id for one in world.goals.alive(tenant, 3)] == [tenant + name for name in found[:3]]
+    assert [one.goal_id for one in world.goals.alive(tenant, 3)] == [tenant + name for name in found[:3]]
     assert list(world.goals.alive(world.fresh("tenant"), 10)) == []
 
 

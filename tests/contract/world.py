@@ -426,7 +426,7 @@ def build(clients: Clients, *, with_vectors: bool = False) -> None:
 
 
 def _make_table(clients: Clients, name: str, *, with_goals: bool, with_vectors: bool) -> None:
-    attributes = ["pk", "sk", *(["tenant", "listed", "living"] if with_goals else [])]
+    attributes = ["pk", "sk", *(["tenant", "listed", "living", "living_order"] if with_goals else [])]
     index = {
         "IndexName": "goals",
         "KeySchema": [{"AttributeName": "tenant", "KeyType": "HASH"}, {"AttributeName": "listed", "KeyType": "RANGE"}],
@@ -440,7 +440,7 @@ def _make_table(clients: Clients, name: str, *, with_goals: bool, with_vectors: 
     }
     living = {
         "IndexName": "living",
-        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "pk", "KeyType": "RANGE"}],
+        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "living_order", "KeyType": "RANGE"}],
         "Projection": {"ProjectionType": "KEYS_ONLY"},
     }
     if with_goals:

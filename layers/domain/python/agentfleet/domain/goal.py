@@ -106,6 +106,13 @@ class Undoing(Struct, frozen=True):
     """Why the last saga gave up, and on which task; nothing while one runs."""
 
 
+class Width(Struct, frozen=True):
+    """How much of its tenant's window a goal may ask for."""
+
+    goal_id: str
+    tasks: int
+
+
 class Goal(Struct, frozen=True):
     """A goal as it is stored. Its plan and its results live beside it."""
 
