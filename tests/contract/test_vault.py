@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
 from moto import mock_aws
 from urllib3 import HTTPResponse
 
@@ -26,9 +27,9 @@ def sent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.param)
     seen: list[AWSPreparedRequest] = []
 
-    def answer(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    def answer(request: AWSPreparedRequest, **_: Any) -> Any:
         seen.append(request)
-        return AWSResponse(request.url, 200, {}, HTTPResponse(io.BytesIO(), preload_content=False))
+        return AWSResponse(request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False))
 
     clients = Clients()
     clients.s3.meta.events.register("before-send.s3.PutObject", answer)
@@ -38,12 +39,13 @@ def sent(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def test_a_copy_comes_with_the_checksum_that_a_locked_bucket_asks_for(sent: AWSPreparedRequest) -> None:
     """In a header, or after the body as the header says; without one S3 answers 400 where objects are locked by default."""
+    body: Any = sent.body
     headers = {name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in sent.headers.items()}
 
     assert headers["x-amz-sdk-checksum-algorithm"] == "SHA256"
     if sent.url.startswith("https://"):
         assert headers["x-amz-trailer"] == "x-amz-checksum-sha256"
-        assert f"x-amz-checksum-sha256:{DIGEST}".encode() in sent.body.read()
+        assert f"x-amz-checksum-sha256:{DIGEST}".encode() in body.read()
     else:
         assert headers["x-amz-checksum-sha256"] == DIGEST
 
@@ -54,9 +56,12 @@ def test_a_copy_lies_in_a_bucket_that_locks_what_it_gets(monkeypatch: pytest.Mon
     with mock_aws():
         clients = Clients()
         clients.s3.create_bucket(Bucket="vault", ObjectLockEnabledForBucket=True)
-        retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
         clients.s3.put_object_lock_configuration(
-            Bucket="vault", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
+            Bucket="vault",
+            ObjectLockConfiguration={
+                "ObjectLockEnabled": "Enabled",
+                "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}},
+            },
         )
 
         S3Vault(clients.s3, "vault").put("2026-01-02T03/0/1.gz", BODY)
