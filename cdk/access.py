@@ -339,16 +339,10 @@ class FleetAccess:
         )
 
     def find_living(self) -> Permissions:
-        """Find the goals that have not ended: for the healer and the API only."""
+        """Find the goals that have not ended: for the healer, and for whoever divides a tenant's window among them."""
         table = names.table(self.fleet.name, "work")
         index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/living")
         return allow("FindLiving", "dynamodb", ("Query",), index)
-
-    def find_goals(self) -> Permissions:
-        """Find a tenant's goals, among which whoever accepts a wide one divides the tenant's window."""
-        table = names.table(self.fleet.name, "work")
-        index = self.stack.format_arn(service="dynamodb", resource="table", resource_name=f"{table}/index/goals")
-        return allow("FindGoals", "dynamodb", ("Query",), index)
 
     def watch_queues(self) -> Permissions:
         """Count what is in every queue that a goal's messages may be in."""

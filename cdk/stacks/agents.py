@@ -53,7 +53,7 @@ class AgentsStack(Stack):
             "Turns submitted goals into running plans",
             names.submissions_queue(fleet.name),
             ACCEPT_TIMEOUT,
-            self._access.accept_plans() + self._access.find_goals(),
+            self._access.accept_plans() + self._access.find_living(),
         )
         self.release_tasks = self._worker(
             "release_tasks",

@@ -147,6 +147,7 @@ class ApiStack(Stack):
             layers=(*MORE["serve_mcp"], *(("knowledge",) if knows else ())),
             environment=access.environment("work", "registry", "history") | (access.knowledge_environment if knows else {}),
             permissions=access.use_table("work", "goals")
+            + access.find_living()
             + access.use_table("registry", actions=("Query",))
             + (access.search_knowledge() if knows else Permissions())
             + access.send_tasks()

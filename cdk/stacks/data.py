@@ -47,7 +47,7 @@ class DataStack(Stack):
         self.work.add_global_secondary_index(
             index_name="living",
             partition_key=dynamodb.Attribute(name="living", type=dynamodb.AttributeType.STRING),
-            sort_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="living_order", type=dynamodb.AttributeType.STRING),
             projection_type=dynamodb.ProjectionType.KEYS_ONLY,
         )
         self.registry = self._table(fleet, "registry", stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES)

@@ -2,9 +2,10 @@
 
 from typing import Any, Final
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import Aws, CfnOutput, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
@@ -81,5 +82,16 @@ class MessagingStack(Stack):
         if stage.alarm_email is None:
             return None
         topic = sns.Topic(self, "Alarms", topic_name=f"{fleet}-alarms", master_key=key, enforce_ssl=True)
+        # A policy of its own takes the place of the one that SNS gives every topic; without this, only the denial of plain
+        # HTTP would be left, and alarms, which act with no role, could publish nothing. The key lets them in the data stack.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="Alarms",
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            )
+        )
         topic.add_subscription(subscriptions.EmailSubscription(stage.alarm_email))
         return topic

@@ -17,6 +17,7 @@ from agentfleet.adapters.goals import DynamoGoals
 from agentfleet.adapters.history import DynamoHistory
 from agentfleet.adapters.outputs import S3Outputs
 from agentfleet.adapters.results import DynamoResults
+from agentfleet.bootstrap import utc_now
 from agentfleet.domain import ids, names
 from agentfleet.domain.goal import Goal
 from agentfleet.domain.history import read_events, verify
@@ -50,7 +51,7 @@ class Stage:
         self._threads = ThreadPoolExecutor(16)
         outputs = S3Outputs(cloud.client("s3"), cloud.outputs["Bucket"])
         self._goals = DynamoGoals(self._dynamodb, cloud.outputs["WorkTable"], outputs, self._threads)
-        self._results = DynamoResults(self._dynamodb, cloud.outputs["WorkTable"], outputs, self._threads)
+        self._results = DynamoResults(self._dynamodb, cloud.outputs["WorkTable"], outputs, self._threads, utc_now)
         self._history = DynamoHistory(self._dynamodb, names.table(FLEET, "history"))
         self._ending = Event()
         self._seen: set[str] = set()

@@ -175,10 +175,10 @@ def test_goals_that_are_alive_are_listed_newest_first(world: World) -> None:
     world.goals.create(goal(world.fresh("g"), "somebody else", state=GoalState.RUNNING))
     world.goals.create(goal(world.fresh("g"), tenant, state=GoalState.RUNNING, parent=Parent("g", 0, 0, ("g",))))
 
-    found = [one.id.removeprefix(tenant) for one in world.goals.alive(tenant, 10)]
+    found = [one.goal_id.removeprefix(tenant) for one in world.goals.alive(tenant, 10)]
 
     assert found == ["PLANNING0", "RUNNING0", "PLANNING60", "RUNNING60"]
-    assert [one.id for one in world.goals.alive(tenant, 3)] == [tenant + name for name in found[:3]]
+    assert [one.goal_id for one in world.goals.alive(tenant, 3)] == [tenant + name for name in found[:3]]
     assert list(world.goals.alive(world.fresh("tenant"), 10)) == []
 
 
@@ -222,12 +222,33 @@ def test_anothers_cursor_shows_only_ones_own_goals(world: World) -> None:
 
 
 def test_goals_expire_a_month_after_their_end(world: World) -> None:
-    """The TTL attribute counts from the creation, and from the end once there is one."""
+    """The TTL attribute counts from the latest end there may be, and from the end once there is one."""
     running = goal(world.fresh("g"), state=GoalState.RUNNING)
     world.goals.create(running)
     created = world.expiry(running.id, "GOAL")
     world.goals.replace(running, running.move(GoalState.FAILED, finished=world.clock() + timedelta(days=2)))
 
-    month = int((world.clock() + timedelta(days=30)).timestamp())
-    assert created in {None, month}
-    assert world.expiry(running.id, "GOAL") in {None, month + 2 * 86_400}
+    assert created in {None, days_from(world, 30 + 30)}
+    assert world.expiry(running.id, "GOAL") in {None, days_from(world, 2 + 30)}
+
+
+def test_a_goal_with_a_deadline_expires_a_month_after_it(world: World) -> None:
+    """While it has not ended; what can't end any more because the fleet is gone goes too."""
+    running = goal(world.fresh("g"), state=GoalState.RUNNING, deadline=world.clock() + timedelta(days=1))
+    world.goals.create(running)
+
+    assert world.expiry(running.id, "GOAL") in {None, days_from(world, 1 + 30)}
+
+
+def test_a_sub_plans_goal_is_kept_as_long_as_the_goals_above_it_may_be(world: World) -> None:
+    """However early it ended: they may still be undone, and shown with all that is below them."""
+    child = goal(world.fresh("g"), state=GoalState.RUNNING, parent=Parent("g", 0, 0, ("g",)))
+    world.goals.create(child)
+    world.goals.replace(child, child.move(GoalState.SUCCEEDED, finished=world.clock()))
+
+    assert world.expiry(child.id, "GOAL") in {None, days_from(world, 30 + 30)}
+
+
+def days_from(world: World, days: int) -> int:
+    """Epoch seconds, so many days after the world's time."""
+    return int((world.clock() + timedelta(days=days)).timestamp())

@@ -61,13 +61,13 @@ def test_a_join_takes_at_least_one_member(world: World) -> None:
 
 
 def test_joins_expire(world: World) -> None:
-    """The TTL attribute is a month after the first member came."""
+    """The TTL attribute is two months after the first member came."""
     goal_id = world.fresh("g")
     world.joins.add(goal_id, 2, 3, [0])
     world.clock.advance(60)
     world.joins.add(goal_id, 2, 3, [1])
 
-    assert world.expiry(f"{goal_id}#1", "J000003") in {None, int(world.clock().timestamp()) - 60 + 30 * 86_400}
+    assert world.expiry(f"{goal_id}#1", "J000003") in {None, int(world.clock().timestamp()) - 60 + 60 * 86_400}
 
 
 def test_a_free_unit_can_be_claimed(world: World) -> None:
@@ -150,11 +150,11 @@ def test_units_are_claimed_one_by_one(world: World) -> None:
 
 
 def test_claims_expire(world: World) -> None:
-    """The TTL attribute is a month after the claim."""
+    """The TTL attribute is two months after the claim."""
     goal_id = world.fresh("g")
     world.claims.claim(goal_id, 2, 3, "me", world.clock(), LEASE)
 
-    assert world.expiry(f"{goal_id}#1", "C000003") in {None, int(world.clock().timestamp()) + 30 * 86_400}
+    assert world.expiry(f"{goal_id}#1", "C000003") in {None, int(world.clock().timestamp()) + 60 * 86_400}
 
 
 def test_the_last_claims_are_told_whether_their_leases_are_over_or_not(world: World) -> None:

@@ -69,13 +69,13 @@ def test_one_at_a_time_goes_on_with_a_task(world: World) -> None:
 
 
 def test_entries_expire_with_their_goal(world: World) -> None:
-    """After thirty days, as everything of a goal."""
+    """After sixty days, as everything of a goal."""
     goal = world.fresh("goal")
 
     world.journals.record(goal, "a", "0001", 1)
 
     expiry = world.expiry(journal_partition(goal, "a"), "0001")
-    assert expiry is None or expiry == int((world.clock() + timedelta(days=30)).timestamp())
+    assert expiry is None or expiry == int((world.clock() + timedelta(days=60)).timestamp())
 
 
 @pytest.mark.parametrize("sort_key", ["0001", "0001.02", "lock"])

@@ -84,7 +84,7 @@ def stubs() -> Iterator[Stubs]:
 def results(stubs: Stubs) -> DynamoResults:
     """A result store over stubs."""
     outputs = S3Outputs(stubs.client("s3"), "some-bucket")
-    return DynamoResults(stubs.client("dynamodb"), TABLE, outputs, stubs.threads, backoff=stubs.backoff)
+    return DynamoResults(stubs.client("dynamodb"), TABLE, outputs, stubs.threads, FixedClock(), backoff=stubs.backoff)
 
 
 def item(one: Result) -> dict[str, Any]:

@@ -64,8 +64,8 @@ def test_a_plan_that_is_not_there_is_not_found(world: World) -> None:
 
 
 def test_plans_expire(world: World) -> None:
-    """The TTL attribute is a month from now."""
+    """The TTL attribute is two months from now."""
     goal_id = world.fresh("g")
     world.plans.put(goal_id, encode(compiled(1)))
 
-    assert world.expiry(goal_id, "PLAN") in {None, int(world.clock().timestamp()) + 30 * 86_400}
+    assert world.expiry(goal_id, "PLAN") in {None, int(world.clock().timestamp()) + 60 * 86_400}

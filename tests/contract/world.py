@@ -306,7 +306,7 @@ class AwsWorld(World):
         self.outputs = S3Outputs(files, self.bucket)
         self.goals = DynamoGoals(database, self.table, self.outputs, threads, backoff=BACKOFF)
         self.plans = self.other_plans()
-        self.results = DynamoResults(database, self.table, self.outputs, threads, backoff=BACKOFF)
+        self.results = DynamoResults(database, self.table, self.outputs, threads, self.clock, backoff=BACKOFF)
         self.joins = DynamoJoins(database, self.table, self.clock)
         self.claims = DynamoClaims(database, self.table, threads, backoff=BACKOFF)
         self.blobs = S3Blobs(files, self.bucket)
@@ -426,7 +426,7 @@ def build(clients: Clients, *, with_vectors: bool = False) -> None:
 
 
 def _make_table(clients: Clients, name: str, *, with_goals: bool, with_vectors: bool) -> None:
-    attributes = ["pk", "sk", *(["tenant", "listed", "living"] if with_goals else [])]
+    attributes = ["pk", "sk", *(["tenant", "listed", "living", "living_order"] if with_goals else [])]
     index = {
         "IndexName": "goals",
         "KeySchema": [{"AttributeName": "tenant", "KeyType": "HASH"}, {"AttributeName": "listed", "KeyType": "RANGE"}],
@@ -440,7 +440,7 @@ def _make_table(clients: Clients, name: str, *, with_goals: bool, with_vectors: 
     }
     living = {
         "IndexName": "living",
-        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "pk", "KeyType": "RANGE"}],
+        "KeySchema": [{"AttributeName": "living", "KeyType": "HASH"}, {"AttributeName": "living_order", "KeyType": "RANGE"}],
         "Projection": {"ProjectionType": "KEYS_ONLY"},
     }
     if with_goals:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, dumps
 from agentfleet.domain.errors import NotFound
-from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.goal import Goal, GoalState, Width
 from agentfleet.domain.healing import Finished
 from agentfleet.domain.result import Claim, Result, TaskState
 from agentfleet.ports import Page
@@ -73,10 +73,10 @@ class FakeGoals:
         more = len(found) > limit
         return Page(tuple(goal for _, goal in page), to_cursor(page[-1][0]) if more else None)
 
-    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+    def alive(self, tenant: str, limit: int) -> Sequence[Width]:
         mine = [goal for goal in self.goals.values() if goal.tenant == tenant and not goal.parent and goal.state.is_alive]
         found = sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
-        return [replace(goal, output=None) for goal in found]
+        return [Width(goal.id, goal.tasks) for goal in found]
 
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         found = sorted(name for name, goal in self.goals.items() if not goal.state.is_final and name > (cursor or ""))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import NotFound
-from agentfleet.domain.goal import Goal
+from agentfleet.domain.goal import Goal, Width
 from agentfleet.domain.healing import Finished
 from agentfleet.domain.messages import TaskMessage
 from agentfleet.domain.plan import CompiledPlan
@@ -63,9 +63,10 @@ class Goals:
         self.chronicle.tell_goal(current, after)
         return True
 
-    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
+    def alive(self, tenant: str, limit: int) -> Sequence[Width]:
         mine = [goal for goal in self.goals.values() if goal.tenant == tenant and goal.parent is None and goal.state.is_alive]
-        return sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
+        newest = sorted(mine, key=lambda goal: (goal.created, goal.id), reverse=True)[:limit]
+        return [Width(goal.id, goal.tasks) for goal in newest]
 
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         found = sorted(name for name, goal in self.goals.items() if not goal.state.is_final and name > (cursor or ""))

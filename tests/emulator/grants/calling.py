@@ -17,10 +17,12 @@ HEADERS: Final = {
 
 
 def serve_mcp(hand: Hand) -> None:
-    """Every tool that needs something of AWS: a goal submitted, looked at, ended; a result with a file; a search."""
+    """Every tool that needs something of AWS: goals, small and wide, looked at, ended; a result with a file; a search."""
     goal = _call(hand, "submit_goal", plan={"tasks": [step("a", noise()), step("b", {"$from": "a"})]})
     _call(hand, "get_goal", goal_id=goal["id"])
     _call(hand, "list_goals")
+    wide = _call(hand, "submit_goal", plan={"tasks": [step(f"t.{number}") for number in range(100)]})
+    _call(hand, "cancel_goal", goal_id=wide["id"])
     _call(hand, "cancel_goal", goal_id=goal["id"])
     done = hand.submit(step("a"), output={"$from": "a"})
     hand.platform.outside.blobs.put(f"blobs/{TENANT}/{done.id}/a/file.txt", b"text", "text/plain")

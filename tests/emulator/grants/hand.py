@@ -87,7 +87,7 @@ class Hand:
             Outside(
                 goals=DynamoGoals(dynamodb, table, outputs, threads),
                 plans=DynamoPlans(dynamodb, table, clients.s3, bucket, threads, utc_now),
-                results=DynamoResults(dynamodb, table, outputs, threads),
+                results=DynamoResults(dynamodb, table, outputs, threads, utc_now),
                 joins=DynamoJoins(dynamodb, table, utc_now),
                 claims=DynamoClaims(dynamodb, table, threads),
                 queues=SqsQueues(clients.sqs, FLEET, prefix, threads),

@@ -225,7 +225,7 @@ def test_a_record_that_cannot_be_read_fails_alone(world: World) -> None:
 def test_the_head_follows_at_the_goals_end(world: World) -> None:
     """And after what nobody may do; a unit for each result would be too much. One that was left behind is caught up with."""
     recorder = Recorder(world.history, read_change, world.fleet.clock)
-    alive = {"state": {"S": "RUNNING"}, "living": {"S": "1"}}
+    alive = {"state": {"S": "RUNNING"}, "living": {"S": "1"}, "living_order": {"S": "x"}}
     result = {"a": {"S": "x"}, "t": {"N": "1"}, "d": {"N": "0.5"}}
     ended = {"state": {"S": "SUCCEEDED"}}
 
@@ -249,7 +249,7 @@ def test_the_head_follows_at_the_goals_end(world: World) -> None:
 
 def test_what_a_goals_indexes_cost_is_counted(world: World) -> None:
     """The listing holds the goal whole and is written with it; the index of living goals when one is made and when it ends."""
-    made = {"state": {"S": "PLANNING"}, "listed": {"S": "x"}, "living": {"S": "1"}}
+    made = {"state": {"S": "PLANNING"}, "listed": {"S": "x"}, "living": {"S": "1"}, "living_order": {"S": "x"}}
     running = {**made, "state": {"S": "RUNNING"}}
     ended = {"state": {"S": "FAILED"}, "listed": {"S": "x"}}
     images = [(None, made), (made, running), (running, ended)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan
-from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.goal import Goal, GoalState, Width
 from agentfleet.services.admission import INDEX_DELAY, Admission
 from tests.fakes.fleet import InProcessFleet, catalog_of
 
@@ -124,7 +124,7 @@ def test_narrow_goals_cost_few_looks() -> None:
     looks = 0
     alive = fleet.goals.alive
 
-    def counted(tenant: str, limit: int) -> Sequence[Goal]:
+    def counted(tenant: str, limit: int) -> Sequence[Width]:
         nonlocal looks
         looks += 1
         return alive(tenant, limit)

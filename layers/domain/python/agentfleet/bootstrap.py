@@ -109,7 +109,7 @@ def outside(settings: FleetSettings) -> Outside:
     return Outside(
         goals=DynamoGoals(aws.dynamodb, settings.work_table, outputs, aws.threads),
         plans=DynamoPlans(aws.dynamodb, settings.work_table, aws.s3, settings.bucket, aws.threads, utc_now),
-        results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads),
+        results=DynamoResults(aws.dynamodb, settings.work_table, outputs, aws.threads, utc_now),
         joins=DynamoJoins(aws.dynamodb, settings.work_table, utc_now),
         claims=DynamoClaims(aws.dynamodb, settings.work_table, aws.threads),
         queues=SqsQueues(aws.sqs, settings.fleet, settings.queue_url_prefix, aws.threads),

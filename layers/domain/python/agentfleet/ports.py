@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentfleet.domain.codec import EncodedPlan, SegmentedPlan
     from agentfleet.domain.dead_letters import DeadLetter, LetterRecord
     from agentfleet.domain.fleet import Agent, Fleet, Pool
-    from agentfleet.domain.goal import Goal, GoalState
+    from agentfleet.domain.goal import Goal, GoalState, Width
     from agentfleet.domain.healing import Finished, Incident, QueueLook, Rounds
     from agentfleet.domain.history import Head, Segment
     from agentfleet.domain.messages import ReleaseMessage, TaskMessage
@@ -57,8 +57,11 @@ class GoalStore(Protocol):
         A page may be short and still have a cursor. Raises InvalidRequest for a bad cursor.
         """
 
-    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
-        """The newest goals, as `list` gives them, whose tasks may run; those that 2,000 are newer than may be left out."""
+    def alive(self, tenant: str, limit: int) -> Sequence[Width]:
+        """The newest goals whose tasks may run, newest first; goals made by sub-plans are left out. A moment behind.
+
+        It costs what it gives: a tenant's goals that have ended are not looked at.
+        """
 
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.

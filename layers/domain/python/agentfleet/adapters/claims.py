@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DynamoClaims:
-    """A ClaimStore: `DynamoClaims(dynamodb, table, threads, lifetime=30 days, backoff=Backoff())`."""
+    """A ClaimStore: `DynamoClaims(dynamodb, table, threads, lifetime=60 days, backoff=Backoff())`."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import to_builtins
@@ -14,11 +14,21 @@ from agentfleet.adapters.backoff import Backoff
 from agentfleet.adapters.cursor import from_cursor, to_cursor
 from agentfleet.adapters.dynamo import Item, bind, condition_failed, decode, read_items
 from agentfleet.adapters.outputs import INLINE_BYTES, S3Outputs
-from agentfleet.adapters.work_table import GOAL, GOALS_INDEX, LIFETIME, LIVING_INDEX, LIVING_PARTS, GoalItem, living_key
+from agentfleet.adapters.work_table import (
+    GOAL,
+    GOALS_INDEX,
+    KEPT,
+    LIVING_INDEX,
+    LIVING_PARTS,
+    GoalItem,
+    listed_key,
+    living_keys,
+    living_place,
+)
 from agentfleet.domain import bounds
 from agentfleet.domain import budget as budgets
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
+from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing, Width
 from agentfleet.ports import Page
 
 if TYPE_CHECKING:
@@ -37,7 +47,7 @@ _LATEST: Final = "~"
 
 
 class DynamoGoals:
-    """A GoalStore: `DynamoGoals(dynamodb, table, outputs, threads, lifetime=30 days, backoff=Backoff())`.
+    """A GoalStore: `DynamoGoals(dynamodb, table, outputs, threads, kept=30 days, backoff=Backoff())`.
 
     Outputs over 4 KB are filed in S3 and read back with the goal; listings leave outputs out.
     """
@@ -48,7 +58,7 @@ class DynamoGoals:
         table: str,
         outputs: S3Outputs,
         threads: Executor,
-        lifetime: timedelta = LIFETIME,
+        kept: timedelta = KEPT,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
     ) -> None:
         self._dynamodb = dynamodb
@@ -56,7 +66,7 @@ class DynamoGoals:
         self._items = bind(GoalItem, table, dynamodb)
         self._outputs = outputs
         self._threads = threads
-        self._lifetime = lifetime
+        self._kept = kept
         self._backoff = backoff
 
     def create(self, goal: Goal) -> bool:
@@ -84,23 +94,32 @@ class DynamoGoals:
         cursor.
         """
         start = from_cursor(cursor) if cursor is not None else _LATEST
-        found, start = self._newest(tenant, (state,) if state else (), limit, start)
+        found, start = self._newest(tenant, state, limit, start)
         if len(found) > limit:
             start = found[limit - 1]["listed"]["S"]
         goals = tuple(_to_goal(decode(GoalItem, item)) for item in found[:limit])
         return Page(goals, to_cursor(start) if start else None)
 
-    def alive(self, tenant: str, limit: int) -> Sequence[Goal]:
-        """A tenant's newest goals whose tasks may run, at most `limit`, newest first; of its newest 2,000 goals."""
-        found, _ = self._newest(tenant, tuple(state for state in GoalState if state.is_alive), limit, _LATEST)
-        return [_to_goal(decode(GoalItem, item)) for item in found[:limit]]
+    def alive(self, tenant: str, limit: int) -> Sequence[Width]:
+        """A tenant's newest goals whose tasks may run, at most `limit`, newest first: some 200 bytes read for each."""
+        part, prefix = living_place(tenant)
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=LIVING_INDEX,
+            KeyConditionExpression="living = :part AND begins_with(living_order, :prefix)",
+            ExpressionAttributeValues={":part": {"S": part}, ":prefix": {"S": prefix}},
+            ProjectionExpression="pk,living_order",
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        return [Width(item["pk"]["S"], int(item["living_order"]["S"].rpartition("#")[2])) for item in answer["Items"]]
 
-    def _newest(self, tenant: str, states: Sequence[GoalState], limit: int, start: str) -> "tuple[Items, str]":
-        """More than `limit` rows in these states (in any, without), if there are so many; where to go on ("": nowhere)."""
+    def _newest(self, tenant: str, state: GoalState | None, limit: int, start: str) -> "tuple[Items, str]":
+        """More than `limit` rows in this state (in any, without), if there are so many; where to go on ("": nowhere)."""
         found: Items = []
         scanned = 0
         while len(found) <= limit and scanned < SCANNED:
-            answer = self._query(tenant, states, start, _PAGE if states else limit + 1 - len(found))
+            answer = self._query(tenant, state, start, _PAGE if state else limit + 1 - len(found))
             found.extend(answer["Items"])
             scanned += answer["ScannedCount"]
             if "LastEvaluatedKey" not in answer:
@@ -111,23 +130,23 @@ class DynamoGoals:
     def living(self, limit: int, cursor: str | None) -> Page[str]:
         """Ids of goals that may be alive, those of sub-plans among them, in no order; a moment behind.
 
-        A cursor is `part/goal id`; the goals of a part come in order of their ids.
+        A cursor is `part/living_order`; the goals of a part come in that order.
         """
         part, _, after = (cursor or "0/").partition("/")
         answer = self._dynamodb.query(
             TableName=self._table,
             IndexName=LIVING_INDEX,
-            KeyConditionExpression="living = :part AND pk > :after",
+            KeyConditionExpression="living = :part AND living_order > :after",
             ExpressionAttributeValues={":part": {"S": part}, ":after": {"S": after or " "}},
             ProjectionExpression="pk",
             Limit=limit,
         )
         found = tuple(item["pk"]["S"] for item in answer["Items"])
         if "LastEvaluatedKey" in answer:
-            return Page(found, f"{part}/{answer['LastEvaluatedKey']['pk']['S']}")
+            return Page(found, f"{part}/{answer['LastEvaluatedKey']['living_order']['S']}")
         return Page(found, f"{int(part) + 1}/" if int(part) + 1 < LIVING_PARTS else None)
 
-    def _query(self, tenant: str, states: Sequence[GoalState], before: str, limit: int) -> Item:
+    def _query(self, tenant: str, state: GoalState | None, before: str, limit: int) -> Item:
         values = {":tenant": {"S": tenant}, ":before": {"S": before}}
         request: Item = {
             "TableName": self._table,
@@ -139,10 +158,9 @@ class DynamoGoals:
             "ScanIndexForward": False,
             "Limit": limit,
         }
-        if states:
-            wanted = {f":state{number}": {"S": state.value} for number, state in enumerate(states)}
-            values |= wanted
-            request["FilterExpression"] = f"#state IN ({', '.join(wanted)})"
+        if state:
+            values[":state"] = {"S": state.value}
+            request["FilterExpression"] = "#state = :state"
         return cast("Item", self._dynamodb.query(**request))
 
     def _save(self, goal: Goal, condition: Condition) -> bool:
@@ -166,13 +184,15 @@ class DynamoGoals:
 
     def _to_item(self, goal: Goal) -> GoalItem:
         output = dumps(goal.output)
+        living, living_order = living_keys(goal)
         is_large = len(output.encode()) > INLINE_BYTES
         return self._items(
             goal.id,
             GOAL,
             tenant=goal.tenant,
-            listed=None if goal.parent else f"{goal.created.isoformat(timespec='microseconds')}#{goal.id}",
-            living=None if goal.state.is_final else living_key(goal.id),
+            listed=None if goal.parent else listed_key(goal),
+            living=living,
+            living_order=living_order,
             name=goal.name,
             state=goal.state.value,
             created=goal.created,
@@ -195,8 +215,13 @@ class DynamoGoals:
             counts=goal.counts or None,
             failure=to_builtins(goal.failure) if goal.failure else None,
             undoing=to_builtins(goal.undoing) if goal.undoing else None,
-            expires=(goal.finished or goal.created) + self._lifetime,
+            expires=self._last_use(goal) + self._kept,
         )
+
+    @staticmethod
+    def _last_use(goal: Goal) -> datetime:
+        """Its end, or the latest that may be. A sub-plan counts for as long as the goals above it may live."""
+        return goal.due if goal.parent else goal.finished or goal.due
 
     def _read_output(self, goal: dict[str, Any]) -> Any:
         return self._outputs.get(goal["pk"], _OUTPUT, goal[_DIGEST])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class DynamoJoins:
-    """A JoinStore: `DynamoJoins(dynamodb, table, clock, lifetime=30 days)`."""
+    """A JoinStore: `DynamoJoins(dynamodb, table, clock, lifetime=60 days)`."""
 
     def __init__(self, dynamodb: "DynamoDBClient", table: str, clock: Clock, lifetime: timedelta = LIFETIME) -> None:
         self._dynamodb = dynamodb

@@ -26,7 +26,7 @@ KEPT: Final = 32
 
 
 class DynamoPlans:
-    """A PlanStore: `DynamoPlans(dynamodb, table, s3, bucket, threads, clock, lifetime=30 days, kept=32)`.
+    """A PlanStore: `DynamoPlans(dynamodb, table, s3, bucket, threads, clock, lifetime=60 days, kept=32)`.
 
     Parts in S3 lie under `plans/{goal}/{digest}/{part}`: were two different plans ever stored for one goal at once, the
     parts that belong together would still be together.

@@ -26,6 +26,7 @@ from agentfleet.adapters.work_table import (
 from agentfleet.domain.errors import RetryableError
 from agentfleet.domain.healing import Finished
 from agentfleet.domain.result import Result, TaskState
+from agentfleet.ports import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -51,7 +52,7 @@ _Key = tuple[str, str]
 
 
 class DynamoResults:
-    """A ResultStore: `DynamoResults(dynamodb, table, outputs, threads, lifetime=30 days, backoff=Backoff())`.
+    """A ResultStore: `DynamoResults(dynamodb, table, outputs, threads, clock, lifetime=60 days, backoff=Backoff())`.
 
     PartiQL's INSERT fails on a key that exists, and BatchExecuteStatement carries many of them: one request per batch of
     messages where conditional PutItem would need one each.
@@ -63,6 +64,7 @@ class DynamoResults:
         table: str,
         outputs: S3Outputs,
         threads: Executor,
+        clock: Clock,
         lifetime: timedelta = LIFETIME,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
     ) -> None:
@@ -70,6 +72,7 @@ class DynamoResults:
         self._table = table
         self._outputs = outputs
         self._threads = threads
+        self._clock = clock
         self._lifetime = lifetime
         self._backoff = backoff
         self._statements: dict[tuple[str, ...], str] = {}
@@ -149,10 +152,8 @@ class DynamoResults:
             return self._outputs.put(results[key].goal_id, _file_name(results[key].unit), texts[key])
 
         digests = dict(zip(large, self._threads.map(file, large), strict=True)) if large else {}
-        return {
-            key: to_result_item(result, shards, texts[key], digests.get(key), result.started + self._lifetime)
-            for key, result in results.items()
-        }
+        expires = self._clock() + self._lifetime  # not by when the task began: a fork takes over what began long before it
+        return {key: to_result_item(result, shards, texts[key], digests.get(key), expires) for key, result in results.items()}
 
     def _insert(self, items: dict[_Key, Item], keys: Sequence[_Key]) -> list[_Key]:
         """Insert these items; gives the keys that exist already."""

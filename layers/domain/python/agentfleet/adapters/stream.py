@@ -124,8 +124,9 @@ def _index_writes(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
     writes = 0
     if "listed" in old or "listed" in new:
         writes += int(write_units(max(item_size(old), item_size(new))))
-    if ("living" in old) != ("living" in new):
-        writes += 1
+    places = [(image.get("living"), image.get("living_order")) for image in (old, new)]
+    if places[0] != places[1]:
+        writes += sum(None not in place for place in places)
     return writes
 
 

@@ -3,7 +3,7 @@
 Key rules (pk, sk):
 
     GOAL    goal                     GOAL       GSI `goals`: tenant, listed (goals that no task made)
-                                                GSI `living`: living, pk (goals that have not ended), keys only
+                                                GSI `living`: living, living_order (goals that have not ended), keys only
     PLAN    goal                     PLAN
     RESULT  goal#(unit mod shards)   R000042    short names: it is by far the most frequent item
     CLAIM   goal#(unit mod shards)   C000042
@@ -23,11 +23,13 @@ from pynamodb.models import Model
 
 from agentfleet.adapters.dynamo import Item, JsonAttribute, MomentAttribute, PartsAttribute, from_micros, to_micros, to_seconds
 from agentfleet.domain.codec import dumps
-from agentfleet.domain.goal import Failure
+from agentfleet.domain.goal import LONGEST_LIFE, Failure, Goal
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
 
-LIFETIME: Final = timedelta(days=30)
-"""How long goals are kept after their end, and everything else of them after it was written."""
+KEPT: Final = timedelta(days=30)
+"""How long a goal is kept after its end."""
+LIFETIME: Final = LONGEST_LIFE + KEPT
+"""How long everything else of a goal is kept after it was written: what a goal did first is there as long as the goal is."""
 GOAL: Final = "GOAL"
 PLAN: Final = "PLAN"
 GOALS_INDEX: Final = "goals"
@@ -65,9 +67,33 @@ def journal_partition(goal_id: str, task_id: str) -> str:
     return f"{goal_id}#journal#{task_id}"
 
 
-def living_key(goal_id: str) -> str:
-    """Partition key of a living goal in the index `living`."""
-    return str(crc32(goal_id.encode()) % LIVING_PARTS)
+def listed_key(goal: Goal) -> str:
+    """Sort key of a goal in the index `goals`: by its creation."""
+    return f"{goal.created.isoformat(timespec='microseconds')}#{goal.id}"
+
+
+def living_keys(goal: Goal) -> tuple[str | None, str | None]:
+    """Partition and sort key of a goal in the index `living`; none of one that has ended.
+
+    Goals that a tenant's window counts lie together in the order of their creation, and their keys say how wide they are:
+    `acme#2026-01-02T03:04:05.678000+00:00#g1#500`. So one query of keys finds them, and starting one changes nothing. All
+    others, such as sub-plans, lie anywhere.
+    """
+    if goal.state.is_final:
+        return None, None
+    if goal.parent or not goal.state.is_alive:
+        return _living_part(goal.id), f"#{goal.id}"
+    part, prefix = living_place(goal.tenant)
+    return part, f"{prefix}{listed_key(goal)}#{goal.tasks}"
+
+
+def living_place(tenant: str) -> tuple[str, str]:
+    """Partition key of what a tenant's window counts in the index `living`, and how its sort keys begin."""
+    return _living_part(tenant), f"{tenant}#"
+
+
+def _living_part(name: str) -> str:
+    return str(crc32(name.encode()) % LIVING_PARTS)
 
 
 class GoalsIndex(GlobalSecondaryIndex["GoalItem"]):  # type: ignore[no-untyped-call]
@@ -90,7 +116,8 @@ class GoalItem(Model):
     tenant = UnicodeAttribute()
     listed = UnicodeAttribute(null=True)
     living = UnicodeAttribute(null=True)
-    """Only of goals that have not ended: what isn't there is not in the index either."""
+    living_order = UnicodeAttribute(null=True)
+    """Both only of goals that have not ended: what isn't there is not in the index either."""
     name = UnicodeAttribute()
     state = UnicodeAttribute()
     created = MomentAttribute()

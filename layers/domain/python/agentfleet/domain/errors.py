@@ -57,6 +57,13 @@ class PermanentError(FleetError):
     """Raised by a capability: trying again can't help. The task fails at once."""
 
 
+class ResultMissing(PermanentError):
+    """What a task or a goal's output refers to should have a result by now and has none: going on would be without it."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f"the result of {task}, which this refers to, is there no more: nothing can go on without it")
+
+
 class BadOutput(PermanentError):
     """A capability's output is not what the capability promised, or not JSON: its own mistake, whatever it was asked for."""
 

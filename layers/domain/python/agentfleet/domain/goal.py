@@ -1,6 +1,6 @@
 """A goal: what somebody wants done, and the states it goes through."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -14,6 +14,8 @@ from agentfleet.domain.names import Priority
 
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 """The error of a goal that had not ended in time."""
+LONGEST_LIFE: Final = timedelta(days=30)
+"""The longest deadline that a goal may have, and what one that names none has: results are kept for longer than that."""
 
 OnFailure = Literal["fail", "skip", "compensate", "replan"]
 MAX_DEPTH: Final = 5
@@ -104,6 +106,13 @@ class Undoing(Struct, frozen=True):
     """Why the last saga gave up, and on which task; nothing while one runs."""
 
 
+class Width(Struct, frozen=True):
+    """How much of its tenant's window a goal may ask for."""
+
+    goal_id: str
+    tasks: int
+
+
 class Goal(Struct, frozen=True):
     """A goal as it is stored. Its plan and its results live beside it."""
 
@@ -119,7 +128,7 @@ class Goal(Struct, frozen=True):
     labels: dict[str, str] = field(default_factory=dict)
     parent: Parent | None = None
     deadline: datetime | None = None
-    """When it fails if it has not ended by then."""
+    """When it fails if it has not ended by then; None: `LONGEST_LIFE` after its creation."""
     paused: datetime | None = None
     """Since when its tasks are held back; results of tasks that were running still count."""
     resumed: datetime | None = None
@@ -146,15 +155,20 @@ class Goal(Struct, frozen=True):
         return (self.finished - self.created).total_seconds() if self.finished else None
 
     @property
+    def due(self) -> datetime:
+        """When it fails if it has not ended by then, waiting for a person or paused as it may be."""
+        return self.deadline or self.created + LONGEST_LIFE
+
+    @property
     def was_late(self) -> bool:
         """Did it fail because its deadline was past?"""
         return self.failure is not None and self.failure.error == DEADLINE_EXCEEDED and self.failure.task is None
 
     def lateness(self, now: datetime) -> Failure | None:
         """Why it has to fail now because its deadline is past; None while it isn't."""
-        if self.deadline is None or now < self.deadline:
+        if now < self.due:
             return None
-        return Failure(DEADLINE_EXCEEDED, f"it had not ended by {self.deadline:%Y-%m-%d %H:%M:%S} UTC")
+        return Failure(DEADLINE_EXCEEDED, f"it had not ended by {self.due:%Y-%m-%d %H:%M:%S} UTC")
 
     def move(self, to: GoalState, **changes: Any) -> "Goal":
         """The goal in its next state. Raises IllegalTransition."""

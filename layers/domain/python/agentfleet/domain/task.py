@@ -16,7 +16,7 @@ from agentfleet.domain.budget import (
     measure_name,
 )
 from agentfleet.domain.errors import InvalidRequest, Problem
-from agentfleet.domain.goal import MAX_DEPTH, OnFailure
+from agentfleet.domain.goal import LONGEST_LIFE, MAX_DEPTH, OnFailure
 from agentfleet.domain.names import Priority
 
 MAX_TASKS: Final = 100_000
@@ -25,8 +25,8 @@ MAX_WORDS: Final = 4_000
 MAX_RETRIES: Final = 6
 """One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
 MAX_ALTERNATIVES: Final = 5
-MAX_DEADLINE: Final = 30 * 86_400
-"""Seconds: as long as goals are kept."""
+MAX_DEADLINE: Final = int(LONGEST_LIFE.total_seconds())
+"""Seconds."""
 MAX_TASK_SECONDS: Final = 840
 """A Lambda invocation may take 900 s; the rest is for loading, storing and releasing."""
 

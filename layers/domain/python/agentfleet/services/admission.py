@@ -44,8 +44,8 @@ class Admission:
     are used up; narrow ones count with the tasks that they have. The part is settled when the goal is accepted and compiled
     into its plan: nothing is counted while it runs, and so nothing can be miscounted.
 
-    A wide goal costs a look at the tenant's other goals. Narrow ones cost none until as many tasks as the least part of a
-    window holds have been accepted here; while half of the window is in use, one every two seconds.
+    A wide goal costs a look at the keys of the tenant's other goals under way. Narrow ones cost none until as many tasks as
+    the least part of a window holds have been accepted here; while half of the window is in use, one every two seconds.
     """
 
     def __init__(self, goals: GoalStore, window: int, clock: Clock) -> None:
@@ -84,10 +84,10 @@ class Admission:
     def _look(self, tenant: str, accepted: dict[str, tuple[datetime, int]], now: datetime) -> _Standing:
         """What the tenant has under way: as the index shows it, and what was accepted here too late for that."""
         found = self._goals.alive(tenant, LOOKED_AT)
-        shown = {goal.id for goal in found}
+        shown = {one.goal_id for one in found}
         late = {name: one for name, one in accepted.items() if now - one[0] < INDEX_DELAY}
         standing = _Standing(self._window, seen=now, accepted=late)
-        self._replay(standing, (goal.tasks for goal in reversed(found)))
+        self._replay(standing, (one.tasks for one in reversed(found)))
         self._replay(standing, (tasks for name, (_, tasks) in late.items() if name not in shown))
         return standing
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from agentfleet.domain import references
-from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.errors import IllegalTransition, ResultMissing
 from agentfleet.domain.goal import Failure, Goal, GoalState, Parent, Undoing
 from agentfleet.domain.plan import Place, PlanReader, Range, expand, to_ranges
 from agentfleet.domain.result import RESTING, Result, TaskOutcome, TaskState
@@ -40,11 +40,22 @@ def resolve_template(
     template: Any,
     sources: dict[str, tuple[Place, ...]],
     outcome_at: Callable[[Place], TaskOutcome | None],
+    *,
+    partial: bool = False,
 ) -> Any:
-    """A JSON value with its references replaced by the outputs they name; what has no output gives null."""
+    """A JSON value with its references replaced by the outputs they name; a task that was skipped, or failed, gives null.
+
+    So does one without a result, if the value is `partial`, made of what there happens to be. Else raises ResultMissing.
+    """
+
+    def output_at(place: Place, source: str) -> Any:
+        outcome = outcome_at(place)
+        if outcome is None and not partial:
+            raise ResultMissing(source)
+        return outcome and outcome.output
 
     def output_of(reference: references.Reference) -> Any:
-        outputs = [outcome.output if (outcome := outcome_at(place)) else None for place in sources[reference.source]]
+        outputs = [output_at(place, reference.source) for place in sources[reference.source]]
         return outputs if reference.is_family else outputs[0]
 
     return references.resolve(template, output_of)
@@ -159,10 +170,16 @@ class Finisher:
     ) -> Goal:
         """Bring a goal to its end and tell the bus and the task that delegated it. Gives the goal as it stands then.
 
-        `undo` says whether what its tasks did is undone first; None: as the goal's own policy has it. Raises DeliveryFailed.
+        `undo` says whether what its tasks did is undone first; None: as the goal's own policy has it. A goal that has
+        succeeded fails if a result that its output is made of is there no more. Raises DeliveryFailed.
         """
-        undo = state is not GoalState.SUCCEEDED and (goal.on_failure == "compensate" if undo is None else undo)
-        ended, ours = self._settle(goal, state, failure, undo=undo)
+        wanted = undo
+        undo = state is not GoalState.SUCCEEDED and (goal.on_failure == "compensate" if wanted is None else wanted)
+        try:
+            ended, ours = self._settle(goal, state, failure, undo=undo)
+        except ResultMissing as error:
+            lost = Failure(type(error).__name__, str(error))
+            return self.end(goal, GoalState.FAILED, failure=lost, repeated=repeated, undo=wanted)
         if ours or (repeated and ended.state in {state, GoalState.COMPENSATING}):
             self.announce(ended)
         return ended

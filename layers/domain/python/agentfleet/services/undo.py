@@ -142,7 +142,7 @@ class Undoer:
             raise NotFound(f"task {task.id} of goal {goal.id} has no compensation")
         places = [(unit.number, 0), *(place for group in compensation.sources.values() for place in group)]
         outcome_at = fetch_outcomes(self._results, goal, places)
-        value = resolve_template(compensation.input, compensation.sources, outcome_at)
+        value = resolve_template(compensation.input, compensation.sources, outcome_at, partial=True)
         own = outcome_at((unit.number, 0))
         attempted = own is None or own.state is not TaskState.SUCCEEDED
         undoes = Undoes(task.id, ids.task_key(goal.id, task.id), attempted)
