@@ -56,10 +56,12 @@ class Queues:
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
         self.sending(messages)
-        self._send([(names.task_queue(FLEET, one.pool, one.priority), one.body()) for one in messages])
+        self._send(
+            [(names.task_queue(FLEET, one.pool, one.priority), one.body(), one.delay.total_seconds()) for one in messages]
+        )
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
-        self._send([(RELEASE, one.body()) for one in messages])
+        self._send([(RELEASE, one.body(), 0.0) for one in messages])
 
     def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
         for receipt, time in receipts.items():
@@ -67,20 +69,20 @@ class Queues:
             if message is not None:
                 message.visible = self.world.now + time.total_seconds()
 
-    def _send(self, messages: Sequence[tuple[str, Any]]) -> None:
+    def _send(self, messages: Sequence[tuple[str, Any, float]]) -> None:
         cut = self.world.torn(len(messages))
         twins = self.world.weather.twins
-        for queue, body in messages[:cut]:
-            self.put(queue, body)
+        for queue, body, delay in messages[:cut]:
+            self.put(queue, body, delay)
             if twins and self.world.luck.random() < twins:
-                self.put(queue, body)
+                self.put(queue, body, delay)
         if cut is not None:
             self.world.tear(DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken"))
 
     def put(self, queue: str, body: Any, delay: float = 0.0) -> None:
         """One message into a queue; in the worst weather it may be lost."""
         weather = self.world.weather
-        if weather.lost_sends and delay == 0.0 and self.world.luck.random() < LOST:
+        if weather.lost_sends and queue != SUBMISSIONS and self.world.luck.random() < LOST:
             self.world.note(f"*** lost on its way to {queue}: {body}")
             return
         self._sent += 1

@@ -179,7 +179,7 @@ async def deal(input: dict[str, Any], context: TaskContext) -> Any:
 
 
 def _inside(context: TaskContext) -> None:
-    """Two may be inside a claimed task only if the lease of the first is over, or both are of one delivery."""
+    """Two may be inside a claimed task only if the lease of the first is over, or it is dead."""
     task = (context.goal_id, context.task_id)
     world = STAGE.world
     if context.fence is None:
@@ -191,7 +191,7 @@ def _inside(context: TaskContext) -> None:
     claim = STAGE.claim_of(context.goal_id, context.task_id, context.fence)
     now = context.clock()
     for other, environment in STAGE.at_work.get(task, ()):
-        if other.owner != claim.owner and other.until > now and not environment.is_dead:
+        if other.until > now and not environment.is_dead:
             world.violate(f"task {context.task_id} of {context.goal_id}: two at work within one lease")
     STAGE.at_work.setdefault(task, []).append((claim, world.current))
 

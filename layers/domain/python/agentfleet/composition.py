@@ -219,6 +219,7 @@ class Platform:
             goals,
             plans,
             results,
+            reach.claims,
             catalog,
             releaser,
             finisher,
