@@ -179,7 +179,7 @@ async def deal(input: dict[str, Any], context: TaskContext) -> Any:
 
 
 def _inside(context: TaskContext) -> None:
-    """Two may be inside a claimed task only if the lease of the first is over, or it is dead."""
+    """Two may be inside a claimed task only if the lease of the first is over."""
     task = (context.goal_id, context.task_id)
     world = STAGE.world
     if context.fence is None:

@@ -254,7 +254,8 @@ def test_loops_are_still_loops(context: TaskContext) -> None:
     template = (
         "<{% for n in [3, 1, 2]|sort if n > 1 %}{{ loop.index }}/{{ loop.length }}:{{ n }}{{ ',' if not loop.last }}"
         "{% else %}none{% endfor %}|{% for n in [] %}{% else %}none{% endfor %}|"
-        "{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}|{% for a in [[1, [2]]] recursive %}{{ a if a is number else loop(a) }}{% endfor %}>"
+        "{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}|"
+        "{% for a in [[1, [2]]] recursive %}{{ a if a is number else loop(a) }}{% endfor %}>"
     )
 
     html, _ = render(context, template=template, format="html")

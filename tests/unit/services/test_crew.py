@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from threading import Event, get_ident
 
 import pytest
@@ -22,6 +23,12 @@ def spin(seen: list[BaseException]) -> None:
     except BaseException as error:
         seen.append(error)
         raise
+
+
+def slowly(value: int) -> int:
+    """The value, after a moment."""
+    time.sleep(0.01)
+    return value
 
 
 async def give_up(crew: Crew, *call: object, name: str = "g/t", after: float = 0.05) -> None:
@@ -101,7 +108,7 @@ def test_who_waits_for_a_thread_gets_the_next_free_one() -> None:
     crew = Crew(1)
 
     async def main() -> list[int]:
-        calls = (crew.call(lambda n=n: time.sleep(0.01) or n, name="g/u", seconds=LONG) for n in range(5))
+        calls = (crew.call(partial(slowly, n), name="g/u", seconds=LONG) for n in range(5))
         return list(await asyncio.gather(*calls))
 
     assert [asyncio.run(main()) for _ in range(2)] == [[0, 1, 2, 3, 4]] * 2

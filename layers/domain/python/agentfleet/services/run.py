@@ -2,7 +2,7 @@
 
 The order within a batch is what makes a crash harmless: goal alive → not stopped → approved → claim → do → result → join →
 release → the message is deleted. Whatever is repeated after a crash finds its result already there and only joins and
-releases again.
+releases again. What fails for one goal gives back that goal's messages, and no others.
 """
 
 import asyncio
