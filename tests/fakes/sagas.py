@@ -1,5 +1,6 @@
 """The saga's state machine as statemachines/saga.asl.json has it, in memory: it remembers everything and never dies itself."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,10 +10,14 @@ from agentfleet.services.saga import Saga, Undo
 
 SPREAD = 2.0
 """Seconds before the first look."""
-TRIES = 7
-"""Of one compensation."""
+RETRIES = {"PermanentError": 0, "Postponed": 20, "States.ALL": 6}
+"""Of one compensation, by what its error is called."""
+INTERVALS = {"Postponed": (5.0, 900.0), "States.ALL": (1.0, 120.0)}
+"""Seconds before the first of these retries and before a late one; in between they double."""
 TIMEOUT = 1800.0
 """Seconds that an answer may take."""
+HEARTBEAT = 300.0
+"""Seconds between two signs of life, and between the sending and the first."""
 CALL_RETRY = 2.0
 
 
@@ -21,11 +26,19 @@ class _Open:
     """A compensation on its way."""
 
     undo: Undo
-    tries: int = 0
+    tries: Counter[str] = field(default_factory=Counter)
+    """Retries, by what the error was called."""
     token: str = ""
     """Empty: it waits to be sent again."""
     moment: float = 0.0
     """When it is sent again, or given up."""
+    deaf: float = 0.0
+    """When it is given up unless there is a sign of life."""
+
+    @property
+    def rings(self) -> float:
+        """When something happens to it by itself."""
+        return min(self.moment, self.deaf) if self.token else self.moment
 
 
 @dataclass(slots=True)
@@ -51,6 +64,8 @@ class SagaMachine:
 
     def __init__(self, now: Callable[[], float], send: Callable[[str, str], None]) -> None:
         self.executions: dict[tuple[str, int], Execution] = {}
+        self.retries: Counter[str] = Counter()
+        """Of all compensations, by what the error was called."""
         self._now = now
         self._send = send
         self._tokens: dict[str, tuple[Execution, _Open]] = {}
@@ -79,7 +94,10 @@ class SagaMachine:
             self._again(execution, one, error, cause)
 
     def beat(self, token: str) -> bool:
-        return token in self._tokens
+        if token not in self._tokens:
+            return False
+        self._tokens[token][1].deaf = self._now() + HEARTBEAT
+        return True
 
     # What time does.
 
@@ -88,7 +106,7 @@ class SagaMachine:
         now = self._now()
         for execution in self.executions.values():
             for one in list(execution.open):
-                if one.moment <= now:
+                if one.rings <= now:
                     self._ring(execution, one)
         waiting = (one for one in self.executions.values() if not (one.ended or one.open or one.calling))
         return next((one for one in waiting if one.due <= now), None)
@@ -97,7 +115,7 @@ class SagaMachine:
         """When something happens next by itself."""
         running = [one for one in self.executions.values() if not one.ended and not one.calling]
         times = [one.due for one in running if not one.open]
-        return min([*times, *(one.moment for execution in running for one in execution.open)], default=None)
+        return min([*times, *(one.rings for execution in running for one in execution.open)], default=None)
 
     def call(self, execution: Execution, saga: Saga) -> None:
         """Call its function and go on from what it says; if that dies or raises, it is called again later."""
@@ -125,20 +143,25 @@ class SagaMachine:
 
     def _ask(self, execution: Execution, one: _Open) -> None:
         self._sent += 1
-        one.token, one.tries, one.moment = f"token-{self._sent}", one.tries + 1, self._now() + TIMEOUT
+        now = self._now()
+        one.token, one.moment, one.deaf = f"token-{self._sent}", now + TIMEOUT, now + HEARTBEAT
         self._tokens[one.token] = (execution, one)
         self._send(one.undo.queue, dumps({**one.undo.message, "token": one.token}))
 
     def _ring(self, execution: Execution, one: _Open) -> None:
         if one.token:
             del self._tokens[one.token]
-            self._again(execution, one, "States.Timeout", "")
+            self._again(execution, one, "States.Timeout" if one.moment <= self._now() else "States.HeartbeatTimeout", "")
         else:
             self._ask(execution, one)
 
     def _again(self, execution: Execution, one: _Open, error: str, cause: str) -> None:
-        if error != "PermanentError" and one.tries < TRIES:
-            one.token, one.moment = "", self._now() + 2.0 ** (one.tries - 1)
+        kind = error if error in RETRIES else "States.ALL"
+        if one.tries[kind] < RETRIES[kind]:
+            first, most = INTERVALS[kind]
+            one.token, one.moment = "", self._now() + min(most, first * 2.0 ** one.tries[kind])
+            one.tries[kind] += 1
+            self.retries[kind] += 1
             return
         execution.open.remove(one)
         execution.failures.append({"task": one.undo.task, "error": error, "cause": cause})

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agentfleet.domain.saga import Outcome
-from agentfleet.services.undo import BEAT
+from agentfleet.services.undo import BEAT, LONGEST_AWAY
+from tests.fakes import sagas
 
 FOLDER = Path(__file__).parents[2] / "statemachines"
 FILES = sorted(FOLDER.glob("*.asl.json"))
@@ -63,7 +64,7 @@ def test_every_task_is_bounded_retried_with_jitter_and_caught(definition: dict[s
         assert retries, name
         assert all(one["JitterStrategy"] == "FULL" and one["BackoffRate"] > 1 for one in retries), name
         if state["Resource"].endswith(TOKEN):
-            assert 3 * BEAT < state["HeartbeatSeconds"] < state["TimeoutSeconds"], name
+            assert max(3 * BEAT, LONGEST_AWAY) + 60 <= state["HeartbeatSeconds"] < state["TimeoutSeconds"], name
 
 
 def test_substitutions_and_expressions_stand_alone(definition: dict[str, Any]) -> None:
@@ -82,3 +83,15 @@ def test_the_saga_knows_what_its_function_may_say() -> None:
 
     assert choices == {Outcome.UNDO: "Undo A Wave", Outcome.WAIT: "Let Agents Finish"}
     assert saga["States"]["What Now"]["Default"] == "Nothing Is Left"
+
+
+def test_the_machine_in_memory_is_as_patient_as_the_deployed_one() -> None:
+    """How often it tries a compensation again for which error, after how long, and when it gives an answer up."""
+    saga = json.loads((FOLDER / "saga.asl.json").read_text(encoding="utf-8"))
+    state = states(saga)["Undo A Task"]
+    retries = {name: one for one in state["Retry"] for name in one["ErrorEquals"]}
+
+    assert (state["TimeoutSeconds"], state["HeartbeatSeconds"]) == (sagas.TIMEOUT, sagas.HEARTBEAT)
+    assert {name: one["MaxAttempts"] for name, one in retries.items()} == sagas.RETRIES
+    waits = {name: (one["IntervalSeconds"], one["MaxDelaySeconds"]) for name, one in retries.items() if one["MaxAttempts"]}
+    assert waits == sagas.INTERVALS

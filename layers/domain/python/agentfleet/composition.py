@@ -220,6 +220,7 @@ class Platform:
             goals,
             plans,
             results,
+            reach.claims,
             catalog,
             releaser,
             finisher,

@@ -87,6 +87,10 @@ class Waiting(Postponed):
     """The task waits for something that it has set going: it comes again after `delay` seconds, however often that is."""
 
 
+class Held(Postponed):
+    """Another agent holds the claim on the task: the message comes again when that can't be any more, however often that is."""
+
+
 class Stopped(Postponed):
     """Somebody threw the kill switch: the task comes again, however often that is, and goes on once it is let."""
 

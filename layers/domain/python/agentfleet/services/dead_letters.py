@@ -32,7 +32,7 @@ from agentfleet.domain.messages import TaskPointer
 from agentfleet.domain.names import SUBMISSIONS
 from agentfleet.domain.plan import PlanReader, Unit
 from agentfleet.domain.result import Result, TaskOutcome, TaskState
-from agentfleet.ports import Clock, DeadLetters, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
+from agentfleet.ports import ClaimStore, Clock, DeadLetters, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
 from agentfleet.services.authorize import Caller
 from agentfleet.services.finish import Finisher
 from agentfleet.services.incidents import IncidentLog
@@ -110,6 +110,7 @@ class DeadLetterOffice:
         goals: GoalStore,
         plans: PlanStore,
         results: ResultStore,
+        claims: ClaimStore,
         catalog: Catalog,
         releaser: Releaser,
         finisher: Finisher,
@@ -126,6 +127,7 @@ class DeadLetterOffice:
         self._goals = goals
         self._plans = plans
         self._results = results
+        self._claims = claims
         self._catalog = catalog
         self._router = Router(catalog)
         self._releaser = releaser
@@ -148,6 +150,8 @@ class DeadLetterOffice:
                     if action is not Action.KEEP:
                         self._carry_out(examined, action, reason)
                         sweep.settled(pool, letter)
+                    else:
+                        visit.held.update(_place(pool, letter))
                     visit.done[action] += 1
                 except Exception as error:
                     visit.held.update(_place(pool, letter))
@@ -256,6 +260,8 @@ class DeadLetterOffice:
             case = replace(case, was_throttled=True)
         cause = diagnose(case)
         action = decide(cause, before.redrives if before else 0, now - letter.first_sent)
+        if action is Action.FAIL and goal and pointer and self._is_held(goal, pointer.unit, now):
+            action = Action.KEEP  # somebody has another message of it, and may be about to do it: look again afterwards
         return Examined(pool, letter, cause, action, reading, before, goal, plan, unit)
 
     def _was_throttled(self, pool: str, since: datetime) -> bool:
@@ -266,6 +272,10 @@ class DeadLetterOffice:
             last = self._watch.last_throttled(names.function(self._catalog.fleet, pool))
             self._throttled[pool] = now, last
         return last is not None and last >= since
+
+    def _is_held(self, goal: Goal, unit: int, now: datetime) -> bool:
+        claim = self._claims.held(goal.id, goal.shards, [unit]).get(unit)
+        return claim is not None and claim.until > now
 
     def _unit(self, goal: Goal | None, pointer: TaskPointer | None) -> tuple[PlanReader | None, Unit | None]:
         if goal is None or pointer is None:

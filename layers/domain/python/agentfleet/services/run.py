@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, NotFound, RetryableError, Stopped, Waiting
+from agentfleet.domain.errors import CircuitOpen, Held, NotFound, RetryableError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
 from agentfleet.domain.result import POSTPONE_LIMIT, RESTING, retry_delay
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
-CLAIM_BUSY: Final = timedelta(seconds=30)
+SOON: Final = timedelta(seconds=1)
+"""At least so long a message stays away that found its unit held."""
 POISON: Final = timedelta(seconds=1)
 """A message that can't be read won't become readable: let it reach the dead-letter queue soon."""
 KNOWN_GOALS: Final = 1000
@@ -265,7 +266,10 @@ class TaskRunner:
         lease = batch.deadline + RESERVE - now
         work.claim = self._stores.claims.claim(goal.id, goal.shards, number, work.delivery.holder, now, lease)
         if work.claim is None:
-            batch.give_back(work, RetryableError(f"another agent holds unit {number} of goal {goal.id}"), CLAIM_BUSY)
+            # Not left in the queue: receives that find it held would count as its attempts, and kill the message in the end.
+            held = self._stores.claims.held(goal.id, goal.shards, [number]).get(number)
+            wait = max(SOON, held.until - now) if held else SOON
+            batch.postpone(work, Held(f"another agent holds unit {number} of goal {goal.id}", wait.total_seconds()), wait)
         elif work.claim.fence > 1:
             self._take_standing(batch, [work])  # it was claimed before, so it may have been finished
 
@@ -314,7 +318,8 @@ class TaskRunner:
         after = timedelta() if elsewhere else wanted
         # The claim goes with the old message: before its lease is over the new one would only find it taken.
         wait = max(after, work.claim.until - self._clock()) if work.claim else after
-        must_wait = isinstance(error, Stopped | Waiting) and after > timedelta()
+        is_no_refusal = isinstance(error, Held | Stopped | Waiting)
+        must_wait = is_no_refusal and after > timedelta()
         if delivery.wake >= LOOKS and must_wait:
             batch.drop(delivery)  # the unit's own message is there still
             return
@@ -329,7 +334,7 @@ class TaskRunner:
             delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
             spent=delivery.attempt - 1,
             # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
-            postponed=max(1, delivery.postponed) if isinstance(error, Stopped | Waiting) else delivery.postponed + 1,
+            postponed=max(1, delivery.postponed) if is_no_refusal else delivery.postponed + 1,
             wake=delivery.wake + must_wait if delivery.wake else 0,
         )
         self._stores.queues.send_tasks([message])

@@ -1,7 +1,8 @@
 """Undo tasks: what an agent does with the messages of a saga.
 
 The order makes a crash harmless, as with tasks: claim → undo → result → answer → the message is deleted. A compensation
-that is asked for again finds its result and only answers.
+that is asked for again finds its result and only answers. One that failed gives its claim up before it answers: each of the
+saga's retries is another message, which would find it taken.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import NotFound, RetryableError
+from agentfleet.domain.errors import NotFound, Postponed, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage
 from agentfleet.domain.plan import Unit
@@ -27,8 +28,8 @@ from agentfleet.services.work import Delivery
 _log: Final = logging.getLogger(__name__)
 BEAT: Final = 60.0
 """Seconds between two signs of life; the saga waits five times as long for one."""
-BUSY: Final = 30.0
-"""Seconds after which to look again at what somebody else undoes."""
+LONGEST_AWAY: Final = 3 * BEAT
+"""Seconds that a message may be hidden while its task is held: each time it is received is a sign of life."""
 _RESERVE: Final = timedelta(seconds=3)
 _CAUSE: Final = 1000
 
@@ -77,10 +78,9 @@ class Undoer:
             try:
                 is_undone = await self._undo(pointer, delivery, deadline)
             except _Busy as error:
-                return error
+                return error if self._answers.beat(pointer.token) else None
             except Exception as error:
-                name = "RetryableError" if is_retryable(error) else "PermanentError"
-                self._answers.failed(pointer.token, name, f"{type(error).__name__}: {error}"[:_CAUSE])
+                self._answers.failed(pointer.token, _kind(error), f"{type(error).__name__}: {error}"[:_CAUSE])
             else:
                 if is_undone:
                     self._answers.succeeded(pointer.token)
@@ -103,28 +103,41 @@ class Undoer:
         kept = ids.undo_id(goal.id)
         claim = self._claims.claim(kept, goal.shards, pointer.unit, delivery.holder, now, lease)
         if claim is None:
-            raise _Busy(f"another agent undoes unit {pointer.unit} of goal {goal.id}", BUSY)
-        if claim.fence > 1 and self._is_undone(goal, pointer.unit):
-            return True
-        plan = self._plans.read(goal.id)
-        beating = asyncio.get_running_loop().create_task(self._beat(pointer.token))
+            raise self._busy(goal, pointer.unit, now)
         try:
-            output = await self._perform(goal, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
+            if claim.fence == 1 or not self._is_undone(goal, pointer.unit):
+                await self._undo_claimed(goal, pointer, delivery, deadline, claim)
         except TaskTimeout:
             raise  # what it began may still act: nobody else may before the lease ends
         except Exception:
             self._release(claim, goal.shards)
             raise
+        return True
+
+    def _busy(self, goal: Goal, unit: int, now: datetime) -> "_Busy":
+        kept = ids.undo_id(goal.id)
+        held = self._claims.held(kept, goal.shards, [unit]).get(unit)
+        wait = (held.until - now).total_seconds() if held else 0.0
+        return _Busy(f"another agent undoes unit {unit} of goal {goal.id}", min(LONGEST_AWAY, max(1.0, wait)))
+
+    async def _undo_claimed(
+        self, goal: Goal, pointer: UndoPointer, delivery: Delivery, deadline: datetime, claim: Claim
+    ) -> None:
+        """Run the compensation, with signs of life meanwhile, and store that it ran."""
+        started = self._clock()
+        plan = self._plans.read(goal.id)
+        beating = asyncio.get_running_loop().create_task(self._beat(pointer.token))
+        try:
+            output = await self._perform(goal, plan.unit(pointer.unit), deadline, delivery.attempt, claim.fence)
         finally:
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
-        duration = (self._clock() - now).total_seconds()
+        duration = (self._clock() - started).total_seconds()
         outcome = TaskOutcome(TaskState.SUCCEEDED, output)
         self._results.put(
-            goal.shards, [Result(kept, pointer.unit, (outcome,), self._agent_id, now, duration, delivery.attempt)]
+            goal.shards, [Result(claim.goal_id, claim.unit, (outcome,), self._agent_id, started, duration, delivery.attempt)]
         )
-        return True
 
     def _release(self, claim: Claim, shards: int) -> None:
         try:
@@ -156,4 +169,11 @@ class Undoer:
 
 
 class _Busy(RetryableError):
-    """Somebody else undoes the same task."""
+    """Somebody else undoes the same task, for `delay` seconds at most, or there will be time to look again then."""
+
+
+def _kind(error: Exception) -> str:
+    """By what name the saga is told of it: it tries each as often as statemachines/saga.asl.json says."""
+    if isinstance(error, Postponed):
+        return "Postponed"
+    return "RetryableError" if is_retryable(error) else "PermanentError"
