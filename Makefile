@@ -61,7 +61,7 @@ lint: install
 	$(BIN)/lint-imports
 
 test-fast: install
-	$(BIN)/pytest -n auto --dist loadgroup -m "not emulator"
+	$(BIN)/pytest -n auto -m "not emulator"
 
 test: lint test-fast
 	$(BIN)/pytest -m emulator

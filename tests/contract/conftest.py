@@ -1,5 +1,6 @@
 """Three worlds for every contract test: fakes, moto in this process, and the emulator."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ WORLDS = ["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)]
 TRUST = dumps(
     {"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
 )
+RECEIVES = ("AmazonSQS.ReceiveMessage", b"AmazonSQS.ReceiveMessage")
+"""In the header of a request: as text or as bytes, whichever the signer left."""
 SERVICES = ("dynamodb", "dynamodb_once", "s3", "sqs", "events", "functions", "logs", "cloudwatch")
 
 
@@ -44,11 +47,16 @@ def _clients(endpoint: str | None = None) -> Clients:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """While this lasts, moto takes requests one by one: it checks a condition, or counts, in several steps."""
-    lock, answer = Lock(), BotocoreStubber.process_request
+    """While this lasts, moto takes requests one by one: it checks a condition, or counts, in several steps.
+
+    Those that wait for messages have a lock for each such request: whoever sends one would wait for them.
+    """
+    locks: defaultdict[str, Lock] = defaultdict(Lock)
+    answer = BotocoreStubber.process_request
 
     def process_request(stubber: BotocoreStubber, request: AWSPreparedRequest) -> TYPE_RESPONSE | None:
-        with lock:
+        waits = request.headers.get("X-Amz-Target") in RECEIVES
+        with locks[repr(request.body) if waits else ""]:
             return answer(stubber, request)
 
     with patch.object(BotocoreStubber, "process_request", process_request):

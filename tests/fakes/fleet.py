@@ -1,7 +1,7 @@
 """The whole platform in one process: real services over fakes, with environments that can be killed at any call."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -37,6 +37,13 @@ from tests.fakes.sagas import SagaMachine
 from tests.fakes.work import FakeClaims, FakeGoals, FakeJoins, FakePlans, FakeResults
 
 INVOCATION = timedelta(seconds=60)
+READS = frozenset(
+    {"goals.get", "plans.read", "results.get", "journals.read", "claims.held", "approvals.get", "approvals.of_goal"}
+    | {"kills.read", "breakers.read"}
+)
+"""Calls that change nothing."""
+NOWHERE = -1
+"""The place of a call that is not counted."""
 
 
 class Killed(BaseException):
@@ -51,17 +58,18 @@ class Faults:
         self.kill_at: int | None = None
         self.before = False
         self.stays_dead = False
+        self.left_out: Container[str] = ()
         self._is_dead = False
         self._mutex = Lock()
 
-    def arm(self, call: int | None, *, before: bool = False, stays_dead: bool = False) -> None:
+    def arm(self, call: int | None, *, before: bool = False, stays_dead: bool = False, left_out: Container[str] = ()) -> None:
         """Count from zero again and kill at this call (None: never).
 
         `stays_dead`: whatever else the environment still tries dies too, until it is started again, as with several calls
-        under way at once.
+        under way at once. `left_out`: calls that are not counted.
         """
         self.calls, self.kill_at, self.before, self.stays_dead = [], call, before, stays_dead
-        self._is_dead = False
+        self.left_out, self._is_dead = left_out, False
 
     def die(self) -> None:
         """The environment is dead from now on, until another takes over."""
@@ -80,8 +88,9 @@ class Faults:
         with self._mutex:
             if self._is_dead:
                 raise Killed(f"dead already: {name}")
-            number = len(self.calls)
-            self.calls.append(name)
+            number = NOWHERE if name in self.left_out else len(self.calls)
+            if number != NOWHERE:
+                self.calls.append(name)
             if number == self.kill_at:
                 self._is_dead = self.stays_dead
         if number == self.kill_at and self.before:

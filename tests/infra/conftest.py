@@ -1,19 +1,10 @@
 """The fleet's templates, synthesized once: cdk-nag looks at them on the way and fails the synth if it finds anything."""
 
-from pathlib import Path
-
 import pytest
 
 from cdk.catalog import read_fleet
 from tests.infra.projects import FLEET, write_project
 from tests.infra.templates import Templates, synthesize, synthesize_project
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep this folder in one worker, which synthesizes once."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("infra"))
 
 
 @pytest.fixture(scope="session")
