@@ -152,7 +152,7 @@ class Controller:
         standing: dict[int, Result] = {}
         for start in range(0, len(units), PART):
             part = self._results.get(source.id, source.shards, units[start : start + PART])
-            copies = [replace(one, goal_id=fork_id) for one in part.values()]
+            copies = [replace(one, goal_id=fork_id, origin=one.origin or source.id) for one in part.values()]
             standing |= {one.unit: one for one in self._results.put(source.shards, copies)}
         return standing
 
