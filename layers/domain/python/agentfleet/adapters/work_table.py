@@ -105,6 +105,7 @@ class GoalItem(Model):
     resumed = MomentAttribute(null=True)
     origin = UnicodeAttribute(null=True)
     words = UnicodeAttribute(null=True)
+    asked = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)
     bounds = JsonAttribute(null=True)
     finished = MomentAttribute(null=True)

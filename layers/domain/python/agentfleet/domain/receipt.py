@@ -196,7 +196,7 @@ def price_goal(
         _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,
               "one per join and batch, per claimed unit, per agent seen"),
         _line("DynamoDB", "reads", _reads(plan, sizes, batches, results, taken), "read units", prices.read_units,
-              "the goal per agent and second, the plan per agent, each reference, the final tally"),
+              "the goal per agent and second and at its end, the plan per agent, each reference, the final tally"),
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
         _line("SQS", "attempts that failed", RETRY_REQUESTS * retries, "requests", prices.requests_sqs,
@@ -275,7 +275,7 @@ def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int, tak
     output = len({place[0] for places in plan.header.sources.values() for place in places})
     tally = max(plan.header.shards, -(-results * RESULT_BYTES // 4096))  # of whole partitions
     copied = 2 * len(taken)  # looked for, and read
-    return float(batches.goal_reads * goal + plans + references + output + tally + copied)
+    return float((batches.goal_reads + 1) * goal + plans + references + output + tally + copied)
 
 
 def _is_idempotent(capability: str, catalog: Catalog) -> bool:
