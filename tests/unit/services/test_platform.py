@@ -257,7 +257,7 @@ def test_the_same_key_gives_the_same_goal_once(fleet: InProcessFleet) -> None:
 
 
 def test_a_key_that_comes_with_another_request_is_refused(fleet: InProcessFleet) -> None:
-    """Whoever made a mistake with keys hears of it, instead of waiting for what was never begun. Old goals don't know theirs."""
+    """Whoever mixes keys up hears of it. A goal that was made before goals knew their requests takes any."""
     first = fleet.submit(goal_of({"id": "a", "input": {"value": 1}}), key="order-1")
 
     with pytest.raises(InvalidRequest, match=f"another request, which made goal {first.id}"):

@@ -184,7 +184,7 @@ def parse_request(body: Any) -> GoalRequest:
 
 
 def digest_of(request: GoalRequest) -> str:
-    """What a request is known by when its key comes again. Saying a default makes no difference, nor does the order of fields."""
+    """What a request is known by when its key comes again: the same in any order of fields, with defaults said or not."""
     return ids.digest_of(request.model_dump(mode="json", exclude_defaults=True))
 
 
