@@ -43,6 +43,7 @@ def check(simulation: "Simulation") -> None:
     _check_payments(simulation)
     _check_refunds(simulation)
     simulation.forks.check()
+    simulation.stops.check()
     check_accounts(simulation)
     check_history(simulation, simulation.chronicle)
     if still := simulation.keepers.health.open_incidents():
@@ -176,9 +177,10 @@ def _check_payments(simulation: "Simulation") -> None:
         if goal_id not in simulation.plans.plans:
             continue  # of a compensation
         unit = simulation.plans.plans[goal_id].unit(number)
-        if unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED":
-            if key_of(simulation, goal_id, number, unit.tasks[0].id) not in STAGE.ledger:
-                violate(f"task {unit.tasks[0].id} of {goal_id} succeeded without paying")
+        task = unit.tasks[0].id
+        has_paid = unit.capability == "sim.pay" and result.outcomes[0].state == "SUCCEEDED"
+        if has_paid and key_of(simulation, goal_id, number, task) not in STAGE.ledger:
+            violate(f"task {task} of {goal_id} succeeded without paying")
 
 
 def _check_refunds(simulation: "Simulation") -> None:

@@ -175,9 +175,7 @@ class Forks:
             ):
                 sound.update(tasks)
                 units[number] = tasks
-        asked = [
-            task for tasks in units.values() if all(_is_named(one, order.fork.keep) for one in tasks) for task in tasks
-        ]
+        asked = [task for tasks in units.values() if all(_is_named(one, order.fork.keep) for one in tasks) for task in tasks]
         if self._simulation.scenario.weather.window < NO_LANES and asked:
             return set(units)
         return {

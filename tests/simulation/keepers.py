@@ -39,7 +39,7 @@ class Keepers:
             "health": (self.health, HEALTH),
         }
         watched = {name: Watched(world, name, port, methods) for name, (port, methods) in ports.items()}
-        self._healing = simulation.platform.healing(**watched)  # type: ignore[arg-type]
+        self._healing = simulation.own_platform().healing(**watched)  # type: ignore[arg-type]
         simulation.queues.sending = self._sending
         skew = simulation.scenario.weather.skew
         self._healer = Actor("healer", world.order.uniform(-skew, skew) if skew else 0.0)
@@ -104,6 +104,7 @@ class Keepers:
 
     def _sending(self, messages: Sequence[TaskMessage]) -> None:
         """The healer may send only what can be in no queue any more, and what follows a dead letter (decision 0009)."""
+        self._simulation.stops.sending(messages)
         if self._world.current is not self._healer:
             return
         before = self._began - COUNTS_LAG.total_seconds()
@@ -112,6 +113,8 @@ class Keepers:
         dead = {one.body for name, queue in queues for one in queue.values() if name.endswith(DEAD)}
         for message in messages:
             found, is_of_letter = held.get(message.body()), any(message.goal_id in body for body in dead)
+            if not is_of_letter:
+                self._simulation.stops.healing(message, self._began)
             if found is None or found.is_late or is_of_letter or self.broke_off_at(found.sent):
                 continue
             if found.sent < before:

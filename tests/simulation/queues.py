@@ -56,10 +56,10 @@ class Queues:
 
     def send_tasks(self, messages: Sequence[TaskMessage]) -> None:
         self.sending(messages)
-        self._send([(names.task_queue(FLEET, one.pool, one.priority), one.body()) for one in messages])
+        self._send([(names.task_queue(FLEET, one.pool, one.priority), one.body(), one.delay) for one in messages])
 
     def send_releases(self, messages: Sequence[ReleaseMessage]) -> None:
-        self._send([(RELEASE, one.body()) for one in messages])
+        self._send([(RELEASE, one.body(), timedelta()) for one in messages])
 
     def hide(self, queue: str, receipts: Mapping[str, timedelta]) -> None:
         for receipt, time in receipts.items():
@@ -67,12 +67,13 @@ class Queues:
             if message is not None:
                 message.visible = self.world.now + time.total_seconds()
 
-    def _send(self, messages: Sequence[tuple[str, Any]]) -> None:
+    def _send(self, messages: Sequence[tuple[str, Any, timedelta]]) -> None:
         cut = self.world.torn(len(messages))
         twins = self.world.weather.twins
-        for queue, body in messages[:cut]:
-            self.put(queue, body)
-            if twins and self.world.luck.random() < twins:
+        for queue, body, delay in messages[:cut]:
+            self.put(queue, body, delay.total_seconds())
+            # What goes round has no twins: one in each round would double it again and again.
+            if twins and not delay and self.world.luck.random() < twins:
                 self.put(queue, body)
         if cut is not None:
             self.world.tear(DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken"))

@@ -26,7 +26,7 @@ from agentfleet.services.approval import LocalApprovals
 from agentfleet.services.breaker import LocalBreakers
 from agentfleet.services.capability import TaskContext
 from agentfleet.services.journal import LocalJournals
-from agentfleet.services.kill import GOAL_FRESH, LocalKills
+from agentfleet.services.kill import GOAL_FRESH
 from agentfleet.services.routing import LocalRouting
 from agentfleet.services.run import TaskRunner
 from agentfleet.services.work import Delivery
@@ -41,6 +41,7 @@ from tests.simulation.keepers import Keepers
 from tests.simulation.people import People
 from tests.simulation.queues import SUBMISSIONS, Queues
 from tests.simulation.scenario import Scenario, Weather, scenario_of
+from tests.simulation.stops import Stops
 from tests.simulation.strands import Strands
 from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, PRICE, REFUNDED, STAGE, TENANT
 from tests.simulation.world import INVOCATION, Actor, Killed, World
@@ -79,6 +80,8 @@ class Environment(Actor):
         super().__init__(f"{pool}-{number}", skew)
         self.pool = pool
         self.runner: TaskRunner | None = None
+        self.taken: list[tuple[str, str, Any, int]] = []
+        """Id, receipt, body and number of receives of each message that it is at."""
 
 
 class Simulation:
@@ -96,22 +99,19 @@ class Simulation:
         self.sagas = self.answers = SagaMachine(lambda: world.now, self.queues.put)
         watched: Any = {name: tables.Watched(world, name, getattr(self, name), methods) for name, methods in PORTS.items()}
         bits = iter(range(1, 1 << 30))
-        self.platform = Platform(
-            Outside(
-                **watched,
-                blobs=None,  # type: ignore[arg-type]  # no task here has files
-                clock=world.clock,
-                breakers=LocalBreakers(),
-                budgets=self.accounts,
-                kills=LocalKills(),
-                routing=LocalRouting(),
-                journals=LocalJournals(),
-            ),
-            _catalog(scenario.weather),
-            {},
-            random_bits=lambda _: next(bits),
-            fraction=world.order.random,
+        self.stops = Stops(self)
+        self._outside = Outside(
+            **watched,
+            blobs=None,  # type: ignore[arg-type]  # no task here has files
+            clock=world.clock,
+            breakers=LocalBreakers(),
+            budgets=self.accounts,
+            kills=self.stops.store,
+            routing=LocalRouting(),
+            journals=LocalJournals(),
         )
+        self._random_bits: Callable[[int], int] = lambda _: next(bits)
+        self.platform = self._new_platform()
         self.watched_goals: GoalStore = watched["goals"]
         self.people = People(self)
         self.forks = Forks(self)
@@ -129,6 +129,15 @@ class Simulation:
         world.upcoming = self._upcoming
         world.duplicate, world.wake_hidden = self.queues.duplicate, self.queues.wake_hidden
         self._submit_all()
+
+    def _new_platform(self) -> Platform:
+        catalog = _catalog(self.scenario.weather)
+        return Platform(self._outside, catalog, {}, random_bits=self._random_bits, fraction=self.world.order.random)
+
+    def own_platform(self) -> Platform:
+        """For an environment that has just begun: what it knows of the kill switch is nobody else's. Where there is nothing to
+        know, all share one."""
+        return self._new_platform() if self.stops.is_on else self.platform
 
     def _make_environments(self) -> dict[str, list[Actor]]:
         weather, order = self.scenario.weather, self.world.order
@@ -162,6 +171,7 @@ class Simulation:
         """To rest."""
         STAGE.world, STAGE.subplans = self.world, self.scenario.subplans
         STAGE.starting, STAGE.claim_of, STAGE.delete = self._starting, self._claim_of, self.queues.delete
+        STAGE.going_on = self.stops.going_on
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
         STAGE.undone, STAGE.late, STAGE.undoing = {}, set(), self._undoing
         STAGE.kills, STAGE.using = Counter(), self.meter.use
@@ -174,7 +184,7 @@ class Simulation:
     # What can begin now.
 
     def _startable(self) -> list[Callable[[], None]]:
-        found = self.people.startable() + self.forks.startable()
+        found = self.people.startable() + self.forks.startable() + self.stops.startable()
         execution = self.sagas.due()  # first: it may send messages
         if execution is not None:
             found.append(partial(self._look, execution))
@@ -206,6 +216,7 @@ class Simulation:
             self.keepers.upcoming(),
             self.people.upcoming(),
             self.forks.upcoming(),
+            self.stops.upcoming(),
         ]
         return min((one for one in times if one is not None), default=None)
 
@@ -223,6 +234,7 @@ class Simulation:
         def activity() -> None:
             actor.cut_off = world.now + INVOCATION
             actor.receives = max(one[3] for one in taken)
+            faults = len(world.faults)
             if world.trace is not None:
                 world.note(f"receives {', '.join(f'{one[0]}#{one[3]} {one[2]}' for one in taken)} from {queue}")
             try:
@@ -236,6 +248,8 @@ class Simulation:
             except Exception as error:
                 world.note(f"fails as a whole: {error!r}")
                 return
+            if isinstance(actor, Environment):
+                self.stops.returning(actor, returned, faults)
             for identity, receipt, _, _ in taken:
                 if identity not in returned:
                     self.queues.delete(queue, receipt)
@@ -246,7 +260,8 @@ class Simulation:
     def _handle(self, actor: Actor, queue: str, taken: list[tuple[str, str, Any, int]]) -> set[str]:
         if isinstance(actor, Environment):
             if actor.runner is None:
-                actor.runner = pool_runner(self.platform, actor.pool, actor.name, CAPABILITIES[actor.pool])
+                actor.runner = pool_runner(self.own_platform(), actor.pool, actor.name, CAPABILITIES[actor.pool])
+            actor.taken = taken
             deliveries = [Delivery(identity, receipt, body, count, queue) for identity, receipt, body, count in taken]
             batch = actor.drive(actor.runner.run(deliveries, self.world.clock() + timedelta(seconds=INVOCATION)))
             return set(batch.returned)
@@ -277,6 +292,7 @@ class Simulation:
 
     def _starting(self, context: TaskContext, value: dict[str, Any]) -> None:
         """A task is about to run: may it, and does all that it waits for have a result?"""
+        self.stops.starting(context)
         violate, name = self.world.violate, f"task {context.task_id} of {context.goal_id}"
         started = self.world.current.started_at
         expected = self.expected.of(context.goal_id)

@@ -42,6 +42,8 @@ class Stage:
         self.world: World
         self.subplans: tuple[dict[str, Any], ...] = ()
         self.starting: Callable[[TaskContext, dict[str, Any]], None] = lambda context, value: None
+        self.going_on: Callable[[TaskContext], None] = lambda context: None
+        """Asked by a task that is about to pay; raises if it may not."""
         self.claim_of: Callable[[str, str, int], Claim]
         """(goal, task, fence) → the claim that gave this fence."""
         self.delete: Callable[[str, str], None] = lambda queue, receipt: None
@@ -118,6 +120,7 @@ async def pay(input: dict[str, Any], context: TaskContext) -> Any:
         STAGE.starting(context, input)
         if input.get("permanent"):
             _trouble(input, context)
+        STAGE.going_on(context)
         _charge(context)
         _trouble(input, context)
         return _answer(input)

@@ -6,7 +6,8 @@ from tests.simulation.mutants.healing import HEALING
 from tests.simulation.mutants.outside import OUTSIDE
 from tests.simulation.mutants.sagas import SAGAS
 from tests.simulation.mutants.services import SERVICES
+from tests.simulation.mutants.stops import STOPS
 
-MUTANTS = (*SERVICES, *OUTSIDE, *SAGAS, *HEALING, *BUDGETS, *FORKS)
+MUTANTS = (*SERVICES, *OUTSIDE, *SAGAS, *HEALING, *BUDGETS, *FORKS, *STOPS)
 
 __all__ = ["MUTANTS"]

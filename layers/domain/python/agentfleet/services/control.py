@@ -119,11 +119,11 @@ class Controller:
         """A new goal with this one's plan and those of its results that are kept; everything else runs again.
 
         `keep` are patterns of task ids (`*` and `?`) whose successful results are taken over, with those that they came of.
-        What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same fork once, and
-        goes on where a call that never answered stopped. The goal is stored when all that it keeps is: whoever finds one
-        that is still PLANNING, as the healer may, can set it going without running what was to be kept.
-        Raises NotFound, InvalidRequest naming the task or path or a key that asked for another fork, Forbidden while the tenant is stopped,
-        DeliveryFailed (fork again with the key).
+        What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same
+        fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is:
+        whoever finds one that is still PLANNING, as the healer may, can set it going without running what was to be kept.
+        Raises NotFound, InvalidRequest naming the task or path or a key that asked for another fork, Forbidden while the
+        tenant is stopped, DeliveryFailed (fork again with the key).
         """
         source = self.own(goal_id, tenant)
         now = self._clock()
@@ -131,6 +131,8 @@ class Controller:
         asked = ids.digest_of([*keep, changes]) if key else None
         known = self._known(fork_id, asked)
         if known and known.state is not GoalState.PLANNING:
+            if known.state is GoalState.SUCCEEDED:
+                self._finisher.announce(known)  # where all was kept, whoever made it may have died before telling
             return known
         self._switch.refuse(tenant)
         old = self._plans.read(source.id).whole()
@@ -146,6 +148,11 @@ class Controller:
         ended = self._finisher.fill(fork, plan, list(done.values()))
         if known is None and not self._goals.create(fork):
             fork = self._goals.get([fork_id])[fork_id]  # another call of this key was quicker
+        elif known is None:  # or it was not, but has copied what the goal has reached since this one looked
+            standing = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
+            more = {number: one for number, one in standing.items() if number not in done}
+            done |= more
+            ended = self._finisher.fill(fork, plan, list(more.values())) or ended
         return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
 
     def _known(self, fork_id: str, asked: str | None) -> Goal | None:
@@ -184,11 +191,7 @@ class Controller:
             or (source.undoing and self._is_taken_back(unit, found[unit.number]))
         }
         sound = reachable(plan, again)
-        wanted = {
-            number
-            for number in sound
-            if all(_is_named(task.id, keep) for task in plan.unit(number).tasks)
-        }
+        wanted = {number for number in sound if all(_is_named(task.id, keep) for task in plan.unit(number).tasks)}
         return sorted(wanted | leading_to(plan, wanted))
 
     def _is_taken_back(self, unit: Unit, result: Result) -> bool:

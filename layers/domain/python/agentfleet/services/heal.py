@@ -275,6 +275,8 @@ class Healer:
             self._finisher.advance(goal, plan, list(results.values()), repeated=True)
             return _Repair(IncidentKind.UNFINISHED)
         if is_complete(plan, done.keys()):
+            if goal.state is GoalState.PLANNING:
+                self._finisher.tell_accepted(goal)  # a fork that keeps everything
             self._finisher.end(goal, GoalState.SUCCEEDED, repeated=True)
             return _Repair(IncidentKind.UNFINISHED)
         waiting = frontier(plan, done.keys())

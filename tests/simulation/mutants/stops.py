@@ -1,0 +1,44 @@
+"""Bugs in the kill switch."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from agentfleet.services.kill import KillStage, KillSwitch, stopped_by
+from agentfleet.services.run import TaskRunner
+from agentfleet.services.work import Batch
+from tests.simulation.mutants.mutant import Mutant
+
+_concerns = KillSwitch._concerns
+_send_postponed = TaskRunner._send_postponed
+
+
+def _give_back(self: KillStage, batch: Batch) -> None:
+    """Leaves what is stopped to its queue, which counts."""
+    for work in list(batch.works):
+        if kill := self._switch.stopping(work.goal.tenant, self._pool):
+            batch.give_back(work, stopped_by(kill, self._clock(), 0.0), timedelta(seconds=5))
+
+
+def _count_the_stop(self: TaskRunner, batch: Batch) -> None:
+    batch.postponed = [(_used_up(work), error, after) for work, error, after in batch.postponed]
+    _send_postponed(self, batch)
+
+
+def _used_up(work: Any) -> Any:
+    work.delivery = replace(work.delivery, attempt=work.delivery.attempt + 1)
+    return work
+
+
+def _pools_only(self: KillSwitch, kill: Any, tenant: str, pool: str | None) -> bool:
+    return kill.scope.kind == "pool" and _concerns(self, kill, tenant, pool)
+
+
+STOPS: Final = (
+    Mutant("what is stopped runs", KillStage, "__call__", lambda self, batch: None),
+    Mutant("what is stopped is given back", KillStage, "__call__", _give_back),
+    Mutant("a stopped pool's work uses up an attempt", TaskRunner, "_send_postponed", _count_the_stop),
+    Mutant("the healer sends what is stopped", KillSwitch, "quiet_until", lambda self, tenant, pools: None),
+    Mutant("only pools can be stopped", KillSwitch, "_concerns", _pools_only),
+)
