@@ -47,6 +47,8 @@ def test_the_weather_is_bad_enough() -> None:
     assert any(goal.pauses for one in scenarios for goal in one.goals)
     assert any(goal.deadline for one in scenarios for goal in one.goals)
     assert any(goal.tokens for one in scenarios for goal in one.goals)
+    assert any(goal.fork for one in scenarios for goal in one.goals)
+    assert any(one.stops for one in scenarios)
     assert sum(one.weather.lost_sends for one in scenarios) > 10
 
 
