@@ -1,17 +1,22 @@
 """Commands that submit, watch and list goals, and take a hand in them."""
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from client.cli.session import FAILED, INTERRUPTED, Json, Limit, connect, one_of, print_json
+from client.errors import ApiUnreachable, FleetApiError
 
 if TYPE_CHECKING:
     from agentfleet.services.goal_views import GoalView, ParameterView
     from client.api import FleetClient
+
+SERVER_ERRORS: Final = 500
+"""Of HTTP's status: from here on it is not the caller's mistake."""
 
 GoalId = Annotated[str, typer.Argument(metavar="GOAL", help="A goal's id.")]
 
@@ -228,6 +233,9 @@ def fork(
             "--set", "-s", metavar="TASK.input.PATH=VALUE", help="Another input; the task and all after it run again."
         ),
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key again goes on with the fork that it began.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and watch it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -239,7 +247,13 @@ def fork(
             raise typer.BadParameter(f"--set takes TASK.input.PATH=VALUE, not {place!r}")
         changes.setdefault(task, {})[path] = _typed(place, text, None)
     with connect(ctx) as client:
-        view = client.fork(goal, keep or ("*",), changes)
+        key = key or secrets.token_hex(8)
+        try:
+            view = client.fork(goal, keep or ("*",), changes, key=key)
+        except (ApiUnreachable, FleetApiError) as error:
+            if isinstance(error, ApiUnreachable) or error.status >= SERVER_ERRORS:
+                typer.echo(f"What was copied so far is kept: the same command with --key {key} goes on from there.", err=True)
+            raise
         if watch:
             follow(client, view.id, as_json=as_json)
             return

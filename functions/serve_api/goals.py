@@ -22,7 +22,8 @@ State = Annotated[GoalState | None, Query(description="Only goals in this state"
     "/goals",
     tags=["goals"],
     summary="Submit a goal",
-    description="202 for a new goal; 200 with the goal that was made before, if the Idempotency-Key was used already. "
+    description="202 for a new goal; 200 with the goal that was made before, if the Idempotency-Key was used already; "
+    "422 if it was used for another request. "
     "The body may be gzipped (Content-Encoding: gzip), up to 32 MB unpacked.",
     **answers(
         400, 403, 413, 415, 503, success=202, description="Accepted", also={200: ("Accepted before", goal_views.GoalView)}

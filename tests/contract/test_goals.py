@@ -29,6 +29,7 @@ def test_a_goal_comes_back_as_it_was_stored(world: World) -> None:
         counts={"SUCCEEDED": 2, "FAILED": 1},
         failure=Failure("PermanentError", "it's «broken»", "load"),
         output=AWKWARD,
+        asked="0123456789ab",
         words="«Fetch» the page, then\nsay what it says 🚀",
         undoing=Undoing(GoalState.FAILED, 3, done=True, failure=Failure("PermanentError", "closed", "hotel")),
     )

@@ -36,6 +36,7 @@ def test_a_result_comes_back_as_it_was_stored(world: World) -> None:
         agent="goal:gchild",
         duration=1234.000001,
         attempt=7,
+        origin="g0000000000000000000000",
     )
 
     assert world.results.put(4, [stored]) == [stored]

@@ -153,7 +153,7 @@ class Forks:
     def _is_copy(self, result: Result) -> bool:
         source = self._sources[result.goal_id]
         original = self._simulation.results.results.get((source, result.unit))
-        return original is not None and structs.replace(original, goal_id=result.goal_id) == result
+        return original is not None and structs.replace(original, goal_id=result.goal_id, origin=original.goal_id) == result
 
     def _tasks(self, goal_id: str, unit: int) -> list[str]:
         return [task.id for task in self._simulation.plans.plans[goal_id].unit(unit).tasks]

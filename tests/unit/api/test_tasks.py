@@ -157,6 +157,21 @@ def test_a_huge_goal_knows_readiness_from_references(world: World) -> None:
     assert sum(counts.values()) == 2_102
 
 
+def test_a_huge_goals_results_are_counted_anew_after_some_seconds(world: World) -> None:
+    """Whoever asks meanwhile sees the last count: counting reads every result."""
+    goal = world.submit(*({"id": f"p.{n}"} for n in range(10_000)))
+    world.step()
+    world.step()
+    first = world.call("GET", f"/goals/{goal}").body["counts"]
+    world.step()
+
+    second = world.call("GET", f"/goals/{goal}").body["counts"]
+    world.fleet.clock.advance(2)
+    third = world.call("GET", f"/goals/{goal}").body["counts"]
+
+    assert [counts["SUCCEEDED"] for counts in (first, second, third)] == [10, 10, 20]
+
+
 def test_progress_of_a_running_goal_reads_each_result_once(world: World) -> None:
     """Results never change, so that looking at a goal again reads only what is new."""
     goal = world.submit(*chain(3))

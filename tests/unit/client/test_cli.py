@@ -383,6 +383,24 @@ def test_a_goal_is_paused_resumed_and_forked(fleet: Fleet, world: World) -> None
     fleet("pause", goal, code=6)
 
 
+def test_a_fork_that_is_cut_off_says_how_to_go_on(
+    fleet: Fleet, world: World, gateway: "Gateway", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the key that it took; another try without it would begin anew."""
+    monkeypatch.setattr("client.connection.delay", lambda *_: 0)
+    goal = world.submit({"id": "a"})
+    world.step()
+    gateway.script = [httpx.ReadTimeout("too long") for _ in range(10)]
+
+    said = fleet("fork", goal, code=4).stderr
+    key = said.partition("--key ")[2].split()[0]
+    gateway.script = []
+    first, second = (json.loads(fleet("fork", goal, "--key", key, "--json").stdout)["id"] for _ in range(2))
+
+    asked = {request.headers["idempotency-key"] for request in gateway.requests if request.url.path.endswith("/fork")}
+    assert (asked, first) == ({key}, second)
+
+
 def test_healing_and_dead_letters_are_shown_and_handled(fleet: Fleet, world: World, tmp_path: Path) -> None:
     """A run in words, incidents, letters with their diagnosis, redriven by key or buried with a reason."""
     goal = fleet("submit", str(goal_file(tmp_path)), "--json").stdout

@@ -69,6 +69,22 @@ def test_attempts_that_failed_cost_requests() -> None:
     assert lines["SQS", "attempts that failed"].quantity == 6
 
 
+def test_a_fork_does_not_pay_again_for_what_it_took_over() -> None:
+    """That was done and paid for by the goal that it came from: here it was written, and what follows was sent."""
+    own = [result(2, "work-1", 5.0, 0.5), result(3, "work-1", 6.0, 0.5)]
+    taken = [result(number, "work-1", 1.0 + number, 40.0, attempt=3, origin="g1") for number in (0, 1)]
+
+    found, lines = find_batches([*taken, *own], plan(4), CATALOG), bill([*taken, *own])
+    alone = find_batches(own, plan(4), CATALOG)
+
+    assert (found.invocations, found.gb_seconds, found.agents) == (2, 2 * (0.5 + OVERHEAD), 1)
+    assert found.sends == alone.sends + 1
+    assert lines["DynamoDB", "goal and results"].quantity == 4
+    assert lines["DynamoDB", "joins, claims, agents"].quantity == found.joins + 2 + 1
+    assert lines["SQS", "messages sent"].quantity == found.sends
+    assert lines["SQS", "attempts that failed"].quantity == 0
+
+
 def undone(unit: int, started: float, seconds: float = 0.5) -> Event:
     """A stored result of a compensation."""
     return replace(result(unit, "work-1", started, seconds), kind=EventKind.COMPENSATED)

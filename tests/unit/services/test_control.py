@@ -452,6 +452,29 @@ def test_a_repeated_fork_goes_on_with_the_plan_and_the_copies_of_its_first_call(
     assert (again.goal(fork.id).output, sorted(done), copies) == ([7, 1], ["b", "c"], 0)
 
 
+def test_a_forks_key_that_comes_with_another_order_is_refused(fleet: InProcessFleet) -> None:
+    """Once the fork is there: until then nobody has been told of any."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    fork = fleet.platform.control.fork(goal.id, "acme", ["a"], {}, "k")
+
+    with pytest.raises(InvalidRequest, match=f"another request, which made goal {fork.id}"):
+        fleet.platform.control.fork(goal.id, "acme", ["b"], {}, "k")
+
+
+def test_a_forks_results_say_who_did_them(fleet: InProcessFleet) -> None:
+    """Also where a fork is forked: the goal that did it has paid for it, and stands for what it brought about."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    fork = fleet.platform.control.fork(goal.id, "acme", ["a"], {})
+    fleet.settle()
+
+    again = fleet.platform.control.fork(fork.id, "acme", ["b"], {})
+
+    assert [fleet.result_of(fork.id, unit).origin for unit in range(3)] == [goal.id, None, None]
+    assert [fleet.result_of(again.id, unit).origin for unit in range(2)] == [goal.id, fork.id]
+
+
 def test_a_fork_is_held_within_the_bounds_of_its_goal(fleet: InProcessFleet) -> None:
     """What an agent's model set going may not reach further by being forked."""
     goal = fleet.submit(CHAIN)

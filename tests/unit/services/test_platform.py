@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentfleet.agent import Agent, SubPlan, TaskContext
 from agentfleet.domain.errors import DeliveryFailed, InvalidRequest, PermanentError, RetryableError
@@ -242,17 +243,41 @@ def test_cancelling_drops_what_was_waiting(fleet: InProcessFleet) -> None:
 
 
 def test_the_same_key_gives_the_same_goal_once(fleet: InProcessFleet) -> None:
-    """A repeated submission finds its goal, even with another body, and starts nothing."""
+    """A repeated submission finds its goal and starts nothing, in whatever words it says the same."""
     first = fleet.submit(goal_of({"id": "a", "input": {"value": 1}}), key="order-1")
     fleet.settle()
     sent = fleet.queues.sent
 
-    again = fleet.submit(goal_of({"id": "z"}, {"id": "y"}), key="order-1")
+    again = fleet.submit(goal_of({"input": {"value": 1}, "id": "a", "depends_on": []}, priority="normal"), key="order-1")
     other_tenant = fleet.submit(goal_of({"id": "a"}), key="order-1", tenant="rival")
 
     assert again == fleet.goal(first.id)
     assert fleet.queues.sent == sent + 1
     assert other_tenant.id != first.id
+
+
+def test_a_key_that_comes_with_another_request_is_refused(fleet: InProcessFleet) -> None:
+    """Whoever mixes keys up hears of it. A goal that was made before goals knew their requests takes any."""
+    first = fleet.submit(goal_of({"id": "a", "input": {"value": 1}}), key="order-1")
+
+    with pytest.raises(InvalidRequest, match=f"another request, which made goal {first.id}"):
+        fleet.submit(goal_of({"id": "a", "input": {"value": 2}}), key="order-1")
+    fleet.goals.goals[first.id] = replace(fleet.goal(first.id), asked=None)
+
+    assert fleet.submit(goal_of({"id": "a", "input": {"value": 2}}), key="order-1").id == first.id
+
+
+def test_of_many_agents_that_end_a_goal_at_once_one_counts_its_results(fleet: InProcessFleet) -> None:
+    """Where all its tasks fail together, each of their agents knows the goal as it was before."""
+    goal = fleet.submit(goal_of({"id": "a"}, {"id": "b"}))
+    seen = fleet.goal(goal.id)
+    fleet.faults.arm(None)
+
+    for _ in range(50):
+        fleet.platform.finisher.end(seen, GoalState.FAILED)
+
+    assert fleet.faults.calls.count("results.tally") == 1
+    assert fleet.bus.topics() == ["GoalAccepted", "GoalFailed"]
 
 
 def test_what_is_refused_leaves_nothing_behind(fleet: InProcessFleet) -> None:

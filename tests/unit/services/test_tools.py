@@ -89,7 +89,11 @@ def test_the_same_key_is_the_same_goal(world: World) -> None:
     tools = toolbox(world)
     call(world, tools, "work__echo", key="k", value=1)
 
-    assert call(world, tools, "work__echo", key="k", value=2).value == 1
+    again, other = call(world, tools, "work__echo", key="k", value=1), call(world, tools, "work__echo", key="k", value=2)
+
+    assert (again.value, len(world.fleet.goals.goals)) == (1, 1)
+    assert other.is_error
+    assert "was used for another request" in other.text
     assert len(call(world, tools, "list_goals").value["goals"]) == 1
 
 

@@ -162,6 +162,8 @@ def _result_facts(image: Mapping[str, Any], writes: int) -> dict[str, Any]:
     }
     if "n" in image:
         facts["attempt"] = int(image["n"]["N"])
+    if "f" in image:
+        facts["origin"] = image["f"]["S"]
     if "p" in image:
         facts["filed"] = True
     if "e" in image:

@@ -132,6 +132,7 @@ class GoalItem(Model):
     resumed = MomentAttribute(null=True)
     origin = UnicodeAttribute(null=True)
     words = UnicodeAttribute(null=True)
+    asked = UnicodeAttribute(null=True)
     budget = JsonAttribute(null=True)
     bounds = JsonAttribute(null=True)
     finished = MomentAttribute(null=True)
@@ -170,7 +171,7 @@ def to_result_item(result: Result, shards: int, outputs: str, digest: str | None
     """A result as an item. `outputs` is the JSON list of its outputs, left out if it is filed in S3 under `digest`.
 
     s: a letter per task (absent: one, succeeded) · o: outputs (absent: all null) · p: digest · e: failures by slot ·
-    a: agent · t: started, µs · d: duration, s · n: attempt (absent: 1).
+    a: agent · t: started, µs · d: duration, s · n: attempt (absent: 1) · f: the goal that did it (absent: its own).
     """
     outcomes = result.outcomes
     states = "".join(_LETTERS[outcome.state] for outcome in outcomes)
@@ -197,6 +198,8 @@ def to_result_item(result: Result, shards: int, outputs: str, digest: str | None
         item["e"] = {"S": dumps(failures)}
     if result.attempt != 1:
         item["n"] = {"N": str(result.attempt)}
+    if result.origin:
+        item["f"] = {"S": result.origin}
     return item
 
 
@@ -222,6 +225,7 @@ def from_result_item(item: Item, goal_id: str, outputs: Sequence[Any] | None = N
         started=from_micros(item["t"]["N"]),
         duration=float(item["d"]["N"]),
         attempt=int(item["n"]["N"]) if "n" in item else 1,
+        origin=item["f"]["S"] if "f" in item else None,
     )
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.budget import Budget
-from agentfleet.domain.errors import IllegalTransition
+from agentfleet.domain.errors import IllegalTransition, InvalidRequest
 from agentfleet.domain.names import Priority
 
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
@@ -137,6 +137,8 @@ class Goal(Struct, frozen=True):
     """The goal that it was forked from."""
     words: str = ""
     """What was asked for, if it was asked for in words."""
+    asked: str | None = None
+    """Digest of the request that made it, if that had an idempotency key."""
     budget: Budget | None = None
     """What it may use up, and what the goals above it may; None where nothing limits it."""
     bounds: Bounds | None = None
@@ -169,6 +171,12 @@ class Goal(Struct, frozen=True):
         if now < self.due:
             return None
         return Failure(DEADLINE_EXCEEDED, f"it had not ended by {self.due:%Y-%m-%d %H:%M:%S} UTC")
+
+    def refuse_other(self, asked: str) -> None:
+        """Raises InvalidRequest if its key comes again with another request than the one with this digest."""
+        if self.asked not in {None, asked}:
+            said = f"was used for another request, which made goal {self.id}: send the same again, or take another key"
+            raise InvalidRequest.of("idempotency-key", said)
 
     def move(self, to: GoalState, **changes: Any) -> "Goal":
         """The goal in its next state. Raises IllegalTransition."""

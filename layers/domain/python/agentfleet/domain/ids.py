@@ -1,9 +1,12 @@
 """Identifiers: time-ordered for goals, derived where the same thing must get the same id twice."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any, Final
 
+_ASKED: Final = 12
 _UNDO = ".undo"
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -25,6 +28,12 @@ def derived_goal_id(tenant: str, key: str) -> str:
     """The goal id that an idempotency key stands for: the same tenant and key always give the same goal."""
     digest = hashlib.sha256(f"{tenant}\x00{key}".encode()).digest()
     return f"g{_base32(int.from_bytes(digest[:14], 'big') >> 2, 22)}"
+
+
+def digest_of(asked: Any) -> str:
+    """A short digest of a request as JSON, the same in whatever order its fields come. Short, for every goal keeps one."""
+    body = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(body.encode()).hexdigest()[:_ASKED]
 
 
 def child_goal_id(goal_id: str, unit: int, slot: int) -> str:

@@ -7,6 +7,7 @@ agent worked; they lean on the platform's own rules (ten messages a request, one
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ from msgspec import Struct
 from agentfleet.domain.catalog import Catalog
 from agentfleet.domain.history import APPROVALS, ENDED, Event, EventKind, moves_head
 from agentfleet.domain.model_use import ModelUse
-from agentfleet.domain.plan import CompiledPlan, Range, count
+from agentfleet.domain.plan import CompiledPlan, Range, count, expand
 from agentfleet.domain.prices import PriceTable
 
 SQS_BATCH: Final = 10
@@ -81,13 +82,19 @@ class Sizes(Struct, frozen=True):
     goal: int
 
 
-def find_batches(events: Iterable[Event], plan: CompiledPlan, catalog: Catalog) -> Batches:
-    """Group results into invocations: what one agent did at one time, at most its pool's batch of it."""
+def find_batches(events: Sequence[Event], plan: CompiledPlan, catalog: Catalog) -> Batches:
+    """Group results into invocations: what one agent did at one time, at most its pool's batch of it.
+
+    What a fork took over was done and paid for elsewhere: here it is entered into its joins, and what follows it is sent.
+    """
     by_agent: dict[str, list[Event]] = defaultdict(list)
+    taken = [plan.unit(number) for number in sorted(_taken_over(events))]
     for event in events:
-        if event.kind is EventKind.RESULT and not event.facts["agent"].startswith("goal:"):
+        if event.kind is EventKind.RESULT and "origin" not in event.facts and not event.facts["agent"].startswith("goal:"):
             by_agent[event.facts["agent"]].append(event)
-    invocations = joins = sends = goal_reads = 0
+    invocations = goal_reads = 0
+    joins = len({join for unit in taken for join, _ in unit.joins})
+    sends = _requests(len({number for unit in taken for number in expand(unit.releases)} - {unit.number for unit in taken}))
     gb_seconds = 0.0
     for agent, done in by_agent.items():
         pool = catalog.pools.get(agent.rpartition("-")[0])
@@ -103,6 +110,16 @@ def find_batches(events: Iterable[Event], plan: CompiledPlan, catalog: Catalog) 
             joins += len({join for unit in units for join, _ in unit.joins})
             sends += _requests(count(unit_range for unit in units for unit_range in unit.releases))
     return Batches(invocations, gb_seconds, joins, sends, len(by_agent), goal_reads)
+
+
+def _taken_over(events: Iterable[Event]) -> frozenset[int]:
+    """The units whose results a fork took over."""
+    return frozenset(int(event.facts["unit"]) for event in events if event.kind is EventKind.RESULT and "origin" in event.facts)
+
+
+def _left(ranges: Sequence[Range], taken: AbstractSet[int]) -> int:
+    """How many units of these were still to be sent."""
+    return sum(number not in taken for number in expand(ranges)) if taken else count(ranges)
 
 
 def _end(event: Event) -> int:
@@ -150,18 +167,23 @@ def price_goal(
     and their sizes are estimated.
     """
     batches = find_batches(events, plan, catalog)
-    wide: list[Sequence[Range]] = [plan.header.roots, *(join.releases for join in plan.joins)]
-    released = sum(_requests(count(ranges)) for ranges in wide) + batches.sends
-    spread = sum(_spread(count(ranges)) for ranges in wide)
+    taken = _taken_over(events)
+    wide = [_left(ranges, taken) for ranges in (plan.header.roots, *(join.releases for join in plan.joins))]
+    released = sum(map(_requests, wide)) + batches.sends
+    spread = sum(map(_spread, wide))
     invocations = batches.invocations + spread
     written = sum(int(event.facts["writes"]) for event in events if event.kind not in APPROVALS)
     plan_writes = -(-(sizes.plan if sizes.plan_is_inline else 200) // 1024)
     results = sum(event.kind is EventKind.RESULT for event in events)
-    claimed = sum(not _is_idempotent(plan.unit(number).capability, catalog) for number in range(plan.header.units))
+    claimed = sum(not _is_idempotent(unit.capability, catalog) for unit in plan.units if unit.number not in taken)
     history = _history(events, segments)
-    retries = sum(int(event.facts.get("attempt", 1)) - 1 for event in events if event.kind is EventKind.RESULT)
+    retries = sum(
+        int(event.facts.get("attempt", 1)) - 1
+        for event in events
+        if event.kind is EventKind.RESULT and "origin" not in event.facts
+    )
     submitted = 0 if is_sub_plan else 1
-    sent_at_once = min(FAN_OUT, count(plan.header.roots))
+    sent_at_once = min(FAN_OUT, wide[0])
     accept_seconds = (ACCEPT_SECONDS + ACCEPT_TASK * plan.header.tasks + ACCEPT_UNIT * sent_at_once) * submitted
     filed = sum(bool(event.facts.get("filed")) for event in events)
     ends = sum(event.kind is EventKind.MOVED and bool(event.facts.get(ENDED)) for event in events)
@@ -173,8 +195,8 @@ def price_goal(
         _line("DynamoDB", "history, read", history.reads, "read units", prices.read_units, "its head and end, once a segment"),
         _line("DynamoDB", "joins, claims, agents", batches.joins + claimed + batches.agents, "write units", prices.write_units,
               "one per join and batch, per claimed unit, per agent seen"),
-        _line("DynamoDB", "reads", _reads(plan, sizes, batches, results), "read units", prices.read_units,
-              "the goal per agent and second, the plan per agent, each reference, the final tally"),
+        _line("DynamoDB", "reads", _reads(plan, sizes, batches, results, taken), "read units", prices.read_units,
+              "the goal per agent and second and at its end, the plan per agent, each reference, the final tally"),
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
         _line("SQS", "attempts that failed", RETRY_REQUESTS * retries, "requests", prices.requests_sqs,
@@ -253,15 +275,18 @@ def _history(events: Sequence[Event], segments: Sequence[int]) -> _History:
     return _History(writes, sum(1 + -(-size // 4096) for size in segments))
 
 
-def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int) -> float:
+def _reads(plan: CompiledPlan, sizes: Sizes, batches: Batches, results: int, taken: AbstractSet[int]) -> float:
     references = sum(
-        len({place[0] for task in unit.tasks for places in task.sources.values() for place in places}) for unit in plan.units
+        len({place[0] for task in unit.tasks for places in task.sources.values() for place in places})
+        for unit in plan.units
+        if unit.number not in taken
     )
     goal = max(1, -(-sizes.goal // 4096))
     plans = batches.agents * max(1, -(-sizes.plan // 4096))
     output = len({place[0] for places in plan.header.sources.values() for place in places})
     tally = max(plan.header.shards, -(-results * RESULT_BYTES // 4096))  # of whole partitions
-    return float(batches.goal_reads * goal + plans + references + output + tally)
+    copied = 2 * len(taken)  # looked for, and read
+    return float((batches.goal_reads + 1) * goal + plans + references + output + tally + copied)
 
 
 def _is_idempotent(capability: str, catalog: Catalog) -> bool:

@@ -48,6 +48,8 @@ class Result(Struct, frozen=True):
     duration: float
     """Seconds."""
     attempt: int = 1
+    origin: str | None = None
+    """The goal that did it, where a fork took it over: what it cost and what it brought about are that goal's."""
 
     @property
     def first_failure(self) -> Failure | None:

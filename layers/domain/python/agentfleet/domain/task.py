@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from agentfleet.domain import ids
 from agentfleet.domain.budget import (
     MEASURES,
     MOST_DOLLARS,
@@ -180,6 +181,11 @@ def parse_request(body: Any) -> GoalRequest:
         return GoalRequest.model_validate(body)
     except ValidationError as error:
         raise InvalidRequest(problems_of(error, body)) from error
+
+
+def digest_of(request: GoalRequest) -> str:
+    """What a request is known by when its key comes again: the same in any order of fields, with defaults said or not."""
+    return ids.digest_of(request.model_dump(mode="json", exclude_defaults=True))
 
 
 def parse_budget(body: Any) -> BudgetSpec:

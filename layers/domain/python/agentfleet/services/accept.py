@@ -17,7 +17,7 @@ from agentfleet.domain.goal import MAX_DEPTH, Goal, GoalState, Parent
 from agentfleet.domain.names import PLANNER, TENANT
 from agentfleet.domain.plan import CompiledPlan, PlanReader
 from agentfleet.domain.playbook import Playbook
-from agentfleet.domain.task import BudgetSpec, GoalRequest, PlanSpec, TaskSpec, parse_budget, parse_plan
+from agentfleet.domain.task import BudgetSpec, GoalRequest, PlanSpec, TaskSpec, digest_of, parse_budget, parse_plan
 from agentfleet.domain.tool_policy import ToolNotAllowed
 from agentfleet.ports import Clock, GoalStore, MessageBus, PlanStore
 from agentfleet.services.admission import Admission
@@ -65,14 +65,17 @@ class Accepter:
     def accept(self, request: GoalRequest, tenant: str, key: str | None) -> tuple[Goal, bool]:
         """The goal, and whether this call made it. `key` (an idempotency key or event id) makes the same goal once.
 
-        Raises InvalidRequest or, while the tenant is stopped, Forbidden, with nothing stored;
+        Raises InvalidRequest, also for a key that came with another request before, or, while the tenant is stopped,
+        Forbidden, with nothing stored;
         DeliveryFailed if a queue did not take the first tasks (submit again with the same key).
         """
         if not TENANT.fullmatch(tenant):
             raise InvalidRequest.of("tenant", f"may hold letters, digits and ._-, up to 64, not {tenant!r:.80}")
         now = self._clock()
         goal_id = ids.derived_goal_id(tenant, key) if key else ids.new_goal_id(now, self._random_bits)
-        if key and (known := self._goals.get([goal_id]).get(goal_id)):
+        asked = digest_of(request) if key else None
+        if asked and (known := self._goals.get([goal_id]).get(goal_id)):
+            known.refuse_other(asked)
             return self.resume(known), False
         self._switch.refuse(tenant)
         plan = self._plan(request)
@@ -96,11 +99,15 @@ class Accepter:
             on_failure=request.on_failure,
             labels=request.labels,
             words=request.goal or "",
+            asked=asked,
             deadline=now + timedelta(seconds=request.deadline) if request.deadline else None,
             budget=self._budget(request.budget),
         ).move(GoalState.PLANNING)
         if not self._goals.create(goal):
-            return self.resume(self._goals.get([goal_id])[goal_id]), False
+            known = self._goals.get([goal_id])[goal_id]
+            if asked:
+                known.refuse_other(asked)
+            return self.resume(known), False
         return self.resume(goal, stored), True
 
     def delegate(

@@ -122,13 +122,14 @@ class Controller:
         What is changed, failed or was undone runs again, and so does all that waits for it. The same `key` gives the same
         fork once, and goes on where a call that never answered stopped. The goal is stored when all that it keeps is:
         whoever finds one that is still PLANNING, as the healer may, can set it going without running what was to be kept.
-        Raises NotFound, InvalidRequest naming the task or path, Forbidden while the tenant is stopped,
-        DeliveryFailed (fork again with the key).
+        Raises NotFound, InvalidRequest naming the task or path or a key that asked for another fork, Forbidden while the
+        tenant is stopped, DeliveryFailed (fork again with the key).
         """
         source = self.own(goal_id, tenant)
         now = self._clock()
         fork_id = ids.derived_goal_id(tenant, f"fork:{goal_id}:{key}") if key else ids.new_goal_id(now, self._random_bits)
-        known = self._goals.get([fork_id]).get(fork_id)
+        asked = ids.digest_of([*keep, changes]) if key else None
+        known = self._known(fork_id, asked)
         if known and known.state is not GoalState.PLANNING:
             if known.state is GoalState.SUCCEEDED:
                 self._finisher.announce(known)  # where all was kept, whoever made it may have died before telling
@@ -140,7 +141,7 @@ class Controller:
         if not self._plans.put(fork_id, encode(plan)):  # an earlier call of this key came so far: its plan stands
             plan = self._plans.read(fork_id).whole()
             done = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
-        fork = known or _forked(source, fork_id, now)
+        fork = known or replace(_forked(source, fork_id, now), asked=asked)
         if known is None:
             kept = self._kept(source, plan, keep, changes.keys() | _differing(old, plan))
             done |= self._copy(source, fork_id, [number for number in kept if number not in done])
@@ -154,12 +155,18 @@ class Controller:
             ended = self._finisher.fill(fork, plan, list(more.values())) or ended
         return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
 
+    def _known(self, fork_id: str, asked: str | None) -> Goal | None:
+        known = self._goals.get([fork_id]).get(fork_id)
+        if known and asked:
+            known.refuse_other(asked)
+        return known
+
     def _copy(self, source: Goal, fork_id: str, units: Sequence[int]) -> dict[int, Result]:
         """Take these results over; gives those that stand."""
         standing: dict[int, Result] = {}
         for start in range(0, len(units), PART):
             part = self._results.get(source.id, source.shards, units[start : start + PART])
-            copies = [replace(one, goal_id=fork_id) for one in part.values()]
+            copies = [replace(one, goal_id=fork_id, origin=one.origin or source.id) for one in part.values()]
             standing |= {one.unit: one for one in self._results.put(source.shards, copies)}
         return standing
 

@@ -185,7 +185,8 @@ class Finisher:
         return ended
 
     def _settle(self, goal: Goal, state: GoalState, failure: Failure | None, *, undo: bool) -> tuple[Goal, bool]:
-        current = goal
+        # Where many tasks fail together, each of their agents comes here with the goal as it was: only one need count results.
+        current = self._goals.get([goal.id])[goal.id]
         while not current.state.is_over:
             after = (
                 current.move(GoalState.COMPENSATING, failure=failure, undoing=Undoing(state))

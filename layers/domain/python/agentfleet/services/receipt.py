@@ -120,7 +120,7 @@ def _stand_in(result: Result) -> Event:
         "started": int(result.started.timestamp() * 1e6),
         "seconds": result.duration,
         "writes": int(write_units(size)),
-    }
+    } | ({"origin": result.origin} if result.origin else {})
     return Event(0, result.started, EventKind.RESULT, facts)
 
 
