@@ -101,7 +101,7 @@ class Stops:
 
         def act(desk: KillDesk) -> None:
             try:
-                desk.lift(entry[1])
+                desk.lift(entry[1], "acme")
             except NotFound:
                 self._world.note(f"{entry[1]} is not stopped any more")
             except BaseException:
