@@ -55,9 +55,9 @@ BUDGETS: Final = (
     Mutant("an account has always room", LocalBudgets, "take", _always_room),
     Mutant("nothing is set aside", Budgets, "reserve", _reserve_without_asking),
     Mutant("goals above and the day don't count", Budgets, "accounts", _own_only),
-    Mutant("a sub-plan's budget is its own affair", accept, "_within", lambda goal, own: None),
+    Mutant("a sub-plan's budget is its own affair", accept, "_within", lambda goal, own: None, first=135),
     Mutant("nothing is settled", Budgets, "settle", _settle_never),
     Mutant("what nobody knows the cost of was free", Budgets, "settle", _unknown_is_free),
-    Mutant("a settlement is tried again", Budgets, "_give_back", _settle_again),
+    Mutant("a settlement is tried again", Budgets, "_give_back", _settle_again, first=363),
     Mutant("what was taken before another had no room is kept", Budgets, "_give_back", _keep_what_was_taken),
 )

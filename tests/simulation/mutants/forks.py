@@ -45,8 +45,8 @@ FORKS: Final = (
     Mutant("a fork runs what was kept again", Controller, "_start", _start_over),
     Mutant("a fork keeps another result than there was", Controller, "_copy", _copy_by_another_hand),
     Mutant("a fork keeps what follows from what runs again", Controller, "_kept", _keep_what_is_asked_for),
-    Mutant("a fork keeps failures", control, "_is_good", lambda result: True),
-    Mutant("a fork keeps what was undone", Controller, "_is_taken_back", lambda self, unit, result: False),
-    Mutant("a fork undoes what it kept", Saga, "_done_here", lambda self, goal, units: units),
+    Mutant("a fork keeps failures", control, "_is_good", lambda result: True, first=303),
+    Mutant("a fork keeps what was undone", Controller, "_is_taken_back", lambda self, unit, result: False, first=47),
+    Mutant("a fork undoes what it kept", Saga, "_done_here", lambda self, goal, units: units, first=67),
     Mutant("a fork changes nothing", control, "_changed", lambda plan, changes: plan),
 )

@@ -43,7 +43,7 @@ HEALING: Final = (
     Mutant("the healer repairs nothing", Healer, "_heal", _look_away),
     Mutant("the healer waits for nothing", heal, "is_lost", _lost_at_once),
     Mutant("the healer looks into no queue", heal, "horizon", _blind_horizon),
-    Mutant("the healer starts no saga", Saga, "mend", lambda self, goal: False, first=540),
+    Mutant("the healer starts no saga", Saga, "mend", lambda self, goal: False, first=1075),
     Mutant("incidents stay open", IncidentLog, "_moved", lambda self, incident, goal: None),
     Mutant("what kills its agents is thrown away", dead_letters, "decide", _throw_away),
     Mutant("what kills its agents is sent for ever", dead_letters, "decide", _send_for_ever),

@@ -51,7 +51,7 @@ OUTSIDE: Final = (
     Mutant("a later result replaces the first", Results, "store", _overwrite),
     Mutant("joins count instead of uniting", Joins, "add", _count),
     Mutant("joins are never too small", Joins, "add", _always_full),
-    Mutant("claims are never refused", Claims, "claim", _never_refuse),
+    Mutant("claims are never refused", Claims, "claim", _never_refuse, first=165),
     Mutant("every claim has the same fence", Claims, "claim", _one_fence),
     Mutant("goals are replaced whatever their state", Goals, "matches", staticmethod(_any_state)),
 )

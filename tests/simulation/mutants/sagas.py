@@ -25,9 +25,15 @@ def _leave_sub_plans(self: Saga, outlook: Any, unit: int, child: Goal) -> None:
 
 
 SAGAS: Final = (
-    Mutant("a saga waits for no claims", Saga, "_seal", _seal_nothing),
-    Mutant("compensations run in the order of doing", saga, "unblocked", _in_the_order_of_doing),
+    Mutant("a saga waits for no claims", Saga, "_seal", _seal_nothing, first=178),
+    Mutant("compensations run in the order of doing", saga, "unblocked", _in_the_order_of_doing, first=35),
     Mutant("sub-plans are not undone", Saga, "_look_below", _leave_sub_plans),
-    Mutant("what failed counts as not done", saga, "_took_effect", lambda one: one.outcomes[0].state is TaskState.SUCCEEDED),
-    Mutant("a compensation forgets that it was done", Undoer, "_is_undone", lambda self, goal, unit: False),
+    Mutant(
+        "what failed counts as not done",
+        saga,
+        "_took_effect",
+        lambda one: one.outcomes[0].state is TaskState.SUCCEEDED,
+        first=39,
+    ),
+    Mutant("a compensation forgets that it was done", Undoer, "_is_undone", lambda self, goal, unit: False, first=1411),
 )

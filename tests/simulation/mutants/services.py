@@ -146,7 +146,7 @@ def _append_over(self: FakeHistory, segment: Segment) -> bool:
 
 
 SERVICES: Final = (
-    Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release),
+    Mutant("message deleted before the release", TaskRunner, "_store", _delete_then_release, first=128),
     Mutant("ended goals count as alive", TaskRunner, "_goals_now", _all_alive),
     Mutant("sub-plans outlive their goal", TaskRunner, "_goals_now", _no_ancestors),
     Mutant("nobody waits for approval", ApprovalGate, "__call__", _wait_for_nobody),
@@ -154,12 +154,12 @@ SERVICES: Final = (
     Mutant("every request is a new one", LocalApprovals, "get", lambda self, goal_id, unit: None),
     Mutant("claims are skipped", TaskRunner, "_claim", _run_unclaimed),
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
-    Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens),
+    Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens, first=392),
     Mutant("errors count as success", perform, "_outcome", _errors_succeed),
     Mutant("nothing is retried", perform, "is_retryable", lambda error: False),
     Mutant("conditions are ignored", Performer, "_prepare", _ignore_when),
     Mutant("the end is told before it is so", Finisher, "end", _announce_first),
-    Mutant("a redelivery does not confirm the end", Finisher, "confirm_end", _confirm_nothing),
+    Mutant("a redelivery does not confirm the end", Finisher, "confirm_end", _confirm_nothing, first=128),
     Mutant("only a first completion releases", Finisher, "advance", _release_first_time_only),
     Mutant("skip is treated as fail", Finisher, "advance", _with_policy("fail")),
     Mutant("fail is treated as skip", Finisher, "advance", _with_policy("skip")),

@@ -36,9 +36,9 @@ def _pools_only(self: KillSwitch, kill: Any, tenant: str, pool: str | None) -> b
 
 
 STOPS: Final = (
-    Mutant("what is stopped runs", KillStage, "__call__", lambda self, batch: None),
-    Mutant("what is stopped is given back", KillStage, "__call__", _give_back),
-    Mutant("a stopped pool's work uses up an attempt", TaskRunner, "_send_postponed", _count_the_stop),
-    Mutant("the healer sends what is stopped", KillSwitch, "quiet_until", lambda self, tenant, pools: None),
-    Mutant("only pools can be stopped", KillSwitch, "_concerns", _pools_only),
+    Mutant("what is stopped runs", KillStage, "__call__", lambda self, batch: None, first=27),
+    Mutant("what is stopped is given back", KillStage, "__call__", _give_back, first=27),
+    Mutant("a stopped pool's work uses up an attempt", TaskRunner, "_send_postponed", _count_the_stop, first=27),
+    Mutant("the healer sends what is stopped", KillSwitch, "quiet_until", lambda self, tenant, pools: None, first=46),
+    Mutant("only pools can be stopped", KillSwitch, "_concerns", _pools_only, first=46),
 )

@@ -86,7 +86,7 @@ def test_a_rehearsal_in_json_is_the_draft(fleet: Fleet) -> None:
 def test_words_are_submitted_and_watched(fleet: Fleet, world: World) -> None:
     """As `fleet submit --goal … --watch`; by both doors the goal keeps its words."""
     lines = fleet("plan", "Say", "it", "--label", "team=blue", "--key", "k").stdout
-    again = json.loads(fleet("submit", "--goal", "Say it", "--key", "k", "--watch", "--json").stdout)
+    again = json.loads(fleet("submit", "--goal", "Say it", "--label", "team=blue", "--key", "k", "--watch", "--json").stdout)
 
     assert "SUCCEEDED" in lines
     assert (again["output"], again["goal"]["words"], again["goal"]["labels"]) == ("Say it", "Say it", {"team": "blue"})
