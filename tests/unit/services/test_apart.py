@@ -9,7 +9,7 @@ import pytest
 
 from agentfleet.agent import Agent, TaskContext, read_deliveries
 from agentfleet.composition_pools import pool_runner
-from agentfleet.domain.errors import RetryableError
+from agentfleet.domain.errors import CircuitOpen, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
 from tests.fakes.fleet import INVOCATION, InProcessFleet
 
@@ -41,6 +41,15 @@ async def slow_pay(input: dict[str, Any], context: TaskContext) -> int | None:
     fences.append(context.fence)
     if context.attempt == 1:
         await asyncio.Event().wait()
+    return context.fence
+
+
+@pool.capability("work.refused")
+async def refused(input: dict[str, Any], context: TaskContext) -> int | None:
+    """What it needs is down at first."""
+    fences.append(context.fence)
+    if len(fences) == 1:
+        raise CircuitOpen("calls to the bank failed of late", 2.0)
     return context.fence
 
 
@@ -186,6 +195,18 @@ def test_a_failed_attempt_lets_its_claim_go(fleet: InProcessFleet) -> None:
 
     assert (fleet.goal(goal.id).state, fleet.goal(goal.id).counts) == (GoalState.SUCCEEDED, {"SUCCEEDED": 2})
     assert fences == [1, 2, 3]
+    assert fleet.clock() - started < timedelta(seconds=10)
+
+
+def test_a_refused_task_lets_its_claim_go(fleet: InProcessFleet) -> None:
+    """The message that takes its place, maybe in another pool, need not sit out the lease; no attempt is used up."""
+    started = fleet.clock()
+    goal = submit(fleet, "work.refused")
+
+    fleet.settle()
+
+    assert fleet.goal(goal.id).state is GoalState.SUCCEEDED
+    assert (fences, fleet.result_of(goal.id, 0).attempt) == ([1, 2], 1)
     assert fleet.clock() - started < timedelta(seconds=10)
 
 

@@ -123,7 +123,7 @@ class TaskRunner:
                 batch.give_back(delivery, error, None if delay is None else timedelta(seconds=delay))
         else:
             await self._carry_out(batch)
-        self._hide_returned(batch, self._let_go(batch))
+        self._hide_returned(batch)
         batch.stuck = tuple(self._performer.stuck)
         after = self._performer.cache_counts
         batch.cache = {name: n for name, count in after.items() if (n := count - before.get(name, 0))}
@@ -316,8 +316,8 @@ class TaskRunner:
         is_refused = isinstance(error, CircuitOpen)
         elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
         after = timedelta() if elsewhere else wanted
-        # The claim goes with the old message: before its lease is over the new one would only find it taken.
-        wait = max(after, work.claim.until - self._clock()) if work.claim else after
+        held = self._let_go(work, batch)
+        wait = max(after, held - self._clock()) if held else after  # sooner it would only be found taken
         is_no_refusal = isinstance(error, Held | Stopped | Waiting)
         must_wait = is_no_refusal and after > timedelta()
         if delivery.wake >= LOOKS and must_wait:
@@ -345,33 +345,31 @@ class TaskRunner:
         goal, number = work.goal, work.unit.number
         self._stores.claims.claim(goal.id, goal.shards, number, RESTING, self._clock(), wait + REST_MARGIN)
 
-    def _let_go(self, batch: Batch) -> dict[str, datetime]:
-        """Release what was claimed for messages that come again; gives those whose claims stay, and until when.
+    def _let_go(self, work: Work, batch: Batch) -> datetime | None:
+        """Release the claim of what is tried again by another message; or give until when it stays, if it does.
 
         What may still act keeps its claim to the end of its lease, and so does what can't be released now.
         """
-        held: dict[str, datetime] = {}
-        for message_id, returned in batch.returned.items():
-            work = returned.work
-            if work is None or work.claim is None:
-                continue
-            if not work.is_loose:
-                try:
-                    self._stores.claims.release(work.claim, work.goal.shards, self._clock())
-                    continue
-                except Exception as error:
-                    batch.mishaps.append(error)
-            held[message_id] = work.claim.until
-        return held
+        if work.claim is None:
+            return None
+        if not work.is_loose:
+            try:
+                self._stores.claims.release(work.claim, work.goal.shards, self._clock())
+            except Exception as error:
+                batch.mishaps.append(error)
+            else:
+                return None
+        return work.claim.until
 
-    def _hide_returned(self, batch: Batch, held: Mapping[str, datetime]) -> None:
+    def _hide_returned(self, batch: Batch) -> None:
         """A failed attempt's message stays hidden for its delay, and while its unit is held: it would only be refused."""
         now = self._clock()
         waits: dict[str, dict[str, timedelta]] = defaultdict(dict)
-        for message_id, returned in batch.returned.items():
+        for returned in batch.returned.values():
             delivery = returned.delivery
+            held = self._let_go(returned.work, batch) if returned.work else None
             wanted = returned.after or retry_delay(delivery.attempt, self._fraction())
-            after = max(wanted, held.get(message_id, now) - now)
+            after = max(wanted, held - now) if held else wanted
             waits[delivery.queue][delivery.receipt] = min(after, LONGEST_HIDING)
         for queue, receipts in waits.items():
             try:
