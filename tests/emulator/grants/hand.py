@@ -1,5 +1,6 @@
 """What a check does by its own hand: goals put into any state, and functions called with any message."""
 
+import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,10 @@ def step(name: str, value: Any = None, **rest: Any) -> dict[str, Any]:
 def noise() -> str:
     """Text that makes its plan too large for an item."""
     return secrets.token_urlsafe(NOISE)[:NOISE]
+
+
+MISHAP = '"message":"mishap"'
+"""How agents say that something failed beside their answer, such as hiding a message."""
 
 
 class Hand:
@@ -182,13 +187,16 @@ class Hand:
         return changed
 
     def call(self, function: str, event: Any) -> Any:
-        """A function's answer. Raises Refused when it failed."""
-        answer = self._lambda.invoke(FunctionName=f"{FLEET}-{function}", Payload=json.dumps(event))
+        """A function's answer. Raises Refused when it failed, or says in its log that something went wrong on the way."""
+        answer = self._lambda.invoke(FunctionName=f"{FLEET}-{function}", Payload=json.dumps(event), LogType="Tail")
         told = json.loads(answer["Payload"].read())
         if any(sign in str(told) for sign in FAULTS):
             raise RuntimeError(f"the emulator could not run {function}: {str(told)[:600]}")
         if "FunctionError" in answer:
             raise Refused(f"{function}: {str(told)[:600]}")
+        log = base64.b64decode(answer["LogResult"]).decode()
+        if (place := log.find(MISHAP)) >= 0:
+            raise Refused(f"{function} logged {log[place : place + 600]}")
         return told
 
     def deliver(self, function: str, bodies: Sequence[Any], *, back: int = 0, attempt: int = 1) -> None:
