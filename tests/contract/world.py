@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
+from msgspec.structs import replace
 
 from agentfleet.adapters.approvals import DynamoApprovals
 from agentfleet.adapters.backoff import Backoff
@@ -45,7 +46,7 @@ from agentfleet.adapters.registry import DynamoAgents, DynamoFleets
 from agentfleet.adapters.results import DynamoResults
 from agentfleet.adapters.routing import DynamoRouting
 from agentfleet.adapters.scaling import DynamoScalings
-from agentfleet.adapters.segments import Segments
+from agentfleet.adapters.segments import TRIES, Segments
 from agentfleet.adapters.vector_files import VectorFiles, join_vectors
 from agentfleet.adapters.word_files import WordFiles, join_words
 from agentfleet.domain import names
@@ -341,7 +342,9 @@ class AwsWorld(World):
     def _segments(self, family: str, join: Any) -> Segments:
         folder = Path(tempfile.mkdtemp(prefix="segments-"))
         weakref.finalize(self, shutil.rmtree, folder)
-        return Segments(self.clients.s3, self.bucket, family, self.clock, join, folder=folder, backoff=BACKOFF)
+        return Segments(
+            self.clients.s3, self.bucket, family, self.clock, join, folder=folder, backoff=replace(BACKOFF, tries=TRIES)
+        )
 
     def other_plans(self) -> DynamoPlans:
         clients = self.clients

@@ -39,6 +39,8 @@ DEAD_SHARE: Final = 0.2
 """Of what is in the files, may be deleted before they are rewritten."""
 GRACE: Final = timedelta(hours=1)
 """How long a file that no manifest names any more is kept for searches that read the manifest before."""
+TRIES: Final = 20
+"""Whoever loses a race for the manifest reads it again; each loss is another writer's success."""
 DISK: Final = 400 * 1024 * 1024
 """Bytes of /tmp that files may take; Lambda has 512 MB if not told otherwise."""
 
@@ -94,7 +96,7 @@ class Segments:
         self._clock = clock
         self._join = join
         self._folder = folder or Path(tempfile.gettempdir()) / "knowledge"
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(tries=TRIES)
         self._manifests: dict[Space, tuple[Manifest, str]] = {}
         self._open: OrderedDict[str, tuple[Loaded, int]] = OrderedDict()
         self._lock = RLock()
