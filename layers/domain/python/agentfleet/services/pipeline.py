@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar, cast
 
 from msgspec import Struct
 
@@ -15,10 +15,11 @@ class _Step(Struct, Generic[T], frozen=True):
     name: str
     stage: Stage[T]
     after: tuple[str, ...]
+    is_async: bool
 
     async def __call__(self, data: T, *, threaded: bool) -> None:
-        if inspect.iscoroutinefunction(self.stage):
-            await self.stage(data)
+        if self.is_async:
+            await cast("Awaitable[None]", self.stage(data))
         elif threaded:
             await asyncio.to_thread(self.stage, data)
         else:
@@ -50,7 +51,7 @@ class ProcessingPipeline(Generic[T]):
         for other in needed:
             if other not in self._steps:
                 raise ValueError(f"stage {name!r} waits for {other!r}, which was not added before it")
-        self._steps[name] = _Step(name, stage, needed)
+        self._steps[name] = _Step(name, stage, needed, inspect.iscoroutinefunction(stage))
         self._levels = None
         return self
 
