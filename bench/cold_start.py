@@ -82,24 +82,20 @@ def measure() -> dict[str, Any]:
         core = [*min(here.values(), key=len)[1:], builtin]
         rows, bases = {}, []
         for name, path in here.items():
-            used = FRAMEWORKS.get(name, STANDS_ON)
             # By turns: how fast this machine is changes from minute to minute.
-            tries = zip(
-                import_seconds("handler", [*path, builtin]),
-                import_seconds(STANDS_ON, core),
-                import_seconds(used, core),
-                strict=True,
-            )
-            seconds, four, own = map(min, zip(*tries, strict=True))
-            bases.append(four)
+            sources = [import_seconds("handler", [*path, builtin]), import_seconds(STANDS_ON, core)]
+            if name in FRAMEWORKS:
+                sources.append(import_seconds(FRAMEWORKS[name], core))
+            seconds, *stands = map(min, zip(*zip(*sources, strict=True), strict=True))
+            bases.append(stands[0])
             rows[name] = {
                 "layers": len(path) - 1,
                 "zipped_bytes": sum(map(zipped_bytes, there[name])),
                 "unpacked_bytes": sum(map(_unpacked_bytes, there[name])),
                 "import_cpu_ms": round(seconds * 1000, 1),
                 **({"first_task_cpu_ms": first_task_milliseconds(name, [*path, builtin])} if name in FIRST_TASKS else {}),
-                "ratio": round(seconds / own, 2),
-                "ratio_to_four": round(seconds / four, 2),
+                "ratio": round(seconds / stands[-1], 2),
+                "ratio_to_four": round(seconds / stands[0], 2),
             }
     return {"stands_on_cpu_ms": round(statistics.median(bases) * 1000, 1), "functions": rows}
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from agentfleet.domain.task import MAX_TASKS
 from bench.markdown import number
 from bench.observe import SINGLE, fan_out, per_task, run_goals
 from bench.peers.setups import WORKERS
