@@ -140,7 +140,7 @@ class Controller:
         done: dict[int, Result] = {}
         if not self._plans.put(fork_id, encode(plan)):  # an earlier call of this key came so far: its plan stands
             plan = self._plans.read(fork_id).whole()
-            done = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
+            done = self._standing(fork_id, plan)
         fork = known or replace(_forked(source, fork_id, now), asked=asked)
         if known is None:
             kept = self._kept(source, plan, keep, changes.keys() | _differing(old, plan))
@@ -149,8 +149,7 @@ class Controller:
         if known is None and not self._goals.create(fork):
             fork = self._goals.get([fork_id])[fork_id]  # another call of this key was quicker
         elif known is None:  # or it was not, but has copied what the goal has reached since this one looked
-            standing = self._results.get(fork_id, source.shards, range(len(plan.units)), outputs=False)
-            more = {number: one for number, one in standing.items() if number not in done}
+            more = {number: one for number, one in self._standing(fork_id, plan).items() if number not in done}
             done |= more
             ended = self._finisher.fill(fork, plan, list(more.values())) or ended
         return self._start(fork, plan, done, ended=ended) if fork.state is GoalState.PLANNING else fork
@@ -160,6 +159,11 @@ class Controller:
         if known and asked:
             known.refuse_other(asked)
         return known
+
+    def _standing(self, fork_id: str, plan: CompiledPlan) -> dict[int, Result]:
+        """What a fork has by now, whoever stored it. Not what failed: nothing follows from that but by its own message."""
+        found = self._results.get(fork_id, plan.header.shards, range(len(plan.units)), outputs=False)
+        return {number: one for number, one in found.items() if _is_good(one)}
 
     def _copy(self, source: Goal, fork_id: str, units: Sequence[int]) -> dict[int, Result]:
         """Take these results over; gives those that stand."""

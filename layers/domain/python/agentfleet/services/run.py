@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
+MOST_CLAIMS: Final = 30
+"""More than refusals (20) and retries account for: a unit that was claimed more often kills its agents."""
 SOON: Final = timedelta(seconds=1)
 """At least so long a message stays away that found its unit held."""
 POISON: Final = timedelta(seconds=1)
@@ -269,7 +271,11 @@ class TaskRunner:
             # Not left in the queue: receives that find it held would count as its attempts, and kill the message in the end.
             held = self._stores.claims.held(goal.id, goal.shards, [number]).get(number)
             wait = max(SOON, held.until - now) if held else SOON
-            batch.postpone(work, Held(f"another agent holds unit {number} of goal {goal.id}", wait.total_seconds()), wait)
+            error = Held(f"another agent holds unit {number} of goal {goal.id}", wait.total_seconds())
+            if held and held.fence > MOST_CLAIMS:
+                batch.give_back(work, error, wait)  # it kills its agents: fresh messages would go on killing for ever
+            else:
+                batch.postpone(work, error, wait)
         elif work.claim.fence > 1:
             self._take_standing(batch, [work])  # it was claimed before, so it may have been finished
 
