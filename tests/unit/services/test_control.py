@@ -1,5 +1,6 @@
 """Pause, resume, deadline, fork: an owner's hand in goals."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ from msgspec.structs import replace
 from agentfleet.agent import Agent, PermanentError, SubPlan
 from agentfleet.domain.bounds import Bounds
 from agentfleet.domain.errors import IllegalTransition, InvalidRequest, NotFound
-from agentfleet.domain.goal import GoalState
+from agentfleet.domain.goal import Failure, GoalState
+from agentfleet.domain.result import Result, TaskOutcome, TaskState
 from tests.fakes.fleet import InProcessFleet, Killed
 
 pool = Agent("work")
@@ -325,6 +327,30 @@ def test_what_waited_for_a_task_that_failed_runs_again_with_it(fleet: InProcessF
 
     assert (fleet.goal(goal.id).output, fleet.goal(fork.id).counts) == (None, {"SUCCEEDED": 2})
     assert done[-1] == "b"
+
+
+def test_a_repeated_call_releases_nothing_behind_what_failed_meanwhile(fleet: InProcessFleet) -> None:
+    """The first call died before it let the fork go; what of it has failed by now is sent again, and nothing after that."""
+    goal = fleet.submit(CHAIN)
+    fleet.settle()
+    control = fleet.platform.control
+    fleet.faults.arm(None)
+    control.fork(goal.id, "acme", [], {}, "quiet")
+    fleet.settle()
+    fleet.faults.arm(fleet.faults.calls.index("queues.send_tasks"), before=True, stays_dead=True)
+    with pytest.raises(Killed):
+        control.fork(goal.id, "acme", [], {}, "k")
+    fleet.faults.arm(None)
+    [fork_id] = [one.id for one in fleet.goals.goals.values() if one.state is GoalState.PLANNING]
+    failed = TaskOutcome(TaskState.FAILED, None, Failure("Broken", "on purpose"))
+    fleet.results.put(goal.shards, [Result(fork_id, 0, (failed,), "work-1", fleet.clock(), 0.0)])
+
+    control.fork(goal.id, "acme", [], {}, "k")
+
+    sent = [json.loads(body) for queue in fleet.queues.busy() for body in fleet.queues.bodies(queue)]
+    assert [one["unit"] for one in sent] == [0]
+    fleet.settle()
+    assert fleet.goal(fork_id).state is GoalState.FAILED
 
 
 def test_a_fork_that_keeps_everything_has_ended_already(fleet: InProcessFleet) -> None:

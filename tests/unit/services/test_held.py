@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from agentfleet.agent import Agent, RetryableError
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.services.run import MOST_CLAIMS
 from tests.fakes.fleet import InProcessFleet, catalog_of
 
 TIMEOUT = 900
@@ -94,11 +95,25 @@ def test_it_comes_again_as_soon_as_the_lease_is_over() -> None:
     assert held.elapsed < timedelta(seconds=TIMEOUT + 60)
 
 
+def test_what_kills_its_agents_again_and_again_is_not_made_new() -> None:
+    """Else a task that kills its agents would go on for ever, one message of it holding while the other is made anew."""
+    held = Held()
+    for _ in range(MOST_CLAIMS):
+        held.fleet.clock.advance(TIMEOUT)
+        held.hold("next")
+    sent = held.fleet.queues.sent
+
+    held.fleet.invoke(QUEUE)
+
+    assert held.fleet.queues.sent == sent
+    assert len(held.waiting()) == 1
+
+
 def test_it_may_be_held_again_and_again() -> None:
     """Waiting for another agent is no refusal: more than twenty times of it are no failed attempt."""
     held = Held(retries=0)
 
-    for number in range(30):
+    for number in range(25):
         held.fleet.invoke(QUEUE)
         held.fleet.clock.advance(TIMEOUT)
         held.hold(f"later {number}")
