@@ -20,6 +20,8 @@ from tests.simulation.simulate import Report, restored, run, run_seed
 RESULTS: Final = Path(__file__).parents[2] / "bench" / "results" / "simulation.json"
 PART: Final = 200
 """Seeds that a worker takes at a time."""
+COLLECTED: Final = 20
+"""After so many seeds a worker collects its garbage."""
 SHOWN: Final = 5
 """Failing seeds that are replayed and made small."""
 TOLD_EVERY: Final = 10.0
@@ -108,8 +110,17 @@ def _tell(parts: Iterable[list[tuple[int, list[str]]]], seeds: int) -> list[int]
 
 def _run_part(part: tuple[int, int, bool]) -> list[tuple[int, list[str]]]:
     first, end, lost_sends = part
-    reports = [(seed, run_seed(seed, lost_sends=lost_sends)) for seed in range(first, end)]
-    return [(seed, report.violations) for seed, report in reports if report.violations]
+    found = []
+    gc.disable()  # a run leaves its garbage all at once: looking for it meanwhile takes an eighth of the time
+    try:
+        for seed in range(first, end):
+            if violations := run_seed(seed, lost_sends=lost_sends).violations:
+                found.append((seed, violations))
+            if seed % COLLECTED == 0:
+                gc.collect()
+    finally:
+        gc.enable()
+    return found
 
 
 def _replay(seed: int, *, lost_sends: bool) -> int:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Final
 
 from agentfleet.domain import ids
-from agentfleet.domain.dead_letters import AGENT_DIED, MAX_RECEIVES
+from agentfleet.domain.dead_letters import AGENT_DIED, MAX_RECEIVES, POOL_THROTTLED
 from agentfleet.domain.goal import DEADLINE_EXCEEDED
 from agentfleet.domain.result import Result
 from tests.simulation.reference import Expected, Path, expect
@@ -63,12 +63,12 @@ class Expectations:
             if (
                 failure.error == DEADLINE_EXCEEDED
                 if result.agent.startswith("goal:")
-                else failure.error in {AGENT_DIED, NO_ROOM}
+                else failure.error in {AGENT_DIED, POOL_THROTTLED, NO_ROOM}
             ):
                 self._fall(result, slot, failure.error)
 
     def _fall(self, result: Result, slot: int, error: str) -> None:
-        if error == AGENT_DIED:
+        if error in {AGENT_DIED, POOL_THROTTLED}:
             self._check_death(result)
         root, path = self._path(result.goal_id)
         self._fallen.setdefault(root, set()).add((*path, self._task(result.goal_id, result.unit, slot)))

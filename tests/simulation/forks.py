@@ -39,6 +39,8 @@ class _Order:
     """The units whose results must be kept, as it was first asked for."""
     was_undoing: bool = False
     """Was the goal being undone then, or was undone?"""
+    began: float = 0.0
+    """When it was first asked for."""
     made: str | None = None
     """The fork's id."""
 
@@ -83,13 +85,15 @@ class Forks:
     def _begin(self, order: _Order) -> None:
         order.was_undoing = self._simulation.goals.goals[order.source].undoing is not None
         order.least = self._worth_keeping(order, is_undone=order.was_undoing)
-        order.due = [self._simulation.world.now + delay for delay in order.fork.calls]
+        order.began = self._simulation.world.now
+        order.due = [order.began + delay for delay in order.fork.calls]
 
     def _ask(self, order: _Order, moment: float) -> None:
         order.due.remove(moment)
         self._simulation.moves += 1
 
         def activity() -> None:
+            self._simulation.world.current.since = order.began
             try:
                 control = self._simulation.platform.control
                 control.fork(order.source, TENANT, order.fork.keep, order.fork.changes, "again")

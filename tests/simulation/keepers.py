@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from agentfleet.domain.healing import COUNTS_LAG
 from agentfleet.domain.messages import TaskMessage
 from agentfleet.services.heal import HealReport
-from tests.fakes.health import FakeHealth, FakeQueueWatch
-from tests.simulation.queues import DEAD, Letters
+from tests.fakes.health import FakeHealth
+from tests.simulation.queues import DEAD, Letters, Watch
 from tests.simulation.tables import Watched
 from tests.simulation.world import INVOCATION, Actor, Killed
 
@@ -32,9 +32,9 @@ class Keepers:
         self._simulation = simulation
         self._world = world
         self.health = FakeHealth()
-        watch = FakeQueueWatch(simulation.queues, tells_age=simulation.scenario.weather.tells_age)  # type: ignore[arg-type]
+        self.watch = Watch(simulation.queues, tells_age=simulation.scenario.weather.tells_age)
         ports = {
-            "watch": (watch, ("look", "last_throttled")),
+            "watch": (self.watch, ("look", "last_throttled")),
             "letters": (Letters(simulation.queues), ("take", "give_back", "delete")),
             "health": (self.health, HEALTH),
         }
@@ -45,7 +45,7 @@ class Keepers:
         self._healer = Actor("healer", world.order.uniform(-skew, skew) if skew else 0.0)
         self._next = PERIOD
         self._broken: list[tuple[float, float]] = []
-        """From when to when runs of the healer took that broke off."""
+        """From when to when runs of the healer took that broke off, at one of their goals or as a whole."""
         self._idle = 0
         self._seen = -1
         self._began = 0.0
@@ -93,6 +93,8 @@ class Keepers:
                     world.note(_told(report))
                 if report.repaired or report.letters or report.healed or report.errors:
                     self._idle = 0
+                if report.errors:
+                    self._broken.append((began, world.now))
             except (Killed, Exception) as error:
                 world.note(f"healing broke off: {error!r}")
                 self._broken.append((began, world.now))

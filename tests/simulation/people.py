@@ -37,6 +37,7 @@ class People:
         self._resumes: dict[str, float] = {}
         """Goal id → when somebody lets it go on."""
         self._desk = simulation.platform.governance().approvals
+        self._is_asked = simulation.scenario.asks
         self._decided: set[tuple[str, int]] = set()
         """(goal, unit) of what somebody decides about now, or has."""
         self._parked: dict[str, float] = {}
@@ -54,8 +55,9 @@ class People:
         found: list[Callable[[], None]] = [partial(self._cancel, one) for one in self._cancels if steps >= one[0]]
         found.extend(partial(self._pause, one) for one in self._pauses if steps >= one[0])
         found.extend(partial(self._resume, one) for one, due in self._resumes.items() if now >= due)
-        waiting = self._simulation.approvals.waiting(TENANT, 1000, None).items
-        found.extend(partial(self._decide, one) for one in waiting if (one.goal_id, one.unit) not in self._decided)
+        if self._is_asked:
+            waiting = self._simulation.approvals.waiting(TENANT, 1000, None).items
+            found.extend(partial(self._decide, one) for one in waiting if (one.goal_id, one.unit) not in self._decided)
         found.extend(partial(self._unpark, one) for one, since in self._left().items() if now >= since + SEEN)
         return found
 

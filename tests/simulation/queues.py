@@ -1,5 +1,6 @@
 """The queues of a run: what agents see of them, what the pollers do, and what a healer can see from outside."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Any, Final
 from agentfleet.domain import names
 from agentfleet.domain.dead_letters import MAX_RECEIVES, DeadLetter
 from agentfleet.domain.errors import DeliveryFailed
-from agentfleet.domain.healing import COUNTS_LAG
+from agentfleet.domain.healing import COUNTS_LAG, QueueLook
 from agentfleet.domain.messages import BadMessage, ReleaseMessage, TaskMessage, read_task
 from tests.fakes.clock import START
-from tests.simulation.world import VISIBILITY, World
+from tests.simulation.scenario import SKEW
+from tests.simulation.world import INVOCATION, VISIBILITY, World
 
 FLEET: Final = "fleet"
 RELEASE: Final = names.release_queue(FLEET)
@@ -20,6 +22,11 @@ SUBMISSIONS: Final = names.submissions_queue(FLEET)
 DEAD: Final = "-dead"
 LOST: Final = 0.02
 """Probability that a message is lost on its way, in weather in which messages are."""
+COUNTED: Final = 2
+"""Messages that were received more often have no part in their queue's age."""
+LATE: Final = VISIBILITY + INVOCATION - SKEW
+"""Seconds after which the healer no longer waits for what follows from something: whoever first took it up died, and the next
+too or came late, or it stood still."""
 HIDDEN: Final = 60.0
 """Seconds that a dead letter which was received stays hidden."""
 
@@ -38,7 +45,7 @@ class Message:
     receipt: str = ""
     copies: int = 0
     is_late: bool = False
-    """Was it sent by somebody who had taken up again what others died of, or who had been standing still for long?"""
+    """Was it sent too late for the healer to wait for it?"""
 
 
 class Queues:
@@ -87,7 +94,7 @@ class Queues:
         self._sent += 1
         identity = f"m{self._sent}"
         sender, now = self.world.current, self.world.now
-        is_late = sender.receives > 2 or now - sender.started_at > VISIBILITY
+        is_late = now - sender.since > LATE
         self.queues.setdefault(queue, {})[identity] = Message(identity, body, now + delay, now, is_late=is_late)
 
     def take(self, queue: str, most: int) -> list[Message]:
@@ -162,8 +169,9 @@ class Queues:
         return waiting, len(counted) - waiting
 
     def oldest_sent(self, queue: str) -> datetime | None:
-        """When the oldest message of a queue, hidden or not, was sent."""
-        oldest = min((one.sent for one in self.queues.get(queue, {}).values()), default=None)
+        """When a queue's oldest message was sent, hidden or not; as SQS does, without those that were received thrice."""
+        known = self.queues.get(queue, {}).values()
+        oldest = min((one.sent for one in known if one.receives <= COUNTED), default=None)
         return None if oldest is None else START + timedelta(seconds=oldest)
 
     def duplicate(self) -> None:
@@ -186,6 +194,42 @@ class Queues:
     def _held(self, queue: str, receipt: str) -> Message | None:
         message = self.queues.get(queue, {}).get(receipt.partition("/")[0])
         return message if message is not None and message.receipt == receipt else None
+
+
+class Watch:
+    """A QueueWatch. Without `tells_age` nobody measures ages."""
+
+    def __init__(self, queues: Queues, *, tells_age: bool) -> None:
+        self._queues = queues
+        self._tells_age = tells_age
+        self._in_vain: dict[str, list[datetime]] = defaultdict(list)
+        """By function: when invocations of it came to nothing."""
+        self._refused: dict[str, datetime] = {}
+
+    def note_refused(self, pool: str) -> None:
+        """An invocation was throttled."""
+        self._refused[names.function(FLEET, pool)] = self._now()
+        self.note_in_vain(pool)
+
+    def note_in_vain(self, pool: str) -> None:
+        """An invocation came to nothing."""
+        self._in_vain[names.function(FLEET, pool)].append(self._now())
+
+    def look(self, queues: Mapping[str, str]) -> dict[str, QueueLook]:
+        return {name: self._look(name, function) for name, function in queues.items()}
+
+    def last_throttled(self, function: str) -> datetime | None:
+        return self._refused.get(function)
+
+    def _look(self, queue: str, function: str) -> QueueLook:
+        depth = self._queues.depth(queue)
+        if not self._tells_age:
+            return QueueLook(*depth)
+        oldest, in_vain = self._queues.oldest_sent(queue), self._in_vain[function]
+        return QueueLook(*depth, oldest, in_vain[-COUNTED]) if len(in_vain) >= COUNTED else QueueLook(*depth, oldest)
+
+    def _now(self) -> datetime:
+        return START + timedelta(seconds=self._queues.world.now)
 
 
 class Letters:

@@ -6,6 +6,8 @@ from typing import Any, Final, Literal
 
 Plan = dict[str, Any]
 
+SKEW: Final = 20.0
+"""Seconds that a clock is off at most."""
 HOPELESS: Final = 99
 """So many failing attempts that no retry helps."""
 DEADLY: Final = 1_000_000
@@ -90,6 +92,8 @@ class Weather:
     """The most that all goals together may use."""
     tells_age: bool = True
     """Does anybody measure how old a queue's oldest message is?"""
+    refusals: float = 0.0
+    """Probability that a pool's function is throttled: what was received for it comes again, one receive older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,13 @@ class Scenario:
     subplans: tuple[Plan, ...]
     weather: Weather
     stops: tuple[StopCase, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Must a person approve any of its tasks?"""
+        return any(
+            "ask" in task["input"] for plan in (*(one.plan for one in self.goals), *self.subplans) for task in plan["tasks"]
+        )
 
 
 def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
@@ -127,7 +138,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
         switch=rng.choice([0.0, 0.1, 0.3, 0.6]),
         environments=rng.choice([1, 2, 2, 3]),
         batch=rng.choice([1, 2, 5, 10]),
-        skew=rng.choice([0.0, 0.0, 1.5, 20.0]),
+        skew=rng.choice([0.0, 0.0, 1.5, SKEW]),
         twins=rng.choice([0.0, 0.0, 0.0, 0.1, 0.4]),
         fan_out=rng.choice([500, 500, 1, 3]),
         arity=rng.choice([256, 2, 2, 3]),
@@ -149,6 +160,9 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
     forking = random.Random(seed ^ 0xF02C)
     if forking.random() < 0.12:
         goals[0] = replace(goals[0], fork=_fork(forking, goals[0].plan))
+    throttling = random.Random(seed ^ 0x7077)
+    if throttling.random() < 0.15:
+        weather = replace(weather, refusals=throttling.choice([0.05, 0.3, 0.5]))
     return Scenario(seed, tuple(goals), tuple(subplans), weather, _stops(random.Random(seed ^ 0x5709)))
 
 

@@ -174,7 +174,7 @@ class Simulation:
         STAGE.going_on = self.stops.going_on
         STAGE.ledger, STAGE.fences, STAGE.at_work = {}, set(), {}
         STAGE.undone, STAGE.late, STAGE.undoing = {}, set(), self._undoing
-        STAGE.kills, STAGE.using = Counter(), self.meter.use
+        STAGE.kills, STAGE.failures, STAGE.using = Counter(), Counter(), self.meter.use
         _narrow(self.scenario, self.plans)
         self.world.run()
         for actors in self._environments.values():
@@ -230,10 +230,15 @@ class Simulation:
         if not messages:
             return  # all that was there has been given up
         taken = [(one.id, one.receipt, one.body, one.receives) for one in messages]
+        refusals = self.scenario.weather.refusals
+        if refusals and isinstance(actor, Environment) and world.luck.random() < refusals:
+            world.note(f"{actor.name} is refused {', '.join(f'{one[0]}#{one[3]}' for one in taken)}")
+            self.keepers.watch.note_refused(actor.pool)
+            return
 
         def activity() -> None:
             actor.cut_off = world.now + INVOCATION
-            actor.receives = max(one[3] for one in taken)
+            actor.since = min(one.received for one in messages)
             faults = len(world.faults)
             if world.trace is not None:
                 world.note(f"receives {', '.join(f'{one[0]}#{one[3]} {one[2]}' for one in taken)} from {queue}")
@@ -244,9 +249,12 @@ class Simulation:
                 actor.bury()
                 if isinstance(actor, Environment):
                     actor.runner = None
+                    self.keepers.watch.note_in_vain(actor.pool)
                 return
             except Exception as error:
                 world.note(f"fails as a whole: {error!r}")
+                if isinstance(actor, Environment):
+                    self.keepers.watch.note_in_vain(actor.pool)
                 return
             if isinstance(actor, Environment):
                 self.stops.returning(actor, returned, faults)

@@ -150,11 +150,14 @@ class Stops:
         me = self._world.current
         for message in messages if self.is_on else ():
             self._sent.add((message.goal_id, message.unit))
-            if isinstance(me, Environment) and message.postponed:
-                earlier = [receives - 1 + pointer.spent for pointer, receives in _received(me, message)]
-                if message.spent not in earlier:
+            if isinstance(me, Environment) and message.postponed + message.failed:
+                may = [(pointer.failed, receives - 1 + pointer.spent) for pointer, receives in _received(me, message)]
+                if not self._is_known(me.pool, me.started_at):
+                    may += [(failed + 1, spent + 1) for failed, spent in may]
+                if (message.failed, message.spent) not in may:
                     self._world.violate(
-                        f"unit {message.unit} of {message.goal_id} goes round with {message.spent} attempts, not {earlier}"
+                        f"unit {message.unit} of {message.goal_id} is sent again as failed {message.failed} times in "
+                        f"{message.spent} attempts, not {may}"
                     )
 
     def returning(self, environment: "Environment", returned: set[str], faults: int) -> None:

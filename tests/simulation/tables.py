@@ -237,8 +237,15 @@ class Watched:
     """A port every call of which passes through the world."""
 
     def __init__(self, world: World, name: str, table: Any, methods: Sequence[str]) -> None:
-        for method in methods:
-            setattr(self, method, _watch(world, f"{name}.{method}", getattr(table, method)))
+        self._world, self._name, self._table, self._methods = world, name, table, methods
+
+    def __getattr__(self, method: str) -> Any:
+        """Made when it is first wanted: few runs want all of them."""
+        if method not in self._methods:
+            raise AttributeError(f"{self._name} has no {method}")
+        watched = _watch(self._world, f"{self._name}.{method}", getattr(self._table, method))
+        setattr(self, method, watched)
+        return watched
 
 
 def _watch(world: World, label: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -57,6 +57,8 @@ class Stage:
         self.fences: set[tuple[str, str, int]] = set()
         self.kills: Counter[tuple[str, str]] = Counter()
         """(goal, task) → how many environments it has killed."""
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """(goal, task) → how many of its attempts have failed as they were told to."""
         self.using: Callable[[str, int], None] = lambda goal_id, tokens: None
         """Told of tokens that a task of a goal has used."""
         self.at_work: dict[tuple[str, str], list[tuple[Claim, Actor]]] = {}
@@ -76,7 +78,8 @@ def _trouble(value: dict[str, Any], context: TaskContext) -> None:
         _spend(value["tokens"], context)
     if value.get("permanent"):
         raise PermanentError("as told")
-    if context.attempt <= value.get("fails", 0):
+    if STAGE.failures[place] < value.get("fails", 0):
+        STAGE.failures[place] += 1
         raise RetryableError("as told", delay=3.0)
 
 

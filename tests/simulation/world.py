@@ -48,9 +48,16 @@ class Loop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._selector = _NoSelector()
+        self.tasks: list[asyncio.Task[Any]] = []
+        """Of the last call; `asyncio.all_tasks` would look through those of all environments."""
 
     def time(self) -> float:
         return 0.0
+
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        task = super().create_task(coro, **options)
+        self.tasks.append(task)
+        return task
 
     def _process_events(self, events: list[Any]) -> None:
         """Nothing comes from outside."""
@@ -70,8 +77,8 @@ class Actor:
         self.strand: Strand | None = None
         self.wake_at = 0.0
         self.started_at = 0.0
-        self.receives = 0
-        """Of the message that it is at, how often that was received; of several the most."""
+        self.since = 0.0
+        """When somebody first took up what it is at; of several messages the earliest."""
         self.cut_off = float("inf")
         """When the platform ends the invocation, if it does."""
         self.is_dead = False
@@ -83,13 +90,14 @@ class Actor:
         """Run a coroutine in this environment's own loop."""
         if self.loop is None:
             self.loop = Loop()
+        self.loop.tasks = [one for one in self.loop.tasks if not one.done()]
         return self.loop.run_until_complete(work)
 
     def bury(self) -> None:
         """Let what still waits in its loop see that it is dead."""
         self.is_dead = True
         if self.loop is not None:
-            if left := asyncio.all_tasks(self.loop):
+            if left := {one for one in self.loop.tasks if not one.done()}:
                 self.loop.run_until_complete(_all_ended(left))
             self.loop.close()
             self.loop = None
@@ -236,6 +244,7 @@ class World:
     def start(self, actor: Actor, activity: Callable[[], None]) -> None:
         """Begin an activity and run it to its first halt."""
         actor.is_dead, actor.torn, actor.wake_at, actor.started_at = False, None, self.now, self.now
+        actor.since = self.now
         actor.strand = self._strands.free()
         self.busy.append(actor)
         self._turn(actor, lambda strand: strand.begin(activity))

@@ -22,6 +22,7 @@ from tests.fakes.history import FakeHistory
 from tests.simulation.mutants.mutant import Mutant
 from tests.simulation.work import STAGE
 
+_load = TaskRunner._load
 _store = TaskRunner._store
 _goals_now = TaskRunner._goals_now
 _advance = Finisher.advance
@@ -136,6 +137,13 @@ def _wait_for_nobody(self: ApprovalGate, batch: Batch) -> None:
     """Lets everything through."""
 
 
+def _count_receives(self: TaskRunner, batch: Batch) -> None:
+    """Also one that Lambda refused, or that took its agent down."""
+    _load(self, batch)
+    for work in batch.works:
+        work.delivery = replace(work.delivery, failed=work.delivery.attempt - 1)
+
+
 def _extend_without_marks(head: Head, changes: Any) -> tuple[list[Event], Head]:
     return extend(replace(head, marks={}), changes)
 
@@ -156,6 +164,7 @@ SERVICES: Final = (
     Mutant("recall looks for nothing", TaskRunner, "_recall", _recall_nothing),
     Mutant("a failed release is swallowed", TaskRunner, "_advance", _settle_whatever_happens, first=392),
     Mutant("errors count as success", perform, "_outcome", _errors_succeed),
+    Mutant("a receive is a failed attempt", TaskRunner, "_load", _count_receives),
     Mutant("nothing is retried", perform, "is_retryable", lambda error: False),
     Mutant("conditions are ignored", Performer, "_prepare", _ignore_when),
     Mutant("the end is told before it is so", Finisher, "end", _announce_first),

@@ -11,7 +11,7 @@ from agentfleet.services.work import Batch
 from tests.simulation.mutants.mutant import Mutant
 
 _concerns = KillSwitch._concerns
-_send_postponed = TaskRunner._send_postponed
+_send_again = TaskRunner._send_again
 
 
 def _give_back(self: KillStage, batch: Batch) -> None:
@@ -22,13 +22,8 @@ def _give_back(self: KillStage, batch: Batch) -> None:
 
 
 def _count_the_stop(self: TaskRunner, batch: Batch) -> None:
-    batch.postponed = [(_used_up(work), error, after) for work, error, after in batch.postponed]
-    _send_postponed(self, batch)
-
-
-def _used_up(work: Any) -> Any:
-    work.delivery = replace(work.delivery, attempt=work.delivery.attempt + 1)
-    return work
+    batch.again = [replace(one, has_failed=True) for one in batch.again]
+    _send_again(self, batch)
 
 
 def _pools_only(self: KillSwitch, kill: Any, tenant: str, pool: str | None) -> bool:
@@ -38,7 +33,7 @@ def _pools_only(self: KillSwitch, kill: Any, tenant: str, pool: str | None) -> b
 STOPS: Final = (
     Mutant("what is stopped runs", KillStage, "__call__", lambda self, batch: None, first=27),
     Mutant("what is stopped is given back", KillStage, "__call__", _give_back, first=27),
-    Mutant("a stopped pool's work uses up an attempt", TaskRunner, "_send_postponed", _count_the_stop, first=27),
+    Mutant("a stopped pool's work uses up an attempt", TaskRunner, "_send_again", _count_the_stop, first=27),
     Mutant("the healer sends what is stopped", KillSwitch, "quiet_until", lambda self, tenant, pools: None, first=46),
     Mutant("only pools can be stopped", KillSwitch, "_concerns", _pools_only, first=46),
 )

@@ -6,12 +6,12 @@ from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, rea
 
 
 def test_a_message_says_what_its_receiver_has_to_know() -> None:
-    """Attempts, postponements and looks only where there are any: most messages have none."""
+    """Attempts, failures, postponements and looks only where there are any: most messages have none."""
     plain = TaskMessage("g1", 7, "acme", "data", "high")
-    again = TaskMessage("g1", 7, "acme", "data", "high", spent=2, postponed=1, wake=2)
+    again = TaskMessage("g1", 7, "acme", "data", "high", spent=2, failed=3, postponed=1, wake=4)
 
     assert read_task(plain.body()) == TaskPointer("g1", 7, "acme")
-    assert read_task(again.body()) == TaskPointer("g1", 7, "acme", 2, 1, 2)
+    assert read_task(again.body()) == TaskPointer("g1", 7, "acme", 2, 3, 1, 4)
     assert len(plain.body()) < len(again.body())
 
 
@@ -23,6 +23,7 @@ def test_a_message_says_what_its_receiver_has_to_know() -> None:
         '{"goal": "g", "unit": 1}',
         '{"goal": "g", "unit": -1, "tenant": "acme"}',
         '{"goal": "g", "unit": 1, "tenant": "acme", "spent": -1}',
+        '{"goal": "g", "unit": 1, "tenant": "acme", "failed": -1}',
         '{"goal": "g", "unit": 1, "tenant": "acme", "postponed": "2"}',
         '{"goal": "g", "unit": 1, "tenant": "acme", "wake": null}',
     ],

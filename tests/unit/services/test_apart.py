@@ -153,8 +153,9 @@ def test_whatever_fails_the_invocation_answers(fleet: InProcessFleet) -> None:
 
 def test_messages_that_cannot_be_hidden_are_returned_all_the_same(fleet: InProcessFleet) -> None:
     """They come again when the queue's own time is over; what went wrong is told."""
-    submit(fleet, "work.pay", until=2)
+    submit(fleet, "work.pay")
     records = fleet.queues.take(QUEUE, 10)
+    failing_for(fleet.claims, "claim", lambda *_: True)
     failing_for(fleet.queues, "hide", lambda *_: True)
     runner = pool_runner(fleet.platform, "work", "work-1", pool.capabilities)
 
@@ -174,7 +175,7 @@ def test_two_deliveries_of_one_message_are_not_both_carried_out(fleet: InProcess
 
     def deliver() -> None:
         batch = asyncio.run(other.run(read_deliveries({"Records": second}), fleet.clock() + INVOCATION))
-        errors.extend(str(error) for _, error, _ in batch.postponed)
+        errors.extend(str(one.error) for one in batch.again)
 
     errors: list[str] = []
     meanwhile.append(deliver)

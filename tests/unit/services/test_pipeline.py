@@ -88,5 +88,5 @@ def test_an_agents_own_work_is_a_pipeline() -> None:
         "execute",
         "store",
         "release",
-        "postpone",
+        "again",
     ]

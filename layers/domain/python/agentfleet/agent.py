@@ -149,7 +149,8 @@ def _log(pool: str, batch: Batch) -> None:
     """
     logger = Logger(service=pool)
     tenants = {work.goal.tenant for work in batch.settled}
-    more: dict[str, Any] = {"postponed": len(batch.postponed)} if batch.postponed else {}
+    counts = {"postponed": len(batch.again) - (failed := sum(one.has_failed for one in batch.again)), "retried": failed}
+    more: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if batch.cache:
         more["cache"] = batch.cache
         _measure_cache(pool, batch.cache)
@@ -170,15 +171,16 @@ def _log(pool: str, batch: Batch) -> None:
         logger.error("mishap", tenant="*", exc_info=mishap)
     if batch.stuck:
         logger.warning("stuck", tenant="*", tasks=list(batch.stuck[:10]), threads=len(batch.stuck))
-    for work, error, after in batch.postponed:
+    for one in batch.again:
         logger.warning(
-            "postponed",
-            tenant=work.goal.tenant,
-            goal=work.goal.id,
-            unit=work.unit.number,
-            error=type(error).__name__,
-            reason=str(error),
-            again_after=after.total_seconds(),
+            "retried" if one.has_failed else "postponed",
+            tenant=one.work.goal.tenant,
+            goal=one.work.goal.id,
+            unit=one.work.unit.number,
+            error=type(one.error).__name__,
+            reason=str(one.error),
+            again_after=one.after.total_seconds(),
+            **({"exc_info": one.error} if one.has_failed else {}),
         )
     for work in batch.settled:
         if work.result and (failure := work.result.first_failure):

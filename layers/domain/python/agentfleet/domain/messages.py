@@ -12,6 +12,8 @@ from agentfleet.domain.plan import Range
 
 DEFAULT_TENANT: Final = "default"
 """Whose an event is that says nothing of a tenant."""
+_COUNTS: Final = ("spent", "failed", "postponed", "wake")
+"""What a task's message says only if it is not zero."""
 
 
 class BadMessage(ValueError):
@@ -29,7 +31,9 @@ class TaskMessage(Struct, frozen=True):
     delay: timedelta = timedelta()
     """How long the queue keeps it back, at most 15 minutes."""
     spent: int = 0
-    """Attempts that were used up under an earlier message."""
+    """Receives of earlier messages in which it may have been tried."""
+    failed: int = 0
+    """Attempts that came to an error: what its `retries` are for."""
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
     wake: int = 0
@@ -37,9 +41,8 @@ class TaskMessage(Struct, frozen=True):
 
     def body(self) -> str:
         """The message's JSON. Where and when it goes isn't part of it."""
-        again = {"spent": self.spent, "postponed": self.postponed} if self.postponed else {}
-        woken = {"wake": self.wake} if self.wake else {}
-        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **again, **woken})
+        counts = {name: count for name in _COUNTS if (count := getattr(self, name))}
+        return dumps({"goal": self.goal_id, "unit": self.unit, "tenant": self.tenant, **counts})
 
 
 class TaskPointer(Struct, frozen=True):
@@ -49,6 +52,7 @@ class TaskPointer(Struct, frozen=True):
     unit: int
     tenant: str
     spent: int = 0
+    failed: int = 0
     postponed: int = 0
     wake: int = 0
 
@@ -89,9 +93,9 @@ def read_task(body: str) -> TaskPointer:
     """Raises BadMessage."""
     match _read(body):
         case {"goal": str(goal), "unit": int(unit), "tenant": str(tenant), **rest}:
-            match [rest.get(name, 0) for name in ("spent", "postponed", "wake")]:
-                case [int(spent), int(postponed), int(wake)] if min(unit, spent, postponed, wake) >= 0:
-                    return TaskPointer(goal, unit, tenant, spent, postponed, wake)
+            match [rest.get(name, 0) for name in _COUNTS]:
+                case [int(spent), int(failed), int(postponed), int(wake)] if min(unit, spent, failed, postponed, wake) >= 0:
+                    return TaskPointer(goal, unit, tenant, spent, failed, postponed, wake)
     raise BadMessage(f"not a task message (goal, unit, tenant): {body[:200]}")
 
 

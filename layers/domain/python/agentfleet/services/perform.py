@@ -147,7 +147,6 @@ class Performer:
 
     async def _do(self, work: Work, batch: Batch) -> None:
         started = self._clock()
-        attempt = work.delivery.attempt
         raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
         work.is_loose = any(isinstance(value, TaskTimeout) for value in raw) or self._is_stuck(work)
         if any(isinstance(value, GoalEnded) for value in raw):
@@ -174,8 +173,8 @@ class Performer:
             batch.postpone(work, refused[0], postpone_delay(wanted, work.delivery.postponed, self._fraction()))
             return
         again = [value for value in raw if isinstance(value, Exception) and is_retryable(value)]
-        if again and attempt <= work.unit.retries:
-            batch.give_back(work, again[0], self._delay(again[0], attempt))
+        if again and work.delivery.failed < work.unit.retries:
+            batch.retry(work, again[0], self._delay(again[0], work.delivery.failed + 1))
             return
         if work.unit.on_failure == "replan" and isinstance(raw[0], Exception):
             try:
@@ -187,6 +186,7 @@ class Performer:
                 return
         outcomes = tuple(_outcome(value, task.id) for task, value in zip(work.unit.tasks, raw, strict=True))
         duration = (self._clock() - started).total_seconds()
+        attempt = work.delivery.attempt
         work.result = Result(work.goal.id, work.unit.number, outcomes, self._agent_id, started, duration, attempt)
 
     @property

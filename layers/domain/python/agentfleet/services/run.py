@@ -28,7 +28,7 @@ from agentfleet.services.pipeline import ProcessingPipeline, Stage
 from agentfleet.services.registry import Presence
 from agentfleet.services.routing import Router
 from agentfleet.services.undo import Undoer, is_undo
-from agentfleet.services.work import Batch, Delivery, Work
+from agentfleet.services.work import Again, Batch, Delivery, Work
 
 if TYPE_CHECKING:
     from agentfleet.services.accept import Accepter
@@ -110,7 +110,7 @@ class TaskRunner:
             .add_stage(performer.execute, name="execute")
             .add_stage(self._store, name="store")
             .add_stage(self._advance, name="release")
-            .add_stage(self._send_postponed, name="postpone")
+            .add_stage(self._send_again, name="again")
         )
 
     async def run(self, deliveries: Sequence[Delivery], cut_off: datetime) -> Batch:
@@ -144,8 +144,8 @@ class TaskRunner:
         for delivery in batch.deliveries:
             try:
                 pointer = read_task(delivery.body)
-                attempt = delivery.attempt + pointer.spent
-                pointers.append((replace(delivery, attempt=attempt, postponed=pointer.postponed, wake=pointer.wake), pointer))
+                counts = {"failed": pointer.failed, "postponed": pointer.postponed, "wake": pointer.wake}
+                pointers.append((replace(delivery, attempt=delivery.attempt + pointer.spent, **counts), pointer))
             except BadMessage as error:
                 batch.give_back(delivery, error, POISON)
         goals, errors = self._goals_apart({pointer.goal_id for _, pointer in pointers})
@@ -302,49 +302,63 @@ class TaskRunner:
 
         batch.each_goal(advance)
 
-    def _send_postponed(self, batch: Batch) -> None:
-        """A fresh message, kept back by the queue, takes the place of one that would have cost its task an attempt.
-
-        Where another pool can do the same, which an open breaker here says nothing about, it goes there at once.
+    def _send_again(self, batch: Batch) -> None:
+        """A fresh message, kept back by the queue, takes the place of one whose next receive would say nothing of its task.
 
         Dying in between leaves both; then the unit is done twice at worst, as after any redelivery, and the first result
         stands.
         """
-        for work, error, wanted in batch.postponed:
+        fresh: list[tuple[Again, TaskMessage]] = []
+        for one in batch.again:
             try:
-                self._send_again(work, error, wanted, batch)
+                if message := self._message(one, batch):
+                    fresh.append((one, message))
+                else:
+                    batch.drop(one.work)
             except Exception as failed:
                 batch.mishaps.append(failed)
-                batch.give_back(work, error, wanted)
+                batch.give_back(one.work, one.error, one.after)
+        try:
+            if fresh:
+                self._stores.queues.send_tasks([message for _, message in fresh])
+        except Exception as failed:
+            batch.mishaps.append(failed)
+            for one, _ in fresh:
+                batch.give_back(one.work, one.error, one.after)
+        else:
+            for one, _ in fresh:
+                batch.drop(one.work)
 
-    def _send_again(self, work: Work, error: Exception, wanted: timedelta, batch: Batch) -> None:
-        delivery = work.delivery
-        is_refused = isinstance(error, CircuitOpen)
-        elsewhere = is_refused and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
-        after = timedelta() if elsewhere else wanted
+    def _message(self, again: Again, batch: Batch) -> TaskMessage | None:
+        """What to send for it; None for what another message of the unit is there for.
+
+        Where another pool can do the same, which an open breaker here says nothing about, it goes there at once.
+        """
+        work, error, delivery = again.work, again.error, again.work.delivery
+        is_open = isinstance(error, CircuitOpen) and not again.has_failed
+        elsewhere = is_open and self._router.elsewhere(work.goal.id, work.unit, self._pool, delivery.postponed)
+        after = timedelta() if elsewhere else again.after
         held = self._let_go(work, batch)
         wait = max(after, held - self._clock()) if held else after  # sooner it would only be found taken
-        is_no_refusal = isinstance(error, Held | Stopped | Waiting)
-        must_wait = is_no_refusal and after > timedelta()
+        # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
+        is_refused = not again.has_failed and not isinstance(error, Held | Stopped | Waiting)
+        must_wait = not again.has_failed and not is_refused and after > timedelta()
         if delivery.wake >= LOOKS and must_wait:
-            batch.drop(delivery)  # the unit's own message is there still
-            return
+            return None  # the unit's own message is there still
         if isinstance(error, Waiting) and work.claim is None and not delivery.wake:
             self._rest(work, wait)
-        message = TaskMessage(
+        return TaskMessage(
             work.goal.id,
             work.unit.number,
             work.goal.tenant,
             elsewhere or self._pool,
             work.unit.priority,
             delay=min(wait, timedelta(seconds=POSTPONE_LIMIT)),
-            spent=delivery.attempt - 1,
-            # What is stopped, or waits for its own, may be so for days: no dependency failed to be called.
-            postponed=max(1, delivery.postponed) if is_no_refusal else delivery.postponed + 1,
+            spent=delivery.attempt - (not again.has_failed),
+            failed=delivery.failed + again.has_failed,
+            postponed=delivery.postponed if again.has_failed else max(1, delivery.postponed + is_refused),
             wake=delivery.wake + must_wait if delivery.wake else 0,
         )
-        self._stores.queues.send_tasks([message])
-        batch.drop(delivery)
 
     def _rest(self, work: Work, wait: timedelta) -> None:
         """Say until when nobody need look for a unit that waits for its own: its last result may be days old by then."""
@@ -368,7 +382,7 @@ class TaskRunner:
         return work.claim.until
 
     def _hide_returned(self, batch: Batch) -> None:
-        """A failed attempt's message stays hidden for its delay, and while its unit is held: it would only be refused."""
+        """What is received again stays hidden for its delay, and while its unit is held: it would only be refused."""
         now = self._clock()
         waits: dict[str, dict[str, timedelta]] = defaultdict(dict)
         for returned in batch.returned.values():

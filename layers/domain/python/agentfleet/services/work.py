@@ -20,8 +20,11 @@ class Delivery(Struct, frozen=True):
     receipt: str
     body: str
     attempt: int
-    """How often the unit's message has been received, this time included; receives that could not even try don't count."""
+    """How often the unit may have been tried, this time included: every receive counts but those that are known not to have.
+    A receive that Lambda throttled looks like one whose agent died, so nothing is decided by this alone."""
     queue: str
+    failed: int = 0
+    """How many attempts came to an error."""
     postponed: int = 0
     """How often the unit was sent again because it could not be tried."""
     wake: int = 0
@@ -74,6 +77,17 @@ class Returned(Struct, frozen=True):
         return self.work.goal.tenant if self.work else "*"
 
 
+class Again(Struct, frozen=True):
+    """A unit that a fresh message is sent for, since the one that was received may count no more receives for it."""
+
+    work: Work
+    error: Exception
+    """Why."""
+    after: timedelta
+    has_failed: bool = False
+    """Was it tried? If not, that costs no attempt."""
+
+
 class Batch(Struct):
     """What one invocation received, and how far it is."""
 
@@ -90,8 +104,8 @@ class Batch(Struct):
     """By message id."""
     cache: dict[str, int] = field(default_factory=dict)
     """What happened in the cache meanwhile, counted by kind; what did not happen is left out."""
-    postponed: list[tuple[Work, Exception, timedelta]] = field(default_factory=list)
-    """Could not be tried, and why: to be sent again after this time."""
+    again: list[Again] = field(default_factory=list)
+    """Could not be tried, or failed and may be tried again: to be sent again after some time."""
     mishaps: list[Exception] = field(default_factory=list)
     """What went wrong beside the works themselves."""
     stuck: tuple[str, ...] = ()
@@ -109,7 +123,12 @@ class Batch(Struct):
     def postpone(self, work: Work, error: Exception, after: timedelta) -> None:
         """Send the unit again later, as if this message had not been received."""
         self.works.remove(work)
-        self.postponed.append((work, error, after))
+        self.again.append(Again(work, error, after))
+
+    def retry(self, work: Work, error: Exception, after: timedelta) -> None:
+        """Send the unit again later, with one more attempt that failed."""
+        self.works.remove(work)
+        self.again.append(Again(work, error, after, has_failed=True))
 
     def give_back(self, work: Work | Delivery, error: Exception, after: timedelta | None = None) -> None:
         """Leave a message to be received again."""
@@ -122,7 +141,7 @@ class Batch(Struct):
             self.give_back(work, error)
         gone = {one.receipt for one in self.dropped} | {work.delivery.receipt for work in self.settled}
         gone |= {one.delivery.receipt for one in self.returned.values()}
-        left: list[Work | Delivery] = [*(work for work, _, _ in self.postponed), *self.deliveries]
+        left: list[Work | Delivery] = [*(one.work for one in self.again), *self.deliveries]
         for one in left:
             receipt = (one.delivery if isinstance(one, Work) else one).receipt
             if receipt not in gone:
@@ -152,7 +171,7 @@ class Batch(Struct):
     def _leave(self, work: Work | Delivery) -> Delivery:
         if isinstance(work, Delivery):
             return work
-        if work in self.works:  # what is postponed has left already
+        if work in self.works:  # what is sent again has left already
             self.works.remove(work)
         return work.delivery
 
