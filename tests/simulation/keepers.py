@@ -39,7 +39,7 @@ class Keepers:
             "health": (self.health, HEALTH),
         }
         watched = {name: Watched(world, name, port, methods) for name, (port, methods) in ports.items()}
-        self._healing = simulation.own_platform().healing(**watched)  # type: ignore[arg-type]
+        self._healing = simulation.own_platform().healing(**watched)
         simulation.queues.sending = self._sending
         skew = simulation.scenario.weather.skew
         self._healer = Actor("healer", world.order.uniform(-skew, skew) if skew else 0.0)

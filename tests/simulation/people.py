@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from agentfleet.domain.approval import Approval, Decision
 from agentfleet.domain.errors import IllegalTransition
-from agentfleet.domain.goal import GoalState
 from tests.simulation.scenario import GoalCase
 from tests.simulation.work import TENANT
 from tests.simulation.world import Actor, Killed
@@ -147,11 +146,9 @@ class People:
         self._does("approver", act, "deciding")
 
     def _left(self) -> dict[str, float]:
-        self._parked = {
-            goal.id: self._parked.get(goal.id, self._world.now)
-            for goal in self._simulation.goals.goals.values()
-            if goal.state is GoalState.COMPENSATION_FAILED
-        }
+        parked = self._simulation.goals.parked
+        if parked or self._parked:
+            self._parked = {name: self._parked.get(name, self._world.now) for name in sorted(parked)}
         return self._parked
 
     def _unpark(self, goal_id: str) -> None:

@@ -40,7 +40,7 @@ from tests.simulation.forks import Forks
 from tests.simulation.keepers import Keepers
 from tests.simulation.people import People
 from tests.simulation.queues import SUBMISSIONS, Queues
-from tests.simulation.scenario import Scenario, Weather, scenario_of
+from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.stops import Stops
 from tests.simulation.strands import Strands
 from tests.simulation.work import CAPABILITIES, CATALOG, POOLS, PRICE, REFUNDED, STAGE, TENANT
@@ -131,7 +131,7 @@ class Simulation:
         self._submit_all()
 
     def _new_platform(self) -> Platform:
-        catalog = _catalog(self.scenario.weather)
+        catalog = _catalog(self.scenario)
         return Platform(self._outside, catalog, {}, random_bits=self._random_bits, fraction=self.world.order.random)
 
     def own_platform(self) -> Platform:
@@ -361,10 +361,12 @@ class Simulation:
         return task_id
 
 
-def _catalog(weather: Weather) -> Catalog:
+def _catalog(scenario: Scenario) -> Catalog:
+    weather = scenario.weather
     dollars = None if weather.tokens_a_day is None else weather.tokens_a_day * PRICE
     budget = BudgetDefaults(tenant_dollars_per_day=dollars)
-    return structs.replace(CATALOG, tenant_window=weather.window, budget=budget)
+    rules = CATALOG.approvals if scenario.asks else ()
+    return structs.replace(CATALOG, tenant_window=weather.window, budget=budget, approvals=rules)
 
 
 def _narrow(scenario: Scenario, plans: tables.Plans) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agentfleet.domain.codec import EncodedPlan, SegmentedPlan, encode
 from agentfleet.domain.errors import NotFound
-from agentfleet.domain.goal import Goal, Width
+from agentfleet.domain.goal import Goal, GoalState, Width
 from agentfleet.domain.healing import Finished
 from agentfleet.domain.messages import TaskMessage
 from agentfleet.domain.plan import CompiledPlan
@@ -31,6 +31,8 @@ class Goals:
         """Of those that are."""
         self.resumed: set[str] = set()
         """Whatever was written of them since: who ends a goal may have read it before."""
+        self.parked: set[str] = set()
+        """Left to a person."""
         self.made: Callable[[Goal], None] = lambda goal: None
         """Told of every goal that has just been stored."""
 
@@ -59,6 +61,7 @@ class Goals:
             self.paused_at[after.id] = self.world.now
         if after.resumed is not None:
             self.resumed.add(after.id)
+        (self.parked.add if after.state is GoalState.COMPENSATION_FAILED else self.parked.discard)(after.id)
         self.goals[before.id] = after
         self.chronicle.tell_goal(current, after)
         return True

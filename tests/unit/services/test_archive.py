@@ -194,7 +194,11 @@ def test_a_goals_hashes_are_read_out_of_a_copy() -> None:
     assert hashes_in(io.BytesIO(copy), "g3") == {}
 
 
-@pytest.mark.parametrize("damage", [b"nothing", gzip.compress(b"[]\n"), gzip.compress(b"{}\n"), gzip.compress(b"x" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "damage",
+    [b"nothing", gzip.compress(b"[]\n"), gzip.compress(b"{}\n"), gzip.compress(b"x" * 99)[:-9]],
+    ids=["no gzip", "no object", "no history", "cut off"],  # a compressed body tells its time: no two workers would agree
+)
 def test_what_is_no_copy_is_said_to_be_none(damage: bytes) -> None:
     """Neither another file nor a copy of which the end is missing or changed passes for one."""
     with pytest.raises(Unreadable, match="no copy of histories"):

@@ -1,6 +1,7 @@
 """Retries are for attempts that failed, and for nothing else that brings a message back."""
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from agentfleet.agent import Agent, TaskContext
 from agentfleet.domain.dead_letters import MAX_RECEIVES
 from agentfleet.domain.errors import RetryableError
 from agentfleet.domain.goal import Goal, GoalState
+from agentfleet.domain.messages import TaskMessage
 from tests.fakes.fleet import InProcessFleet
 from tests.fakes.queues import FakeQueues
 
@@ -106,7 +108,12 @@ def test_what_fails_together_is_sent_again_in_one_request(fleet: InProcessFleet)
     goal = submit(fleet, fails=10, retries=1, tasks=10)
     requests: list[int] = []
     send = fleet.queues.send_tasks
-    fleet.queues.send_tasks = lambda messages: (requests.append(len(messages)), send(messages))[1]  # type: ignore[method-assign]
+
+    def counted(messages: Sequence[TaskMessage]) -> None:
+        requests.append(len(messages))
+        send(messages)
+
+    fleet.queues.send_tasks = counted  # type: ignore[method-assign]
 
     fleet.invoke(QUEUE)
     fleet.settle()

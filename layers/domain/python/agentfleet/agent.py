@@ -180,7 +180,7 @@ def _log(pool: str, batch: Batch) -> None:
             error=type(one.error).__name__,
             reason=str(one.error),
             again_after=one.after.total_seconds(),
-            **({"exc_info": one.error} if one.has_failed else {}),
+            exc_info=one.error if one.has_failed else None,
         )
     for work in batch.settled:
         if work.result and (failure := work.result.first_failure):

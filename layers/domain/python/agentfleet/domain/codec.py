@@ -16,6 +16,7 @@ INLINE_BYTES: Final = 24_576
 """A plan up to this size travels inside its item. Above, an S3 object is cheaper: a put costs as much as 8 KB of writes."""
 
 _HEADER: Final = "header"
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class EncodedPlan(Struct, frozen=True):
@@ -36,7 +37,7 @@ class EncodedPlan(Struct, frozen=True):
 
 def dumps(value: Any) -> str:
     """The one JSON form: compact, unicode as it is. Raises ValueError on NaN and infinity, which JSON doesn't have."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _COMPACT.encode(value)
 
 
 def _pack(value: Any) -> bytes:

@@ -30,6 +30,7 @@ DECIDED: Final = frozenset({"APPROVED", "REJECTED"})
 SHARDS: Final = 16
 """Over how many partition keys the goals of one hour are spread."""
 
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -171,7 +172,7 @@ def partitions(hour: datetime) -> tuple[str, ...]:
 
 def canonical(value: Any) -> bytes:
     """The one form in which JSON is hashed: keys sorted, no spaces, UTF-8. Raises ValueError for NaN and infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest(value: Any) -> str:

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 KEY: Final = "$from"
 _ALLOWED: Final = frozenset({KEY, "path", "default"})
+_NESTED: Final = (dict, list, tuple)
+"""In nothing else there can be a reference."""
 
 
 class Reference(Struct, frozen=True):
@@ -71,10 +73,12 @@ def find(value: Any, where: str = "input") -> Iterator[Reference]:
         yield parse(value, where)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from find(inner, f"{where}.{key}")
-    elif isinstance(value, list | tuple):
+            if isinstance(inner, _NESTED):
+                yield from find(inner, f"{where}.{key}")
+    elif isinstance(value, _NESTED):
         for index, inner in enumerate(value):
-            yield from find(inner, f"{where}[{index}]")
+            if isinstance(inner, _NESTED):
+                yield from find(inner, f"{where}[{index}]")
 
 
 def resolve(value: Any, output_of: Callable[[Reference], Any]) -> Any:
@@ -83,7 +87,7 @@ def resolve(value: Any, output_of: Callable[[Reference], Any]) -> Any:
         reference = parse(value, "")
         return reference.select(output_of(reference))
     if isinstance(value, dict):
-        return {key: resolve(inner, output_of) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [resolve(inner, output_of) for inner in value]
+        return {key: resolve(inner, output_of) if isinstance(inner, _NESTED) else inner for key, inner in value.items()}
+    if isinstance(value, _NESTED):
+        return [resolve(inner, output_of) if isinstance(inner, _NESTED) else inner for inner in value]
     return value

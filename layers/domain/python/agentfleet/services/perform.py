@@ -1,10 +1,10 @@
 """Perform tasks: resolve and check the input, call the user's function, check the output, decide what failure means."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agentfleet.domain.errors import (
     BadOutput,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from agentfleet.services.kill import Halt
     from agentfleet.services.reuse import ResultReuse
     from agentfleet.services.task_tools import Workshop
+
+T = TypeVar("T")
 
 MESSAGE_LIMIT: Final = 1000
 REPAIR: Final = "repair"
@@ -143,11 +145,11 @@ class Performer:
 
     async def execute(self, batch: Batch) -> None:
         """Do the tasks: coroutines concurrently in this loop, plain functions in threads."""
-        await asyncio.gather(*(self._do(work, batch) for work in list(batch.works) if work.awaits_doing))
+        await _all_of([self._do(work, batch) for work in list(batch.works) if work.awaits_doing])
 
     async def _do(self, work: Work, batch: Batch) -> None:
         started = self._clock()
-        raw = await asyncio.gather(*(self._call(work, slot, batch) for slot in range(len(work.unit.tasks))))
+        raw = await _all_of([self._call(work, slot, batch) for slot in range(len(work.unit.tasks))])
         work.is_loose = any(isinstance(value, TaskTimeout) for value in raw) or self._is_stuck(work)
         if any(isinstance(value, GoalEnded) for value in raw):
             batch.drop(work)
@@ -364,6 +366,11 @@ class Performer:
 
 class TaskTimeout(RetryableError):
     """A task took longer than it may."""
+
+
+async def _all_of(running: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """What these give, run concurrently. One alone needs no task of its own, and most are alone."""
+    return [await running[0]] if len(running) == 1 else await asyncio.gather(*running)
 
 
 def _place(goal_id: str, task_id: str) -> str:
