@@ -103,6 +103,8 @@ class SagaMachine:
 
     def due(self) -> Execution | None:
         """An execution whose function is to be called now."""
+        if not self.executions:
+            return None
         now = self._now()
         for execution in self.executions.values():
             for one in list(execution.open):

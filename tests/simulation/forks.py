@@ -64,6 +64,8 @@ class Forks:
 
     def startable(self) -> list[Callable[[], None]]:
         """What can begin now."""
+        if not self._orders:
+            return []
         now = self._simulation.world.now
         found: list[Callable[[], None]] = []
         for order in self._orders:

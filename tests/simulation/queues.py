@@ -143,11 +143,10 @@ class Queues:
         now = self.world.now
         found = []
         for name, queue in self.queues.items():
-            if name.endswith(DEAD):
-                continue
             for one in queue.values():
                 if one.visible <= now or one.copies:
-                    found.append(name)
+                    if not name.endswith(DEAD):
+                        found.append(name)
                     break
         return found
 

@@ -15,7 +15,7 @@ from msgspec import structs
 from agentfleet.composition import Outside, Platform
 from agentfleet.composition_pools import pool_runner
 from agentfleet.domain import compile as compiling
-from agentfleet.domain import ids
+from agentfleet.domain import ids, names
 from agentfleet.domain.approval import Decision
 from agentfleet.domain.catalog import BudgetDefaults, Catalog
 from agentfleet.domain.result import Claim
@@ -39,7 +39,7 @@ from tests.simulation.expectations import Expectations
 from tests.simulation.forks import Forks
 from tests.simulation.keepers import Keepers
 from tests.simulation.people import People
-from tests.simulation.queues import SUBMISSIONS, Queues
+from tests.simulation.queues import FLEET, RELEASE, SUBMISSIONS, Queues
 from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.stops import Stops
 from tests.simulation.strands import Strands
@@ -122,6 +122,12 @@ class Simulation:
         self._requests: dict[str, GoalRequest] = {}
         self._places: dict[tuple[str, str], int] = {}
         self._environments = self._make_environments()
+        self._at = {
+            RELEASE: self._environments["release"],
+            SUBMISSIONS: self._environments["submissions"],
+            **{names.task_queue(FLEET, pool, one): self._environments[pool] for pool in POOLS for one in names.PRIORITIES},
+        }
+        """Who receives from each queue."""
         self.moves = 0
         """Invocations, calls and what people did so far: all that somebody else than the healer did."""
         self.keepers = Keepers(self)
@@ -189,12 +195,10 @@ class Simulation:
         if execution is not None:
             found.append(partial(self._look, execution))
         for queue in self.queues.ready():
-            pool = queue.removeprefix("fleet-")
-            if pool not in self._environments:
-                pool = pool.rpartition("-")[0]
-            idle = next((one for one in self._environments[pool] if one.strand is None), None)
-            if idle is not None:
-                found.append(partial(self._invoke, idle, queue))
+            for one in self._at[queue]:
+                if one.strand is None:
+                    found.append(partial(self._invoke, one, queue))
+                    break
         return found + self.keepers.startable()
 
     def _look(self, execution: Execution) -> None:
