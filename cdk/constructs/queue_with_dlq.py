@@ -15,7 +15,7 @@ VISIBILITY_PER_TIMEOUT: Final = 6
 """Lambda's advice for SQS triggers: six times the function's timeout (Using Lambda with Amazon SQS)."""
 
 MAX_RECEIVES: Final = 10
-"""More than any task's retries: the dead-letter queue is for what never got so far as to count an attempt."""
+"""Of one message: a failed attempt is followed by a fresh one, so this is for what never got so far as to count an attempt."""
 
 _DATA_KEY_REUSE: Final = Duration.hours(1)
 """The default of five minutes costs twelve times the KMS requests (Amazon SQS key management)."""

@@ -239,8 +239,10 @@ def test_only_refused_messages_are_sent_again(stubs: Stubs, queues: SqsQueues) -
     accepted = {"Successful": [{"Id": "1", "MessageId": "b", "MD5OfMessageBody": "b"}], "Failed": []}
     stubs.answer("sqs", "send_message_batch", accepted, {"QueueUrl": url, "Entries": entries[1:2]})
 
-    with pytest.raises(DeliveryFailed, match="1 of 3 messages were not taken: some-data-high: InvalidMessageContents no"):
+    refusal = "1 of 3 messages were not taken: some-data-high: InvalidMessageContents no"
+    with pytest.raises(DeliveryFailed, match=refusal) as raised:
         queues.send_tasks(messages)
+    assert raised.value.refused == {2}
 
 
 def test_messages_that_are_always_refused_are_counted(stubs: Stubs, queues: SqsQueues) -> None:

@@ -62,7 +62,7 @@ def test_five_hundred_tasks_fan_out_and_in(client: FleetClient, capability: str)
 
 
 def test_retries_wait_and_then_succeed_and_used_up_ones_fail_the_goal(client: FleetClient) -> None:
-    """Redelivery is the retry; the last attempt writes FAILED with task and reason."""
+    """The last attempt writes FAILED with task and reason."""
     flaky = {"id": "flaky", "capability": "flow.fail", "input": {"until_attempt": 3, "delay": 1}, "retries": 2}
     hopeless = {"id": "hopeless", "capability": "flow.fail", "input": {"message": "no use", "delay": 0.5}, "retries": 1}
 

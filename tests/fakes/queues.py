@@ -181,13 +181,15 @@ class FakeQueues:
         return self._queues.setdefault(name, {})
 
     def _send(self, messages: Sequence[tuple[str, str, str | None, timedelta]]) -> None:
-        refused = 0
+        refused: list[int] = []
         with self._lock:
             now = self.clock()
-            for queue, body, group, delay in messages:
+            for number, (queue, body, group, delay) in enumerate(messages):
+                if delay < timedelta():
+                    raise ValueError(f"a delay must be 0 to 900 seconds, not {delay}")
                 if self._failures.get(queue, 0) > 0:
                     self._failures[queue] -= 1
-                    refused += 1
+                    refused.append(number)
                     continue
                 if self.sent in self.lose:
                     self.sent += 1
@@ -196,7 +198,7 @@ class FakeQueues:
                 self._queue(queue)[identity] = _Message(identity, body, group, now, now + min(delay, timedelta(minutes=15)))
                 self.sent += 1
         if refused:
-            raise DeliveryFailed(f"{refused} of {len(messages)} messages were not taken: refused by the test")
+            raise DeliveryFailed(f"{len(refused)} of {len(messages)} messages were not taken: refused by the test", refused)
 
     def _receive(self, queue: str, message: _Message, now: datetime) -> dict[str, Any]:
         message.receives += 1

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agentfleet.domain.healing import COUNTS_LAG
-from agentfleet.domain.messages import TaskMessage
+from agentfleet.domain.messages import BadMessage, TaskMessage, read_task
 from agentfleet.services.heal import HealReport
 from tests.fakes.health import FakeHealth
 from tests.simulation.queues import DEAD, Letters, Watch
@@ -111,16 +111,25 @@ class Keepers:
             return
         before = self._began - COUNTS_LAG.total_seconds()
         queues = self._simulation.queues.queues.items()
-        held = {one.body: one for name, queue in queues for one in queue.values() if not name.endswith(DEAD)}
+        held = {_place(one.body): one for name, queue in queues for one in queue.values() if not name.endswith(DEAD)}
         dead = {one.body for name, queue in queues for one in queue.values() if name.endswith(DEAD)}
         for message in messages:
-            found, is_of_letter = held.get(message.body()), any(message.goal_id in body for body in dead)
+            found, is_of_letter = held.get((message.goal_id, message.unit)), any(message.goal_id in body for body in dead)
             if not is_of_letter:
                 self._simulation.stops.healing(message, self._began)
             if found is None or found.is_late or is_of_letter or self.broke_off_at(found.sent):
                 continue
             if found.sent < before:
                 self._world.violate(f"the healer sends unit {message.unit} of {message.goal_id}, which {found.id} holds")
+
+
+def _place(body: Any) -> tuple[str, int] | None:
+    """Goal and unit of a task's message; None for what is none, or is sent beside the unit's own."""
+    try:
+        pointer = read_task(body)
+    except BadMessage:
+        return None
+    return None if pointer.wake else (pointer.goal_id, pointer.unit)
 
 
 def _told(report: HealReport) -> str:

@@ -83,12 +83,14 @@ class Queues:
             if twins and not delay and self.world.luck.random() < twins:
                 self.put(queue, body)
         if cut is not None:
-            self.world.tear(DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken"))
+            self.world.tear(
+                DeliveryFailed(f"{len(messages) - cut} of {len(messages)} messages were not taken", range(cut, len(messages)))
+            )
 
     def put(self, queue: str, body: Any, delay: float = 0.0) -> None:
         """One message into a queue; in the worst weather it may be lost."""
         weather = self.world.weather
-        if weather.lost_sends and delay == 0.0 and self.world.luck.random() < LOST:
+        if weather.lost_sends and queue != SUBMISSIONS and self.world.luck.random() < LOST:
             self.world.note(f"*** lost on its way to {queue}: {body}")
             return
         self._sent += 1

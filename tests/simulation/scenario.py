@@ -8,7 +8,7 @@ Plan = dict[str, Any]
 
 SKEW: Final = 20.0
 """Seconds that a clock is off at most."""
-HOPELESS: Final = 99
+HOPELESS: Final = 1_000_000
 """So many failing attempts that no retry helps."""
 DEADLY: Final = 1_000_000
 """Nobody survives such a task, however often it is tried."""

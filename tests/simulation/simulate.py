@@ -166,7 +166,7 @@ class Simulation:
             if case.tokens is not None:
                 asked["budget"] = {"tokens": case.tokens}
             for delay in case.submissions:
-                self.queues.put(SUBMISSIONS, case.key, delay or 1e-9)
+                self.queues.put(SUBMISSIONS, case.key, delay)
             if case.deadline is not None:
                 asked["deadline"] = case.deadline
             self._requests[case.key] = parse_request(asked)

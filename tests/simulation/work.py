@@ -21,6 +21,8 @@ POOLS: Final = {
 TENANT: Final = "acme"
 PRICE: Final = 0.001
 """Dollars of a token."""
+DELAYS: Final = (3.0, 3.0, 60.0, 400.0)
+"""Seconds that a task which fails wants to wait; the last is longer than the healer's patience."""
 REFUNDED: Final = 99
 """How often a payment counts as taken back once it is."""
 CLAIMED: Final = {"sim.pay", "sim.deal"}
@@ -80,7 +82,7 @@ def _trouble(value: dict[str, Any], context: TaskContext) -> None:
         raise PermanentError("as told")
     if STAGE.failures[place] < value.get("fails", 0):
         STAGE.failures[place] += 1
-        raise RetryableError("as told", delay=3.0)
+        raise RetryableError("as told", delay=DELAYS[value["c"] % len(DELAYS)])
 
 
 def _spend(most: int, context: TaskContext) -> None:

@@ -11,6 +11,7 @@ from agentfleet.services import dead_letters, heal
 from agentfleet.services.dead_letters import DeadLetterOffice
 from agentfleet.services.heal import Healer
 from agentfleet.services.incidents import IncidentLog
+from agentfleet.services.run import TaskRunner
 from agentfleet.services.saga import Saga
 from tests.simulation.mutants.mutant import Mutant
 
@@ -40,6 +41,7 @@ def _fail_unstored(self: DeadLetterOffice, goal: Goal, plan: Any, unit: Any, one
 
 
 HEALING: Final = (
+    Mutant("what is sent again is not noted", TaskRunner, "_note_resent", lambda self, work: None, first=263),
     Mutant("the healer repairs nothing", Healer, "_heal", _look_away),
     Mutant("the healer waits for nothing", heal, "is_lost", _lost_at_once),
     Mutant("the healer looks into no queue", heal, "horizon", _blind_horizon),

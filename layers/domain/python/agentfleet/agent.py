@@ -149,7 +149,8 @@ def _log(pool: str, batch: Batch) -> None:
     """
     logger = Logger(service=pool)
     tenants = {work.goal.tenant for work in batch.settled}
-    counts = {"postponed": len(batch.again) - (failed := sum(one.has_failed for one in batch.again)), "retried": failed}
+    again = [one for one in batch.again if one.work.delivery.message_id not in batch.returned]
+    counts = {"postponed": len(again) - (failed := sum(one.has_failed for one in again)), "retried": failed}
     more: dict[str, Any] = {name: count for name, count in counts.items() if count}
     if batch.cache:
         more["cache"] = batch.cache
@@ -165,13 +166,13 @@ def _log(pool: str, batch: Batch) -> None:
         tasks=[f"{work.goal.id}/{task.id}" for work in batch.settled[:10] for task in work.unit.tasks[:10]],
     )
     for message_id, returned in batch.returned.items():
-        again = returned.after and returned.after.total_seconds()
-        logger.warning("returned", tenant=returned.tenant, message_id=message_id, again_after=again, exc_info=returned.error)
+        after = returned.after and returned.after.total_seconds()
+        logger.warning("returned", tenant=returned.tenant, message_id=message_id, again_after=after, exc_info=returned.error)
     for mishap in batch.mishaps:
         logger.error("mishap", tenant="*", exc_info=mishap)
     if batch.stuck:
         logger.warning("stuck", tenant="*", tasks=list(batch.stuck[:10]), threads=len(batch.stuck))
-    for one in batch.again:
+    for one in again:
         logger.warning(
             "retried" if one.has_failed else "postponed",
             tenant=one.work.goal.tenant,

@@ -23,6 +23,7 @@ MAX_CONCURRENCY: Final = 1000
 LEAST_TRIGGER: Final = 2
 """Lambda takes no smaller maximum for an SQS trigger (Lambda Developer Guide, 'Maximum concurrency for Amazon SQS')."""
 
+_HIDDEN: Final = ("ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 _QUEUE_ABSENT: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
 
@@ -120,18 +121,18 @@ class LambdaPools:
         return names.function(self._catalog.fleet, pool)
 
     def _depth(self, pool: str, queue: str) -> tuple[int, int]:
-        """Messages (ready, received or hidden)."""
+        """Messages (ready; received, hidden or kept back)."""
         try:
             answer = self._sqs.get_queue_attributes(
                 QueueUrl=self._url_prefix + queue,
-                AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+                AttributeNames=["ApproximateNumberOfMessages", *_HIDDEN],
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in _QUEUE_ABSENT:
                 raise NotFound(f"pool {pool!r} is not deployed: there is no queue {queue}") from error
             raise
         found = answer["Attributes"]
-        return int(found["ApproximateNumberOfMessages"]), int(found["ApproximateNumberOfMessagesNotVisible"])
+        return int(found["ApproximateNumberOfMessages"]), sum(int(found.get(name, 0)) for name in _HIDDEN)
 
     def _triggers(self, pool: str) -> "list[EventSourceMappingConfigurationTypeDef]":
         """The triggers of a pool's queues; a function may have others."""

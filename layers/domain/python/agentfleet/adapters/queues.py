@@ -67,7 +67,7 @@ class SqsQueues:
             entry: SendMessageBatchRequestEntryTypeDef = {"Id": str(number), "MessageBody": message.body()}
             entry["MessageGroupId"] = message.tenant
             if message.delay:
-                entry["DelaySeconds"] = ceil(min(message.delay, LONGEST_DELAY).total_seconds())
+                entry["DelaySeconds"] = ceil(max(timedelta(), min(message.delay, LONGEST_DELAY)).total_seconds())
             entries[queue].append(entry)
         self._send(entries)
 
@@ -108,23 +108,25 @@ class SqsQueues:
         refused = list(chain.from_iterable((self._threads.map if parallel else map)(self._send_batch, batches)))
         if refused:
             total = sum(len(batch) for _, batch in batches)
-            raise DeliveryFailed(f"{len(refused)} of {total} messages were not taken: {refused[0]}")
+            places, reasons = zip(*refused, strict=True)
+            raise DeliveryFailed(f"{len(refused)} of {total} messages were not taken: {reasons[0]}", map(int, places))
 
-    def _send_batch(self, batch: _Batch) -> list[str]:
-        """Why messages were refused for good, one text each."""
+    def _send_batch(self, batch: _Batch) -> list[tuple[str, str]]:
+        """Which messages were refused for good, by id, and why."""
         queue, waiting = batch
-        refused: list[str] = []
+        refused: list[tuple[str, str]] = []
         for _ in self._backoff.rounds():
             try:
                 answer = self._sqs.send_message_batch(QueueUrl=self._url_prefix + queue, Entries=waiting)
             except (BotoCoreError, ClientError) as error:
-                return refused + [f"{queue}: {error}"] * len(waiting)
+                return refused + [(one["Id"], f"{queue}: {error}") for one in waiting]
             failed = {one["Id"]: one for one in answer.get("Failed", ())}
-            refused.extend(f"{queue}: {one['Code']} {one.get('Message', '')}" for one in failed.values() if one["SenderFault"])
+            faults = [one for one in failed.values() if one["SenderFault"]]
+            refused.extend((one["Id"], f"{queue}: {one['Code']} {one.get('Message', '')}") for one in faults)
             waiting = [entry for entry in waiting if entry["Id"] in failed and not failed[entry["Id"]]["SenderFault"]]
             if not waiting:
                 return refused
-        return refused + [f"{queue}: refused {self._backoff.tries} times"] * len(waiting)
+        return refused + [(one["Id"], f"{queue}: refused {self._backoff.tries} times") for one in waiting]
 
     def _hide_batch(self, queue: str, waiting: "list[ChangeMessageVisibilityBatchRequestEntryTypeDef]") -> list[str]:
         refused: list[str] = []

@@ -1,6 +1,6 @@
 """The errors that callers may catch. Each says what was wrong, where, and what is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -121,6 +121,11 @@ class RegistryUnavailable(FleetError):
 
 class DeliveryFailed(FleetError):
     """Some messages could not be handed to their queue. Raised after everything else in the batch was sent."""
+
+    def __init__(self, message: str, refused: Iterable[int] | None = None) -> None:
+        """`refused`: which of what was handed over, by its place, was not taken; None if nobody knows."""
+        super().__init__(message)
+        self.refused = None if refused is None else frozenset(refused)
 
 
 class Unfinished(FleetError):

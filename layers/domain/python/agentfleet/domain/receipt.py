@@ -200,7 +200,7 @@ def price_goal(
         _line("SQS", "messages sent", released, "requests", prices.requests_sqs, "ten messages a request, by the plan"),
         _line("SQS", "polling", POLL_REQUESTS * invocations, "requests", prices.requests_sqs, "two per invocation"),
         _line("SQS", "attempts that failed", RETRY_REQUESTS * retries, "requests", prices.requests_sqs,
-              "received, sent again and deleted, each alone"),
+              "at most: received, sent again and deleted, each alone; throttled receives count too"),
         _line("Lambda", "invocations", invocations + submitted, "requests", prices.requests_lambda,
               "work of one agent at one time is one; and the submission"),
         Line("Lambda", "time", round(batches.gb_seconds + (accept_seconds + spread) * API_MEMORY / 1024, 6), "GB-seconds",

@@ -57,6 +57,10 @@ class Result(Struct, frozen=True):
         return next((outcome.failure for outcome in self.outcomes if outcome.failure), None)
 
 
+RESENT: Final = "sent again"
+"""Who holds the place behind a goal's last unit: until then messages may have been sent for what has made no progress."""
+RESENT_FOR: Final = timedelta(minutes=1)
+"""How often at most that is noted of a goal, by one environment."""
 RESTING: Final = "waiting"
 """Who holds a unit that waits for what it has set going."""
 
@@ -73,7 +77,7 @@ class Claim(Struct, frozen=True):
 
 
 def retry_delay(attempt: int, fraction: float) -> timedelta:
-    """How long a failed attempt's message stays hidden: exponential with full jitter.
+    """How long a failed attempt's next message is kept back: exponential with full jitter.
 
     `attempt` counts from 1, `fraction` is random in [0, 1). After M. Brooker, 'Exponential Backoff And Jitter', AWS
     Architecture Blog, 2015; never under a second, so that a retry isn't a spin.

@@ -24,7 +24,7 @@ MAX_TASKS: Final = 100_000
 MAX_WORDS: Final = 4_000
 """Characters of a goal in words."""
 MAX_RETRIES: Final = 6
-"""One less than a queue's receive limit allows, so that the last attempt is always the agent's own."""
+"""With them a task may be tried for a quarter of an hour; what is down for longer wants a breaker, which costs none."""
 MAX_ALTERNATIVES: Final = 5
 MAX_DEADLINE: Final = int(LONGEST_LIFE.total_seconds())
 """Seconds."""

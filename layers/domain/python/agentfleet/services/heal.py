@@ -27,6 +27,7 @@ from agentfleet.domain.healing import (
     patience,
 )
 from agentfleet.domain.plan import CompiledPlan, Unit, frontier, is_complete, to_ranges
+from agentfleet.domain.result import POSTPONE_LIMIT
 from agentfleet.ports import ClaimStore, Clock, GoalStore, HealthStore, PlanStore, QueueWatch, ResultStore
 from agentfleet.services.approval import ApprovalBook
 from agentfleet.services.dead_letters import DeadLetterOffice, Visit
@@ -69,6 +70,12 @@ class Standstills(Struct, frozen=True):
     claims: ClaimStore
     catalog: Catalog
 
+    def resent(self, goal: Goal, plan: CompiledPlan) -> datetime | None:
+        """When the last message may have been sent that no progress tells of; None if there is none."""
+        place = len(plan.units)
+        noted = self.claims.held(goal.id, goal.shards, [place]).get(place)
+        return noted.until if noted else None
+
     def resting(self, goal: Goal, units: Sequence[Unit], now: datetime) -> set[int]:
         """Numbers of the units that wait for tools, and will look again by themselves."""
         calling = {name for name, pool in self.catalog.pools.items() if pool.tools or pool.servers}
@@ -92,8 +99,8 @@ class _View(Struct):
     def horizon(self, queue: str, born: datetime) -> datetime:
         """No message in this queue that a goal of that age has sent was sent before this."""
         emptied = self.emptied.get(queue)
-        since = max(born, emptied - self.lag) if emptied else born
-        return horizon(self.looks[queue].of_sent_since(since), emptied, self.now, self.lag)
+        since = max(born, emptied) if emptied else born  # less the lag, which clocks that differ may take as well
+        return horizon(self.looks[queue].of_sent_since(since - self.lag), emptied, self.now, self.lag)
 
 
 class _Repair(Struct, frozen=True):
@@ -246,6 +253,11 @@ class Healer:
         progress = max([goal.created, *(one.at for one in done.values())])
         if not is_lost(max(quiet, progress), horizons, wait):
             return progress, None
+        if resent := self._standstills.resent(goal, plan):
+            if not all(view.looks[name].is_empty for name in queues):
+                resent += timedelta(seconds=POSTPONE_LIMIT)  # it may be kept back: whether ages tell of such is not documented
+            if not is_lost(resent, horizons, wait):
+                return progress, None
         return progress, self._set_going(goal, plan, done, view, lambda moment: is_lost(moment, horizons, wait))
 
     def _above(self, goal: Goal) -> list[Goal | None]:

@@ -359,7 +359,7 @@ class Performer:
         return None
 
     def _delay(self, error: Exception, attempt: int) -> timedelta:
-        if isinstance(error, RetryableError) and error.delay is not None:
+        if isinstance(error, RetryableError) and error.delay is not None and error.delay > 0:
             return timedelta(seconds=error.delay)
         return retry_delay(attempt, self._fraction())
 

@@ -8,17 +8,17 @@ releases again. What fails for one goal gives back that goal's messages, and no 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from agentfleet.domain import ids
-from agentfleet.domain.errors import CircuitOpen, Held, NotFound, RetryableError, Stopped, Waiting
+from agentfleet.domain.errors import CircuitOpen, DeliveryFailed, Held, NotFound, RetryableError, Stopped, Waiting
 from agentfleet.domain.goal import Goal, GoalState
 from agentfleet.domain.messages import BadMessage, TaskMessage, TaskPointer, read_task
-from agentfleet.domain.result import POSTPONE_LIMIT, RESTING, retry_delay
+from agentfleet.domain.result import POSTPONE_LIMIT, RESENT, RESENT_FOR, RESTING, retry_delay
 from agentfleet.ports import ClaimStore, Clock, GoalStore, PlanStore, ResultStore, TaskQueues
 from agentfleet.services.capability import Capability
 from agentfleet.services.finish import Finisher
@@ -37,12 +37,13 @@ RESERVE: Final = timedelta(seconds=3)
 """Kept from an invocation's time for storing and releasing."""
 LONGEST_HIDING: Final = timedelta(minutes=15)
 MOST_CLAIMS: Final = 30
-"""More than refusals (20) and retries account for: a unit that was claimed more often kills its agents."""
+"""More than refusals (20) and retries (6) account for: a unit that was claimed more often kills its agents, or most of them."""
 SOON: Final = timedelta(seconds=1)
 """At least so long a message stays away that found its unit held."""
 POISON: Final = timedelta(seconds=1)
 """A message that can't be read won't become readable: let it reach the dead-letter queue soon."""
 KNOWN_GOALS: Final = 1000
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 REST_MARGIN: Final = timedelta(minutes=10)
 """How long after it should have looked again a waiting unit is not taken to be lost."""
 
@@ -98,6 +99,8 @@ class TaskRunner:
         self._undoer = undoer
         self._router = router
         self._known_goals: dict[str, tuple[Goal, datetime]] = {}
+        self._resent: dict[str, datetime] = {}
+        """By goal: when it was noted that messages of it were sent again."""
         self.pipeline: ProcessingPipeline[Batch] = (
             ProcessingPipeline[Batch]()
             .add_stage(self._load, name="load")
@@ -323,8 +326,12 @@ class TaskRunner:
                 self._stores.queues.send_tasks([message for _, message in fresh])
         except Exception as failed:
             batch.mishaps.append(failed)
-            for one, _ in fresh:
-                batch.give_back(one.work, one.error, one.after)
+            refused = failed.refused if isinstance(failed, DeliveryFailed) else None
+            for number, (one, _) in enumerate(fresh):
+                if refused is None or number in refused:
+                    batch.give_back(one.work, one.error, one.after)
+                else:
+                    batch.drop(one.work)
         else:
             for one, _ in fresh:
                 batch.drop(one.work)
@@ -347,6 +354,8 @@ class TaskRunner:
             return None  # the unit's own message is there still
         if isinstance(error, Waiting) and work.claim is None and not delivery.wake:
             self._rest(work, wait)
+        if not isinstance(error, Waiting | Stopped):  # of those the healer knows
+            self._note_resent(work)
         return TaskMessage(
             work.goal.id,
             work.unit.number,
@@ -359,6 +368,15 @@ class TaskRunner:
             postponed=delivery.postponed if again.has_failed else max(1, delivery.postponed + is_refused),
             wake=delivery.wake + must_wait if delivery.wake else 0,
         )
+
+    def _note_resent(self, work: Work) -> None:
+        """Say that messages of the goal may be younger than its last progress: the healer would take them to be lost."""
+        goal, now = work.goal, self._clock()
+        if now - self._resent.get(goal.id, _LONG_AGO) >= RESENT_FOR / 2:
+            self._stores.claims.claim(goal.id, goal.shards, work.plan.header.units, RESENT, now, RESENT_FOR)
+            if len(self._resent) > KNOWN_GOALS:
+                self._resent.clear()
+            self._resent[goal.id] = now
 
     def _rest(self, work: Work, wait: timedelta) -> None:
         """Say until when nobody need look for a unit that waits for its own: its last result may be days old by then."""
