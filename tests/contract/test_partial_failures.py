@@ -242,7 +242,7 @@ def test_only_refused_messages_are_sent_again(stubs: Stubs, queues: SqsQueues) -
     refusal = "1 of 3 messages were not taken: some-data-high: InvalidMessageContents no"
     with pytest.raises(DeliveryFailed, match=refusal) as raised:
         queues.send_tasks(messages)
-    assert raised.value.refused == {2}
+    assert raised.value.refused == frozenset({2})
 
 
 def test_messages_that_are_always_refused_are_counted(stubs: Stubs, queues: SqsQueues) -> None:
