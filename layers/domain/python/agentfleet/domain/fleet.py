@@ -88,6 +88,7 @@ class Pool(Struct, frozen=True):
     waiting: int
     """Messages ready in its queues."""
     in_flight: int
+    """Received, hidden, or kept back by its queues for later."""
     dead: int
     """Messages in its dead-letter queue."""
     settled: bool = True
