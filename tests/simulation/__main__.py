@@ -18,9 +18,9 @@ from tests.simulation.shrink import shrink
 from tests.simulation.simulate import Report, restored, run, run_seed
 
 RESULTS: Final = Path(__file__).parents[2] / "bench" / "results" / "simulation.json"
-PART: Final = 200
+PART: Final = 100
 """Seeds that a worker takes at a time."""
-COLLECTED: Final = 20
+COLLECTED: Final = 5
 """After so many seeds a worker collects its garbage."""
 SHOWN: Final = 5
 """Failing seeds that are replayed and made small."""

@@ -106,9 +106,11 @@ class Keepers:
 
     def _sending(self, messages: Sequence[TaskMessage]) -> None:
         """The healer may send only what can be in no queue any more, and what follows a dead letter (decision 0009)."""
+        if self._world.current is self._healer:
+            self._check(messages)
         self._simulation.stops.sending(messages)
-        if self._world.current is not self._healer:
-            return
+
+    def _check(self, messages: Sequence[TaskMessage]) -> None:
         before = self._began - COUNTS_LAG.total_seconds()
         queues = self._simulation.queues.queues.items()
         held = {_place(one.body): one for name, queue in queues for one in queue.values() if not name.endswith(DEAD)}

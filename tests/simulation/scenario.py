@@ -161,7 +161,7 @@ def scenario_of(seed: int, *, lost_sends: bool = False) -> Scenario:
     if forking.random() < 0.12:
         goals[0] = replace(goals[0], fork=_fork(forking, goals[0].plan))
     throttling = random.Random(seed ^ 0x7077)
-    if throttling.random() < 0.15:
+    if throttling.random() < 0.1:
         weather = replace(weather, refusals=throttling.choice([0.05, 0.3, 0.5]))
     return Scenario(seed, tuple(goals), tuple(subplans), weather, _stops(random.Random(seed ^ 0x5709)))
 
