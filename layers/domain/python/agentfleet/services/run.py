@@ -7,7 +7,7 @@ releases again. What fails for one goal gives back that goal's messages, and no 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -321,19 +321,18 @@ class TaskRunner:
             except Exception as failed:
                 batch.mishaps.append(failed)
                 batch.give_back(one.work, one.error, one.after)
+        refused: Collection[int] = ()
         try:
             if fresh:
                 self._stores.queues.send_tasks([message for _, message in fresh])
         except Exception as failed:
             batch.mishaps.append(failed)
-            refused = failed.refused if isinstance(failed, DeliveryFailed) else None
-            for number, (one, _) in enumerate(fresh):
-                if refused is None or number in refused:
-                    batch.give_back(one.work, one.error, one.after)
-                else:
-                    batch.drop(one.work)
-        else:
-            for one, _ in fresh:
+            known = failed.refused if isinstance(failed, DeliveryFailed) else None
+            refused = range(len(fresh)) if known is None else known
+        for number, (one, _) in enumerate(fresh):
+            if number in refused:
+                batch.give_back(one.work, one.error, one.after)
+            else:
                 batch.drop(one.work)
 
     def _message(self, again: Again, batch: Batch) -> TaskMessage | None:
